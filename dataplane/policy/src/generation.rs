@@ -1,0 +1,215 @@
+//! One compiled, immutable configuration.
+//!
+//! Made by `config` on the compiler thread, published to the shards as `Arc`s, never changed after. A
+//! generation is not one object: it is a table of pools, and a pool that did not change is the same `Arc`
+//! as before, pointer-equal.
+//!
+//! Two parts can be pinned by themselves: the pool's root ([`PoolGeneration`]), leased only until a
+//! connection's decisions are taken, and its [`TunnelPolicy`], leased until a tunnel ends. A tunnel so
+//! never pins rules, backends or tables.
+
+use crate::ids::{EndpointSlot, GenerationId, ListenerSlot, PartId, PoolId, PoolSlot, ShardSet};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// One pool as one generation defines it.
+#[derive(Debug)]
+pub struct PoolGeneration {
+    pub part: PartId,
+    pub id: PoolId,
+    pub slot: PoolSlot,
+    /// The generation that last changed this pool (`web@42`).
+    pub number: GenerationId,
+    /// Canonical hash of everything below that the operator can write; equal configuration, equal hash.
+    pub hash: ContentHash,
+    /// Addresses that lead to this pool, sorted.
+    pub listeners: Box<[ListenerSlot]>,
+    /// Shards that listen for it. Fixed when the pool is created.
+    pub shards: ShardSet,
+    pub limits: PoolLimits,
+    pub policy: Arc<TunnelPolicy>,
+    pub group: Arc<Group>,
+    /// Heap bytes reachable from here and from nowhere else: what keeping this part costs.
+    pub bytes: u64,
+}
+
+/// What a tunnel needs after its decisions are taken.
+#[derive(Debug, PartialEq)]
+pub struct TunnelPolicy {
+    pub part: PartId,
+    pub pool: PoolSlot,
+    pub number: GenerationId,
+    pub timeouts: Timeouts,
+    pub access_log: bool,
+    /// As [`PoolGeneration::bytes`].
+    pub bytes: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Timeouts {
+    /// One attempt to reach one backend.
+    pub connect: Duration,
+    /// Nothing moved in either direction. `None`: no limit.
+    pub idle: Option<Duration>,
+    /// Accept to end. `None`: no limit.
+    pub lifetime: Option<Duration>,
+}
+
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct PoolLimits {
+    /// Connections of this pool over all shards. `None`: no limit.
+    pub max_connections: Option<u32>,
+    /// Bytes of user memory for data between the two sides, over all shards. Each shard has `memory / shards`.
+    pub memory: u64,
+}
+
+/// The backends of a pool and how one is chosen.
+#[derive(Debug)]
+pub struct Group {
+    pub id: Arc<str>,
+    pub balance: Balance,
+    /// Sorted by `slot`; at most [`Group::ENDPOINTS_MAX`].
+    pub endpoints: Box<[Arc<Endpoint>]>,
+    /// Backends tried for one connection, the first included. At least 1.
+    pub attempts: u32,
+    /// Connections that may wait for a free backend, over all shards. Each shard has `queue / shards`, rounded up.
+    pub queue: u32,
+    /// How long one may wait.
+    pub queue_wait: Duration,
+    /// `None`: backends count as up without being asked.
+    pub health: Option<HealthCheck>,
+}
+
+impl Group {
+    pub const ENDPOINTS_MAX: usize = 100_000;
+}
+
+#[derive(Debug)]
+pub enum Balance {
+    /// In proportion to the weights, as evenly spaced as can be.
+    RoundRobin,
+    /// The fewest connections per weight.
+    LeastConnections,
+    /// The less busy of two drawn in proportion to the weights.
+    RandomTwo,
+    /// Maglev hashing of the client's address. The table maps hash to index in [`Group::endpoints`].
+    SourceHash(Arc<[u32]>),
+}
+
+/// One backend as one generation defines it. Health, counts and addresses of names are runtime state and
+/// belong to the slot.
+#[derive(Debug, PartialEq)]
+pub struct Endpoint {
+    pub slot: EndpointSlot,
+    pub id: Arc<str>,
+    pub address: Address,
+    /// 0 takes no new connections but stays in the table; at most [`Endpoint::WEIGHT_MAX`].
+    pub weight: u32,
+    /// Chosen only while no other is in rotation.
+    pub backup: bool,
+    /// Takes no new connections; those it has go on.
+    pub drain: bool,
+    /// Over all shards. `None`: no limit.
+    pub max_connections: Option<u32>,
+}
+
+impl Endpoint {
+    pub const WEIGHT_MAX: u32 = 65_535;
+}
+
+/// Where a backend is, or where clients come in.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum Address {
+    Ip(SocketAddr),
+    Unix(PathBuf),
+    /// Resolved off the shards; backends only.
+    Name { host: Arc<str>, port: u16 },
+}
+
+impl std::fmt::Display for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Address::Ip(address) => address.fmt(f),
+            Address::Unix(path) => write!(f, "unix:{}", path.display()),
+            Address::Name { host, port } => write!(f, "{host}:{port}"),
+        }
+    }
+}
+
+/// An active check: connect, and that is all a TCP pool can ask.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct HealthCheck {
+    pub interval: Duration,
+    pub timeout: Duration,
+    /// Successes in a row that bring a backend up.
+    pub rise: u32,
+    /// Failures in a row that take it down.
+    pub fall: u32,
+}
+
+/// BLAKE3 over the canonical form, first 16 bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ContentHash(pub [u8; 16]);
+
+impl std::fmt::Display for ContentHash {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl std::fmt::Debug for ContentHash {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(self, f)
+    }
+}
+
+/// What the shards are asked to change, all of it between two events.
+#[derive(Debug, Default)]
+pub struct Change {
+    /// `Some`: this is the pool now. `None`: the pool is gone. Sorted by slot, no slot twice.
+    pub pools: Vec<(PoolSlot, Option<Arc<PoolGeneration>>)>,
+    /// Addresses that gain a meaning. Their sockets are bound behind a filter that drops SYNs.
+    pub listen: Vec<Listen>,
+    /// Addresses that lose it.
+    pub leave: Vec<ListenerSlot>,
+    /// Endpoints that no generation names any more. A shard releases one when its last tunnel there ends.
+    pub endpoints_gone: Vec<EndpointSlot>,
+}
+
+/// One address and what it means.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Listen {
+    pub listener: ListenerSlot,
+    pub pool: PoolSlot,
+    pub shards: ShardSet,
+}
+
+/// Everything a shard needs when it starts or comes back: the whole root at one generation.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    pub generation: Option<GenerationId>,
+    pub pools: Vec<Arc<PoolGeneration>>,
+    pub listen: Vec<Listen>,
+    /// Runtime state that control knows by identity.
+    pub endpoints: Vec<EndpointState>,
+}
+
+/// What control learned of an endpoint: by checks and by the resolver.
+#[derive(Clone, Debug)]
+pub struct EndpointState {
+    pub slot: EndpointSlot,
+    pub health: Health,
+    /// Where to connect. Empty: the name has never resolved.
+    pub addresses: Arc<[SocketAddr]>,
+}
+
+/// Whether a backend takes connections.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Health {
+    /// New and not yet checked: used only while nothing in its tier is up.
+    Unproven,
+    Up,
+    Down,
+}

@@ -1,0 +1,16 @@
+//! The generation and every decision made from it.
+//!
+//! Plain values in, plain values out: nothing here opens a descriptor, reads a clock, rolls dice or
+//! spawns. Randomness and time are arguments. The shard performs what these machines ask for, control
+//! drives the other end of the conversation, and `tests/sim` links the very same code.
+
+#![forbid(unsafe_code)]
+
+pub mod close;
+pub mod generation;
+pub mod ids;
+pub mod reload;
+pub mod tick;
+
+pub use ids::{EndpointSlot, GenerationId, JobId, ListenerSlot, PartId, PoolId, PoolSlot, ShardId, ShardSet};
+pub use tick::Tick;
