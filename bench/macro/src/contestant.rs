@@ -1,5 +1,8 @@
 //! Who is measured: starting each program on its core, waiting until it serves, ending it.
 //!
+//! To serve means that a connection to its front has reached the origin: then it listens, has read what it was
+//! told, and knows its backend.
+//!
 //! A contestant is started anew for every measurement: nothing is carried from one to the next, and the luck
 //! of one start (memory layout, ports) does not stay for a whole run. Only processes started here are ended,
 //! by their own number; and each dies with us, whatever way we go.
@@ -18,7 +21,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// From exec to the first accepted connection.
+/// From exec to the first connection that reaches the origin.
 const START_MAX: Duration = Duration::from_secs(10);
 /// Between two looks at whether it accepts: none of the programs tells us.
 const PROBE_EVERY: Duration = Duration::from_millis(5);
@@ -80,7 +83,7 @@ impl Programs {
     }
 }
 
-/// A contestant that accepts connections on `front`. Ended when dropped.
+/// A contestant that serves on `front`. Ended when dropped.
 pub struct Running {
     pub front: SocketAddr,
     child: Child,
@@ -93,7 +96,7 @@ pub fn start(
     contestant: Contestant,
     programs: &Programs,
     layout: Layout,
-    origin: SocketAddr,
+    origin: &TcpListener,
 ) -> Result<Running, String> {
     let mut last = String::new();
     for _ in 0..START_ATTEMPTS {
@@ -110,9 +113,10 @@ impl Running {
         contestant: Contestant,
         programs: &Programs,
         layout: Layout,
-        origin: SocketAddr,
+        origin: &TcpListener,
     ) -> Result<Running, String> {
         let told = |error: io::Error| error.to_string();
+        let behind = origin.local_addr().map_err(told)?;
         let directory = TempDir::with_prefix("sluicegate-bench-").map_err(told)?;
         let front = free_address().map_err(told)?;
         let mut command = command(
@@ -120,7 +124,7 @@ impl Running {
             programs,
             layout,
             front,
-            origin,
+            behind,
             directory.path(),
         )
         .map_err(told)?;
@@ -140,7 +144,7 @@ impl Running {
             pidfd,
             directory,
         };
-        running.wait_until_serving()?;
+        running.wait_until_serving(origin)?;
         if contestant == Contestant::Sluicegate {
             // It pins its own threads for its own reasons; a run must not depend on those.
             let cpu_of = |name: &str| {
@@ -159,23 +163,41 @@ impl Running {
         Pid::from_child(&self.child)
     }
 
-    /// The event waited for is the program's end; in between, its listener is tried.
-    fn wait_until_serving(&self) -> Result<(), String> {
+    /// Until a connection to the front has come out at the origin. Both its ends are put away, so that the
+    /// origin meets nobody but the clients.
+    fn wait_until_serving(&self, origin: &TcpListener) -> Result<(), String> {
         let deadline = Instant::now() + START_MAX;
-        while TcpStream::connect(self.front).is_err() {
-            if self.ended_within(PROBE_EVERY) {
-                return Err(format!("it ended at once and said:\n{}", self.last_words()));
+        let late = |what: &str| {
+            Err(format!(
+                "{what} after {} s, and it said:\n{}",
+                START_MAX.as_secs(),
+                self.last_words()
+            ))
+        };
+        let ended = || Err(format!("it ended at once and said:\n{}", self.last_words()));
+        // No program tells when it listens, so it is asked; what is waited for in between is its end.
+        let _probe = loop {
+            match TcpStream::connect(self.front) {
+                Ok(probe) => break probe,
+                Err(_) if Instant::now() > deadline => return late("it accepts nothing"),
+                Err(_) if self.ended_within(PROBE_EVERY) => return ended(),
+                Err(_) => {}
             }
-            if Instant::now() > deadline {
-                let waited = START_MAX.as_secs();
-                return Err(format!(
-                    "it accepts nothing on {} after {waited} s:\n{}",
-                    self.front,
-                    self.last_words()
-                ));
-            }
+        };
+        let patience = timespec(deadline.saturating_duration_since(Instant::now()));
+        let mut events = [
+            PollFd::new(origin, PollFlags::IN),
+            PollFd::new(&self.pidfd, PollFlags::IN),
+        ];
+        match rustix::event::poll(&mut events, Some(&patience)) {
+            Ok(0) => late("it connects to no origin"),
+            Ok(_) if events[1].revents().is_empty() => origin
+                .accept()
+                .map(drop)
+                .map_err(|error| format!("the origin cannot accept: {error}")),
+            Ok(_) => ended(),
+            Err(error) => Err(format!("waiting for its first connection failed: {error}")),
         }
-        Ok(())
     }
 
     fn ended_within(&self, patience: Duration) -> bool {
@@ -278,6 +300,13 @@ pub fn become_program(cpu: usize, program: &Path, arguments: &[String]) -> io::E
 pub fn bind_to_parent(cpu: usize) -> io::Result<()> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     cpu::pin_to(cpu)
+}
+
+fn timespec(duration: Duration) -> Timespec {
+    Timespec {
+        tv_sec: duration.as_secs() as i64,
+        tv_nsec: duration.subsec_nanos() as i64,
+    }
 }
 
 fn free_address() -> io::Result<SocketAddr> {

@@ -102,11 +102,8 @@ fn measure(
     scenario: Scenario,
     contestant: Contestant,
 ) -> Result<Measured, String> {
-    let listener = load::listen().map_err(|error| format!("no port for the origin: {error}"))?;
-    let origin = listener
-        .local_addr()
-        .map_err(|error| format!("the origin has no address: {error}"))?;
-    let running = contestant::start(contestant, programs, plan.layout, origin)?;
+    let origin = load::listen().map_err(|error| format!("no port for the origin: {error}"))?;
+    let running = contestant::start(contestant, programs, plan.layout, &origin)?;
     let order = load::Order {
         scenario,
         front: running.front,
@@ -115,7 +112,7 @@ fn measure(
         warm_up: plan.warm_up,
         window: plan.window,
     };
-    let mut work = load::run(&order, &listener).map_err(|failure| failure.to_string())?;
+    let mut work = load::run(&order, &origin).map_err(|failure| failure.to_string())?;
     if work.counted == 0 {
         return Err("nothing was completed within the window".to_owned());
     }

@@ -19,9 +19,6 @@ pub enum Scenario {
     Churn,
 }
 
-/// Bytes of a small message, both ways.
-pub const MESSAGE_BYTES: usize = 64;
-
 const GIB: f64 = (1u64 << 30) as f64;
 
 impl Scenario {

@@ -101,7 +101,7 @@ impl Section<'_> {
         let title = figure.title(self.scenario);
         let _ = writeln!(
             text,
-            "| {title} | | ÷ haproxy | ÷ {} |\n|---|---|---|---|",
+            "| | {title} | ÷ haproxy | ÷ {} |\n|---|---|---|---|",
             floor.label()
         );
         for &contestant in &self.plan.contestants {
@@ -129,7 +129,7 @@ impl Section<'_> {
         let unit = self.scenario.unit();
         let _ = writeln!(
             text,
-            "| {unit}/s | | proxy's core busy | load's core busy | limit |\n|---|---|---|---|---|"
+            "| | {unit}/s | proxy's core busy | load's core busy | limit |\n|---|---|---|---|---|"
         );
         for &contestant in &self.plan.contestants {
             let of = |value: fn(&Section, &Measured) -> f64| {
@@ -152,7 +152,7 @@ impl Section<'_> {
                 text,
                 "| {} | {}{} | {:.0} % | {:.0} % | {} |",
                 contestant.label(),
-                if limit == Limit::Load {
+                if limit.hides_the_rate() {
                     "at least "
                 } else {
                     ""
@@ -339,17 +339,22 @@ impl Section<'_> {
 enum Limit {
     Proxy,
     Load,
-    /// One message at a time: waiting is the point.
+    /// Each waited for the other, or for somebody else's work on its core.
+    Neither,
+    /// One message at a time: waiting is what is measured.
     Waiting,
 }
 
 impl Limit {
     fn of(scenario: Scenario, proxy_busy: f64, load_busy: f64) -> Limit {
-        match scenario.saturates() {
-            true if proxy_busy >= SATURATED => Limit::Proxy,
-            // Also when neither is busy throughout: what then waits for what, the proxy did not decide alone.
-            true if load_busy > 0.0 => Limit::Load,
-            _ => Limit::Waiting,
+        if !scenario.saturates() {
+            Limit::Waiting
+        } else if proxy_busy >= SATURATED {
+            Limit::Proxy
+        } else if load_busy >= SATURATED {
+            Limit::Load
+        } else {
+            Limit::Neither
         }
     }
 
@@ -357,7 +362,16 @@ impl Limit {
         match self {
             Limit::Proxy => "proxy",
             Limit::Load => "load",
+            Limit::Neither => "neither",
             Limit::Waiting => "waiting",
+        }
+    }
+
+    /// Whether the proxy might have done more if it had been let.
+    fn hides_the_rate(self) -> bool {
+        match self {
+            Limit::Load | Limit::Neither => true,
+            Limit::Proxy | Limit::Waiting => false,
         }
     }
 }
@@ -570,6 +584,7 @@ mod tests {
     fn the_limit_is_the_proxy_only_when_its_core_is_busy() {
         assert_eq!(Limit::of(Scenario::Bulk, 0.95, 0.99), Limit::Proxy);
         assert_eq!(Limit::of(Scenario::Bulk, 0.89, 0.99), Limit::Load);
+        assert_eq!(Limit::of(Scenario::Bulk, 0.89, 0.89), Limit::Neither);
         assert_eq!(Limit::of(Scenario::Latency, 0.30, 0.40), Limit::Waiting);
     }
 }

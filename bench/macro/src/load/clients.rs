@@ -1,7 +1,8 @@
 //! The near end: clients that count what they get and hold the proxy to it.
 
+use super::message::{self, message};
 use super::{Failure, Token, watch};
-use crate::scenario::{MESSAGE_BYTES, Scenario};
+use crate::scenario::Scenario;
 use rustix::event::epoll::EventFlags;
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
@@ -28,14 +29,16 @@ pub struct Clients {
 struct Client {
     /// `None`: ended, as it should.
     socket: Option<OwnedFd>,
-    /// Each message differs from the one before, so an old answer is not taken for a new one.
+    /// Of its last message.
     number: u64,
     sent_at: Instant,
-    /// Bytes of the answer that are still to come; `MESSAGE_BYTES` before a connection is up.
+    /// Bytes of the answer that are still to come; `message::BYTES` before a connection is up.
     awaited: usize,
     /// The message could not be sent at once because the connection was not up.
     unsent: bool,
     served: bool,
+    /// Bytes of a bulk stream.
+    received: u64,
 }
 
 impl Clients {
@@ -60,6 +63,7 @@ impl Clients {
                 awaited: 0,
                 unsent: false,
                 served: false,
+                received: 0,
             });
             self.connect(epoll, ix)?;
         }
@@ -69,6 +73,11 @@ impl Clients {
     /// Bytes, round trips or connections since the clients were opened.
     pub fn counted(&self) -> u64 {
         self.counted
+    }
+
+    /// Bytes that one client of a bulk transfer has had.
+    pub fn received(&self, ix: usize) -> u64 {
+        self.clients[ix].received
     }
 
     pub fn all_served(&self) -> bool {
@@ -119,7 +128,7 @@ impl Clients {
         Ok(())
     }
 
-    /// Opens a connection in place of the one before and says the first word where the clients are to speak.
+    /// Opens a connection in place of the one before and speaks first, in bulk too: the question names the stream.
     fn connect(&mut self, epoll: &OwnedFd, ix: usize) -> Result<(), Failure> {
         let socket = Socket::new(
             Domain::for_address(self.front),
@@ -134,10 +143,7 @@ impl Clients {
         }
         watch(epoll, &socket, Token::Client(ix), EventFlags::IN).map_err(Failure::Ours)?;
         self.clients[ix].socket = Some(socket.into());
-        if self.scenario != Scenario::Bulk {
-            self.send(epoll, ix)?;
-        }
-        Ok(())
+        self.send(epoll, ix)
     }
 
     fn send(&mut self, epoll: &OwnedFd, ix: usize) -> Result<(), Failure> {
@@ -146,7 +152,7 @@ impl Clients {
             return Ok(());
         };
         let was_unsent = client.unsent;
-        client.awaited = MESSAGE_BYTES;
+        client.awaited = message::BYTES;
         if !was_unsent {
             client.number += 1;
         }
@@ -155,7 +161,7 @@ impl Clients {
         }
         client.unsent =
             match rustix::net::send(socket, &message(ix, client.number), SendFlags::NOSIGNAL) {
-                Ok(MESSAGE_BYTES) => false,
+                Ok(message::BYTES) => false,
                 // The handshake is still under way; on loopback it usually is not.
                 Err(Errno::AGAIN) => true,
                 Ok(_) => return Err(Failure::EndedEarly),
@@ -184,7 +190,7 @@ impl Clients {
         let Some(socket) = &client.socket else {
             return Ok(false);
         };
-        let had = MESSAGE_BYTES - client.awaited;
+        let had = message::BYTES - client.awaited;
         let received = match rustix::net::recv(
             socket,
             &mut self.buffer[..client.awaited],
@@ -240,6 +246,7 @@ impl Clients {
             Ok((_, 0)) => return Err(Failure::EndedEarly),
             Ok((_, received)) => {
                 self.counted += received as u64;
+                client.received += received as u64;
                 client.served = true;
             }
             Err(Errno::AGAIN) => {}
@@ -247,11 +254,4 @@ impl Clients {
         }
         Ok(())
     }
-}
-
-fn message(client: usize, number: u64) -> [u8; MESSAGE_BYTES] {
-    let mut message = [0x2e; MESSAGE_BYTES];
-    message[..8].copy_from_slice(&(client as u64).to_be_bytes());
-    message[8..16].copy_from_slice(&number.to_be_bytes());
-    message
 }

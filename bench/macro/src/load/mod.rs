@@ -9,7 +9,10 @@
 //! is a [`Failure`], and a measurement with a failure has no figure.
 
 mod clients;
+mod echo;
+mod message;
 mod origin;
+mod pour;
 
 pub use origin::listen;
 
@@ -103,9 +106,7 @@ pub fn run(order: &Order, listener: &TcpListener) -> Result<Work, Failure> {
     let (end, counted) = (witness()?, ends.clients.counted() - counted_before);
     let latencies = ends.clients.take_latencies();
 
-    if order.scenario == Scenario::Bulk {
-        ends.settle()?;
-    }
+    ends.settle()?;
     Ok(Work {
         counted,
         spent: begin.until(&end),
@@ -114,10 +115,11 @@ pub fn run(order: &Order, listener: &TcpListener) -> Result<Work, Failure> {
 }
 
 struct Ends<'a> {
+    listener: &'a TcpListener,
     epoll: OwnedFd,
     events: Vec<epoll::Event>,
     clients: Clients,
-    origin: Origin<'a>,
+    origin: Origin,
 }
 
 /// Which end an event belongs to, as a number that epoll carries.
@@ -159,8 +161,9 @@ impl<'a> Ends<'a> {
         Ok(Ends {
             epoll,
             events: Vec::with_capacity(EVENTS_MAX),
+            listener,
             clients: Clients::new(order.scenario, order.front),
-            origin: Origin::new(order.scenario, listener),
+            origin: Origin::new(order.scenario),
         })
     }
 
@@ -185,9 +188,13 @@ impl<'a> Ends<'a> {
         Ok(())
     }
 
-    /// The origin stops; what is under way arrives; both ends must then agree on the number of bytes.
+    /// A bulk origin stops; what is under way arrives; both ends must then agree on the number of bytes.
     fn settle(&mut self) -> Result<(), Failure> {
-        self.origin.stop();
+        let Origin::Pour(pour) = &mut self.origin else {
+            return Ok(());
+        };
+        pour.stop();
+        let sent = pour.sent();
         self.clients.expect_end();
         let deadline = Instant::now() + STALL;
         while !self.clients.all_ended() {
@@ -196,11 +203,9 @@ impl<'a> Ends<'a> {
             }
             self.turn()?;
         }
-        let (sent, received) = (self.origin.sent(), self.clients.counted());
-        if sent == received {
-            Ok(())
-        } else {
-            Err(Failure::WrongCount { sent, received })
+        match self.clients.counted() {
+            received if received == sent => Ok(()),
+            received => Err(Failure::WrongCount { sent, received }),
         }
     }
 
@@ -222,9 +227,18 @@ impl<'a> Ends<'a> {
         for ix in 0..self.events.len() {
             let epoll::Event { flags, data } = self.events[ix];
             match Token::of(data) {
-                Token::Listener => self.origin.accept(&self.epoll).map_err(Failure::Ours)?,
-                Token::Origin(ix) => self.origin.serve(ix).map_err(Failure::Ours)?,
-                Token::Client(ix) => self.clients.serve(&self.epoll, ix, flags)?,
+                Token::Listener => self
+                    .origin
+                    .accept(&self.epoll, self.listener)
+                    .map_err(Failure::Ours)?,
+                Token::Origin(ix) => self.origin.serve(ix, flags).map_err(Failure::Ours)?,
+                Token::Client(ix) => {
+                    self.clients.serve(&self.epoll, ix, flags)?;
+                    if let Origin::Pour(pour) = &mut self.origin {
+                        pour.grant(ix, self.clients.received(ix))
+                            .map_err(Failure::Ours)?;
+                    }
+                }
             }
         }
         Ok(())
