@@ -12,5 +12,5 @@ pub mod ids;
 pub mod reload;
 pub mod tick;
 
-pub use ids::{EndpointSlot, GenerationId, JobId, ListenerSlot, PartId, PoolId, PoolSlot, ShardId, ShardSet};
+pub use ids::{EndpointSlot, GenerationId, JobId, ListenerSlot, PartId, PoolId, PoolSlot, RootVersion, ShardId, ShardSet};
 pub use tick::Tick;
