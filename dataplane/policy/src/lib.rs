@@ -10,6 +10,7 @@ pub mod close;
 pub mod generation;
 pub mod ids;
 pub mod queue;
+pub mod record;
 pub mod reload;
 pub mod tick;
 pub mod wheel;
