@@ -25,9 +25,7 @@ struct Raw<'a> {
 impl Baseline {
     /// Takes the folder before anything is measured: a refusal after ten minutes helps nobody.
     pub fn reserve(out: &Path, machine: &Machine) -> io::Result<Baseline> {
-        let folder = out
-            .join(&machine.slug)
-            .join(name(OffsetDateTime::now_utc().date(), &machine.commit));
+        let folder = out.join(&machine.slug).join(name(OffsetDateTime::now_utc().date(), &machine.commit));
         fs::create_dir_all(out.join(&machine.slug))?;
         fs::create_dir(&folder).map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => io::Error::other(format!(
@@ -40,18 +38,8 @@ impl Baseline {
         Ok(Baseline { folder })
     }
 
-    pub fn write(
-        &self,
-        machine: &Machine,
-        plan: &Plan,
-        samples: &[Sample],
-        summary: &str,
-    ) -> io::Result<&Path> {
-        let mut raw = serde_json::to_string_pretty(&Raw {
-            machine,
-            plan,
-            samples,
-        })?;
+    pub fn write(&self, machine: &Machine, plan: &Plan, samples: &[Sample], summary: &str) -> io::Result<&Path> {
+        let mut raw = serde_json::to_string_pretty(&Raw { machine, plan, samples })?;
         raw.push('\n');
         for (file, text) in [("raw.json", raw.as_str()), ("summary.md", summary)] {
             File::create_new(self.folder.join(file))?.write_all(text.as_bytes())?;
@@ -68,9 +56,7 @@ impl Drop for Baseline {
 }
 
 fn name(date: Date, commit: &str) -> String {
-    let date = date
-        .format(format_description!("[year]-[month]-[day]"))
-        .expect("a date has year, month and day");
+    let date = date.format(format_description!("[year]-[month]-[day]")).expect("a date has year, month and day");
     format!("{date}-{commit}")
 }
 
@@ -80,14 +66,7 @@ mod tests {
     use crate::contestant::Programs;
 
     fn machine() -> Machine {
-        Machine::look(
-            &Programs {
-                own: PathBuf::new(),
-                haproxy: None,
-                sluicegate: None,
-            },
-            Some("box".to_owned()),
-        )
+        Machine::look(&Programs { own: PathBuf::new(), haproxy: None, sluicegate: None }, Some("box".to_owned()))
     }
 
     #[test]
@@ -106,36 +85,17 @@ mod tests {
             rounds: 0,
             warm_up: Default::default(),
             window: Default::default(),
-            layout: crate::cpu::Layout {
-                proxy_cpu: 0,
-                load_cpu: 1,
-            },
+            layout: crate::cpu::Layout { proxy_cpu: 0, load_cpu: 1 },
         };
         let baseline = Baseline::reserve(out.path(), &machine).unwrap();
-        let folder = baseline
-            .write(&machine, &plan, &[], "summary")
-            .unwrap()
-            .to_owned();
+        let folder = baseline.write(&machine, &plan, &[], "summary").unwrap().to_owned();
         drop(baseline);
-        assert_eq!(
-            fs::read_to_string(folder.join("summary.md")).unwrap(),
-            "summary"
-        );
-        assert!(
-            fs::read_to_string(folder.join("raw.json"))
-                .unwrap()
-                .contains("\"slug\": \"box\"")
-        );
+        assert_eq!(fs::read_to_string(folder.join("summary.md")).unwrap(), "summary");
+        assert!(fs::read_to_string(folder.join("raw.json")).unwrap().contains("\"slug\": \"box\""));
 
-        let refusal = Baseline::reserve(out.path(), &machine)
-            .err()
-            .expect("the folder exists")
-            .to_string();
+        let refusal = Baseline::reserve(out.path(), &machine).err().expect("the folder exists").to_string();
         assert!(refusal.contains("never overwritten"), "{refusal}");
-        assert_eq!(
-            fs::read_to_string(folder.join("summary.md")).unwrap(),
-            "summary"
-        );
+        assert_eq!(fs::read_to_string(folder.join("summary.md")).unwrap(), "summary");
     }
 
     #[test]

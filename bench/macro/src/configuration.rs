@@ -79,10 +79,7 @@ mod tests {
     fn check(text: &str, expected: &[&str]) {
         let mut lines = text.lines().map(str::trim);
         for line in expected {
-            assert!(
-                lines.any(|found| found == *line),
-                "no line {line:?}, or not there, in\n{text}"
-            );
+            assert!(lines.any(|found| found == *line), "no line {line:?}, or not there, in\n{text}");
         }
     }
 
@@ -110,11 +107,7 @@ mod tests {
     #[test]
     fn sluicegate_runs_one_shard_with_one_backend_and_no_access_log() {
         check(
-            &sluicegate(
-                FRONT.parse().unwrap(),
-                ORIGIN.parse().unwrap(),
-                Path::new("/tmp/x"),
-            ),
+            &sluicegate(FRONT.parse().unwrap(), ORIGIN.parse().unwrap(), Path::new("/tmp/x")),
             &[
                 "[appliance]",
                 "shards = 1",

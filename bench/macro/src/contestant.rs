@@ -119,15 +119,7 @@ impl Running {
         let behind = origin.local_addr().map_err(told)?;
         let directory = TempDir::with_prefix("sluicegate-bench-").map_err(told)?;
         let front = free_address().map_err(told)?;
-        let mut command = command(
-            contestant,
-            programs,
-            layout,
-            front,
-            behind,
-            directory.path(),
-        )
-        .map_err(told)?;
+        let mut command = command(contestant, programs, layout, front, behind, directory.path()).map_err(told)?;
         let words = File::create(directory.path().join("words")).map_err(told)?;
         let child = command
             .stdin(Stdio::null())
@@ -136,23 +128,13 @@ impl Running {
             .spawn()
             .map_err(|error| format!("{}: {error}", command.get_program().display()))?;
         let pid = Pid::from_child(&child);
-        let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty())
-            .map_err(|error| told(error.into()))?;
-        let running = Running {
-            front,
-            child,
-            pidfd,
-            directory,
-        };
+        let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty()).map_err(|error| told(error.into()))?;
+        let running = Running { front, child, pidfd, directory };
         running.wait_until_serving(origin)?;
         if contestant == Contestant::Sluicegate {
             // It pins its own threads for its own reasons; a run must not depend on those.
             let cpu_of = |name: &str| {
-                if name.starts_with("sluice-shard") {
-                    layout.proxy_cpu
-                } else {
-                    layout.load_cpu
-                }
+                if name.starts_with("sluice-shard") { layout.proxy_cpu } else { layout.load_cpu }
             };
             cpu::place_threads(pid, cpu_of).map_err(told)?;
         }
@@ -167,13 +149,8 @@ impl Running {
     /// origin meets nobody but the clients.
     fn wait_until_serving(&self, origin: &TcpListener) -> Result<(), String> {
         let deadline = Instant::now() + START_MAX;
-        let late = |what: &str| {
-            Err(format!(
-                "{what} after {} s, and it said:\n{}",
-                START_MAX.as_secs(),
-                self.last_words()
-            ))
-        };
+        let late =
+            |what: &str| Err(format!("{what} after {} s, and it said:\n{}", START_MAX.as_secs(), self.last_words()));
         let ended = || Err(format!("it ended at once and said:\n{}", self.last_words()));
         // No program tells when it listens, so it is asked; what is waited for in between is its end.
         let _probe = loop {
@@ -185,26 +162,19 @@ impl Running {
             }
         };
         let patience = timespec(deadline.saturating_duration_since(Instant::now()));
-        let mut events = [
-            PollFd::new(origin, PollFlags::IN),
-            PollFd::new(&self.pidfd, PollFlags::IN),
-        ];
+        let mut events = [PollFd::new(origin, PollFlags::IN), PollFd::new(&self.pidfd, PollFlags::IN)];
         match rustix::event::poll(&mut events, Some(&patience)) {
             Ok(0) => late("it connects to no origin"),
-            Ok(_) if events[1].revents().is_empty() => origin
-                .accept()
-                .map(drop)
-                .map_err(|error| format!("the origin cannot accept: {error}")),
+            Ok(_) if events[1].revents().is_empty() => {
+                origin.accept().map(drop).map_err(|error| format!("the origin cannot accept: {error}"))
+            }
             Ok(_) => ended(),
             Err(error) => Err(format!("waiting for its first connection failed: {error}")),
         }
     }
 
     fn ended_within(&self, patience: Duration) -> bool {
-        let patience = Timespec {
-            tv_sec: patience.as_secs() as i64,
-            tv_nsec: patience.subsec_nanos() as i64,
-        };
+        let patience = Timespec { tv_sec: patience.as_secs() as i64, tv_nsec: patience.subsec_nanos() as i64 };
         let mut ends = [PollFd::new(&self.pidfd, PollFlags::IN)];
         rustix::event::poll(&mut ends, Some(&patience)).is_ok_and(|ready| ready > 0)
     }
@@ -237,13 +207,7 @@ fn command(
     let missing = |name: &str| io::Error::other(format!("{name} is not on this machine"));
     let floor = |carrier: &str| {
         let mut command = Command::new(&programs.own);
-        command.args([
-            "floor",
-            "--carrier",
-            carrier,
-            "--cpu",
-            &layout.proxy_cpu.to_string(),
-        ]);
+        command.args(["floor", "--carrier", carrier, "--cpu", &layout.proxy_cpu.to_string()]);
         command.arg(front.to_string()).arg(origin.to_string());
         command
     };
@@ -252,14 +216,8 @@ fn command(
         Contestant::FloorCopy => floor("copy"),
         Contestant::Haproxy | Contestant::HaproxyAgain => {
             let path = directory.join("haproxy.cfg");
-            fs::write(
-                &path,
-                configuration::haproxy(front, origin, layout.proxy_cpu),
-            )?;
-            let program = programs
-                .haproxy
-                .as_deref()
-                .ok_or_else(|| missing("haproxy"))?;
+            fs::write(&path, configuration::haproxy(front, origin, layout.proxy_cpu))?;
+            let program = programs.haproxy.as_deref().ok_or_else(|| missing("haproxy"))?;
             let mut command = bound_to_us(&programs.own, layout.proxy_cpu, program);
             // In the foreground: the process we start is the one that works.
             command.arg("-db").arg("-f").arg(path);
@@ -268,10 +226,7 @@ fn command(
         Contestant::Sluicegate => {
             let path = directory.join("bench.toml");
             fs::write(&path, configuration::sluicegate(front, origin, directory))?;
-            let program = programs
-                .sluicegate
-                .as_deref()
-                .ok_or_else(|| missing("sluicegate"))?;
+            let program = programs.sluicegate.as_deref().ok_or_else(|| missing("sluicegate"))?;
             let mut command = bound_to_us(&programs.own, layout.proxy_cpu, program);
             command.arg("run").arg(path);
             command
@@ -282,9 +237,7 @@ fn command(
 /// A command that becomes `program`, pinned and dying with us: see [`become_program`].
 fn bound_to_us(own: &Path, cpu: usize, program: &Path) -> Command {
     let mut command = Command::new(own);
-    command
-        .args(["bound", "--cpu", &cpu.to_string(), "--"])
-        .arg(program);
+    command.args(["bound", "--cpu", &cpu.to_string(), "--"]).arg(program);
     command
 }
 
@@ -303,10 +256,7 @@ pub fn bind_to_parent(cpu: usize) -> io::Result<()> {
 }
 
 fn timespec(duration: Duration) -> Timespec {
-    Timespec {
-        tv_sec: duration.as_secs() as i64,
-        tv_nsec: duration.subsec_nanos() as i64,
-    }
+    Timespec { tv_sec: duration.as_secs() as i64, tv_nsec: duration.subsec_nanos() as i64 }
 }
 
 fn free_address() -> io::Result<SocketAddr> {

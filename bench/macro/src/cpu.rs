@@ -75,16 +75,7 @@ impl Witness {
         let load_core = self.load_core.until(&later.load_core, wall);
         let known = (proxy + load).as_secs_f64() / wall.as_secs_f64();
         let foreign = (proxy_core.busy + load_core.busy - known).max(0.0);
-        Spent {
-            wall,
-            proxy,
-            proxy_threads,
-            coarse,
-            load,
-            proxy_core,
-            load_core,
-            foreign,
-        }
+        Spent { wall, proxy, proxy_threads, coarse, load, proxy_core, load_core, foreign }
     }
 }
 
@@ -101,23 +92,16 @@ impl ProcessTime {
         let mut threads = BTreeMap::new();
         for entry in fs::read_dir(format!("{root}/task"))? {
             let path = entry?.path();
-            let Some(tid) = path
-                .file_name()
-                .and_then(|name| name.to_str()?.parse().ok())
-            else {
+            let Some(tid) = path.file_name().and_then(|name| name.to_str()?.parse().ok()) else {
                 continue;
             };
             // A thread may end between the listing and the reading; then it is not in the listing for us.
-            let (Ok(name), Ok(account)) = (
-                fs::read_to_string(path.join("comm")),
-                fs::read_to_string(path.join("schedstat")),
-            ) else {
+            let (Ok(name), Ok(account)) =
+                (fs::read_to_string(path.join("comm")), fs::read_to_string(path.join("schedstat")))
+            else {
                 continue;
             };
-            threads.insert(
-                tid,
-                (name.trim_end().to_owned(), parse_schedstat(&account)?),
-            );
+            threads.insert(tid, (name.trim_end().to_owned(), parse_schedstat(&account)?));
         }
         let total = parse_stat(&fs::read_to_string(format!("{root}/stat"))?)?;
         Ok(ProcessTime { threads, total })
@@ -127,16 +111,10 @@ impl ProcessTime {
     fn until(&self, later: &ProcessTime) -> (Duration, BTreeMap<String, Duration>, bool) {
         let mut by_name: BTreeMap<String, Duration> = BTreeMap::new();
         for (tid, (name, time)) in &later.threads {
-            let before = self
-                .threads
-                .get(tid)
-                .map_or(Duration::ZERO, |(_, time)| *time);
+            let before = self.threads.get(tid).map_or(Duration::ZERO, |(_, time)| *time);
             *by_name.entry(name.clone()).or_default() += time.saturating_sub(before);
         }
-        let ended = self
-            .threads
-            .keys()
-            .any(|tid| !later.threads.contains_key(tid));
+        let ended = self.threads.keys().any(|tid| !later.threads.contains_key(tid));
         let used = match ended {
             true => later.total.saturating_sub(self.total),
             false => by_name.values().sum(),
@@ -157,11 +135,7 @@ fn parse_schedstat(text: &str) -> io::Result<Duration> {
 /// `/proc/<pid>/stat`: fields 14 and 15 are user and system time in clock ticks. The second field is the
 /// program's name in brackets and may hold spaces and brackets itself.
 fn parse_stat(text: &str) -> io::Result<Duration> {
-    let mut fields = text
-        .rsplit_once(')')
-        .map_or("", |(_, rest)| rest)
-        .split_ascii_whitespace()
-        .skip(11);
+    let mut fields = text.rsplit_once(')').map_or("", |(_, rest)| rest).split_ascii_whitespace().skip(11);
     let mut ticks = || fields.next()?.parse::<u64>().ok();
     match (ticks(), ticks()) {
         (Some(user), Some(system)) => Ok(from_ticks(user + system)),
@@ -183,16 +157,11 @@ impl CoreTime {
             .lines()
             .map(str::split_ascii_whitespace)
             .find_map(|mut fields| (fields.next()? == name).then_some(fields))
-            .ok_or_else(|| {
-                io::Error::other(format!("this machine has no {name}: choose another CPU"))
-            })?
+            .ok_or_else(|| io::Error::other(format!("this machine has no {name}: choose another CPU")))?
             .map(|field| field.parse::<u64>().unwrap_or(0));
         let idle = fields.by_ref().skip(3).take(2).sum();
         let steal = fields.nth(2).unwrap_or(0);
-        Ok(CoreTime {
-            idle: from_ticks(idle),
-            steal: from_ticks(steal),
-        })
+        Ok(CoreTime { idle: from_ticks(idle), steal: from_ticks(steal) })
     }
 
     fn until(&self, later: &CoreTime, wall: Duration) -> CoreShare {
@@ -209,9 +178,7 @@ fn from_ticks(ticks: u64) -> Duration {
 }
 
 fn unexpected(what: &str, text: &str) -> io::Error {
-    io::Error::other(format!(
-        "/proc: {what} is not as proc(5) describes it: {text:?}"
-    ))
+    io::Error::other(format!("/proc: {what} is not as proc(5) describes it: {text:?}"))
 }
 
 /// Pins the calling thread, and with it every thread and program it starts later.
@@ -251,46 +218,35 @@ mod tests {
 
     #[test]
     fn schedstat_begins_with_nanoseconds() {
-        assert_eq!(
-            parse_schedstat("61425 53596 2\n").unwrap(),
-            Duration::from_nanos(61425)
-        );
+        assert_eq!(parse_schedstat("61425 53596 2\n").unwrap(), Duration::from_nanos(61425));
         assert!(parse_schedstat("").is_err());
     }
 
     #[test]
     fn core_is_found_by_its_whole_name() {
-        let text =
-            "cpu  9 9 9 9 9 9 9 9 0 0\ncpu10 1 1 1 1 1 1 1 1 0 0\ncpu1 10 20 30 40 5 6 7 8 0 0\n";
+        let text = "cpu  9 9 9 9 9 9 9 9 0 0\ncpu10 1 1 1 1 1 1 1 1 0 0\ncpu1 10 20 30 40 5 6 7 8 0 0\n";
         let core = CoreTime::parse(text, 1).unwrap();
         assert_eq!((core.idle, core.steal), (from_ticks(45), from_ticks(8)));
         assert!(CoreTime::parse(text, 2).is_err());
     }
 
     fn process(threads: &[(u32, &str, u64)], total_ms: u64) -> ProcessTime {
-        let threads = threads
-            .iter()
-            .map(|(tid, name, ms)| (*tid, (name.to_string(), Duration::from_millis(*ms))));
-        ProcessTime {
-            threads: threads.collect(),
-            total: Duration::from_millis(total_ms),
-        }
+        let threads = threads.iter().map(|(tid, name, ms)| (*tid, (name.to_string(), Duration::from_millis(*ms))));
+        ProcessTime { threads: threads.collect(), total: Duration::from_millis(total_ms) }
     }
 
     #[test]
     fn threads_that_begin_count_from_nothing() {
-        let (used, by_name, coarse) = process(&[(1, "main", 5)], 10).until(&process(
-            &[(1, "main", 7), (2, "worker", 4), (3, "worker", 1)],
-            20,
-        ));
+        let (used, by_name, coarse) =
+            process(&[(1, "main", 5)], 10).until(&process(&[(1, "main", 7), (2, "worker", 4), (3, "worker", 1)], 20));
         assert_eq!((used, coarse), (Duration::from_millis(7), false));
         assert_eq!(by_name["worker"], Duration::from_millis(5));
     }
 
     #[test]
     fn a_thread_that_ended_makes_the_total_count() {
-        let (used, _, coarse) = process(&[(1, "main", 5), (2, "worker", 100)], 110)
-            .until(&process(&[(1, "main", 7)], 170));
+        let (used, _, coarse) =
+            process(&[(1, "main", 5), (2, "worker", 100)], 110).until(&process(&[(1, "main", 7)], 170));
         assert_eq!((used, coarse), (Duration::from_millis(60), true));
     }
 
@@ -301,9 +257,7 @@ mod tests {
         let mut sum = 0u64;
         // Work until the account moves: however slow the machine, it must.
         for round in 0..10_000u64 {
-            sum = (0..100_000).fold(sum, |sum, value| {
-                sum.wrapping_mul(31).wrapping_add(value ^ round)
-            });
+            sum = (0..100_000).fold(sum, |sum, value| sum.wrapping_mul(31).wrapping_add(value ^ round));
             let (used, ..) = before.until(&ProcessTime::read(own).unwrap());
             if used > Duration::ZERO {
                 return;

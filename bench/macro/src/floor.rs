@@ -100,12 +100,7 @@ impl Relay {
         // Accepted sockets inherit it, which saves a system call for each.
         rustix::net::sockopt::set_tcp_nodelay(&listener, true)?;
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        epoll::add(
-            &epoll,
-            &listener,
-            EventData::new_u64(LISTENER),
-            EventFlags::IN,
-        )?;
+        epoll::add(&epoll, &listener, EventData::new_u64(LISTENER), EventFlags::IN)?;
         Ok(Relay {
             carrier,
             listener,
@@ -128,21 +123,10 @@ impl Relay {
 
     /// Waits for an event, unless a flow can already move, and lets every flow that can move take one step.
     pub fn turn(&mut self) -> io::Result<()> {
-        let at_once = rustix::event::Timespec {
-            tv_sec: 0,
-            tv_nsec: 0,
-        };
-        let patience = if self.ready.is_empty() {
-            None
-        } else {
-            Some(&at_once)
-        };
+        let at_once = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+        let patience = if self.ready.is_empty() { None } else { Some(&at_once) };
         self.events.clear();
-        match epoll::wait(
-            &self.epoll,
-            rustix::buffer::spare_capacity(&mut self.events),
-            patience,
-        ) {
+        match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut self.events), patience) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
@@ -182,12 +166,7 @@ impl Relay {
             });
             for (side, state) in pair.sides.iter().enumerate() {
                 let flags = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
-                epoll::add(
-                    &self.epoll,
-                    &state.socket,
-                    EventData::new_u64((ix * 2 + side) as u64),
-                    flags,
-                )?;
+                epoll::add(&self.epoll, &state.socket, EventData::new_u64((ix * 2 + side) as u64), flags)?;
             }
             self.pairs[ix] = Some(pair);
         }
@@ -239,39 +218,20 @@ impl Relay {
 
 impl Pair {
     fn new(carrier: Carrier, front: OwnedFd, upstream: OwnedFd) -> Result<Pair> {
-        let side = |socket| Side {
-            socket,
-            readable: false,
-            writable: false,
-            end_comes: false,
-        };
-        Ok(Pair {
-            sides: [side(front), side(upstream)],
-            flows: [Flow::new(carrier)?, Flow::new(carrier)?],
-        })
+        let side = |socket| Side { socket, readable: false, writable: false, end_comes: false };
+        Ok(Pair { sides: [side(front), side(upstream)], flows: [Flow::new(carrier)?, Flow::new(carrier)?] })
     }
 
     /// Whether a step of this flow could do anything but find out that it is blocked.
     fn can_move(&self, flow: usize) -> bool {
-        let Flow {
-            held,
-            end_seen,
-            ended,
-            ..
-        } = &self.flows[flow];
-        !ended
-            && self.sides[1 - flow].writable
-            && (*end_seen || !held.is_empty() || self.sides[flow].readable)
+        let Flow { held, end_seen, ended, .. } = &self.flows[flow];
+        !ended && self.sides[1 - flow].writable && (*end_seen || !held.is_empty() || self.sides[flow].readable)
     }
 
     /// Delivers what is held, takes what is there, delivers that, passes the end on.
     fn step(&mut self, flow: usize, buffer: &mut [u8]) -> Result<Step> {
         let [first, second] = &mut self.sides;
-        let (from, to) = if flow == FRONT {
-            (first, second)
-        } else {
-            (second, first)
-        };
+        let (from, to) = if flow == FRONT { (first, second) } else { (second, first) };
         let flow = &mut self.flows[flow];
         if flow.ended || !flow.held.deliver(to)? {
             return Ok(Step::Blocked);
@@ -288,11 +248,7 @@ impl Pair {
             flow.ended = true;
             return Ok(Step::Ended);
         }
-        Ok(if to.writable && from.readable {
-            Step::Again
-        } else {
-            Step::Blocked
-        })
+        Ok(if to.writable && from.readable { Step::Again } else { Step::Blocked })
     }
 }
 
@@ -301,22 +257,12 @@ impl Flow {
         let held = match carrier {
             Carrier::Copy => Held::Rest(Vec::new()),
             Carrier::Splice => {
-                let (out, into) =
-                    rustix::pipe::pipe_with(PipeFlags::NONBLOCK | PipeFlags::CLOEXEC)?;
+                let (out, into) = rustix::pipe::pipe_with(PipeFlags::NONBLOCK | PipeFlags::CLOEXEC)?;
                 rustix::pipe::fcntl_setpipe_size(&into, PIPE_BYTES)?;
-                Held::Pipe {
-                    out,
-                    into,
-                    bytes: 0,
-                }
+                Held::Pipe { out, into, bytes: 0 }
             }
         };
-        Ok(Flow {
-            held,
-            end_seen: false,
-            ended: false,
-            queued: false,
-        })
+        Ok(Flow { held, end_seen: false, ended: false, queued: false })
     }
 }
 
@@ -337,13 +283,11 @@ impl Held {
                     Err(Errno::AGAIN) => to.writable = false,
                     Err(error) => return Err(error),
                 },
-                Held::Rest(rest) => {
-                    match rustix::net::send(&to.socket, rest, SendFlags::NOSIGNAL) {
-                        Ok(sent) => drop(rest.drain(..sent)),
-                        Err(Errno::AGAIN) => to.writable = false,
-                        Err(error) => return Err(error),
-                    }
-                }
+                Held::Rest(rest) => match rustix::net::send(&to.socket, rest, SendFlags::NOSIGNAL) {
+                    Ok(sent) => drop(rest.drain(..sent)),
+                    Err(Errno::AGAIN) => to.writable = false,
+                    Err(error) => return Err(error),
+                },
             }
         }
         Ok(self.is_empty())
@@ -353,8 +297,7 @@ impl Held {
     fn take(&mut self, from: &mut Side, to: &mut Side, buffer: &mut [u8]) -> Result<bool> {
         let taken = match self {
             Held::Pipe { into, .. } => splice(&from.socket, &*into, PIPE_BYTES),
-            Held::Rest(_) => rustix::net::recv(&from.socket, &mut *buffer, RecvFlags::empty())
-                .map(|(taken, _)| taken),
+            Held::Rest(_) => rustix::net::recv(&from.socket, &mut *buffer, RecvFlags::empty()).map(|(taken, _)| taken),
         };
         let taken = match taken {
             Ok(0) => return Ok(true),
@@ -375,12 +318,11 @@ impl Held {
             Held::Rest(rest) => {
                 // Less than asked for: the socket was empty, and the next bytes make a new edge (epoll(7)).
                 from.readable = taken == buffer.len() || from.end_comes;
-                let sent =
-                    match rustix::net::send(&to.socket, &buffer[..taken], SendFlags::NOSIGNAL) {
-                        Ok(sent) => sent,
-                        Err(Errno::AGAIN) => 0,
-                        Err(error) => return Err(error),
-                    };
+                let sent = match rustix::net::send(&to.socket, &buffer[..taken], SendFlags::NOSIGNAL) {
+                    Ok(sent) => sent,
+                    Err(Errno::AGAIN) => 0,
+                    Err(error) => return Err(error),
+                };
                 if sent < taken {
                     to.writable = false;
                     rest.extend_from_slice(&buffer[sent..taken]);
@@ -392,23 +334,12 @@ impl Held {
 }
 
 fn splice(from: impl AsFd, to: impl AsFd, bytes: usize) -> Result<usize> {
-    rustix::pipe::splice(
-        from,
-        None,
-        to,
-        None,
-        bytes,
-        SpliceFlags::MOVE | SpliceFlags::NONBLOCK,
-    )
+    rustix::pipe::splice(from, None, to, None, bytes, SpliceFlags::MOVE | SpliceFlags::NONBLOCK)
 }
 
 /// Begins to connect. A refusal shows itself at the first use of the socket.
 fn connect(origin: SocketAddr) -> io::Result<OwnedFd> {
-    let socket = Socket::new(
-        Domain::for_address(origin),
-        Type::STREAM.nonblocking(),
-        None,
-    )?;
+    let socket = Socket::new(Domain::for_address(origin), Type::STREAM.nonblocking(), None)?;
     socket.set_tcp_nodelay(true)?;
     match rustix::net::connect(&socket, &origin) {
         Ok(()) | Err(Errno::INPROGRESS) => Ok(socket.into()),
@@ -449,9 +380,7 @@ mod tests {
     }
 
     fn pattern(seed: u32, bytes: usize) -> Vec<u8> {
-        (0..bytes as u32)
-            .map(|ix| (ix.wrapping_mul(2_654_435_761) ^ seed).to_le_bytes()[3])
-            .collect()
+        (0..bytes as u32).map(|ix| (ix.wrapping_mul(2_654_435_761) ^ seed).to_le_bytes()[3]).collect()
     }
 
     /// More than all buffers and the pipe hold, so both blocking and partial sends happen; then half-close.
@@ -469,22 +398,14 @@ mod tests {
         });
         let mut up = Vec::new();
         upstream.read_to_end(&mut up).unwrap();
-        assert!(
-            up == pattern(1, BYTES),
-            "{} bytes reached the origin",
-            up.len()
-        );
+        assert!(up == pattern(1, BYTES), "{} bytes reached the origin", up.len());
         sending.join().unwrap();
 
         // The client's direction has ended; the other one still carries.
         let sending = thread::spawn(move || upstream.write_all(&pattern(2, BYTES)).unwrap());
         let mut down = Vec::new();
         client.read_to_end(&mut down).unwrap();
-        assert!(
-            down == pattern(2, BYTES),
-            "{} bytes reached the client",
-            down.len()
-        );
+        assert!(down == pattern(2, BYTES), "{} bytes reached the client", down.len());
         sending.join().unwrap();
         thread.join().unwrap();
     }
@@ -516,11 +437,7 @@ mod tests {
                 drop(upstream);
                 let mut answer = String::new();
                 client.read_to_string(&mut answer).unwrap();
-                assert_eq!(
-                    (question.as_str(), answer.as_str()),
-                    ("question", "answer"),
-                    "{carrier:?}"
-                );
+                assert_eq!((question.as_str(), answer.as_str()), ("question", "answer"), "{carrier:?}");
             }
             thread.join().unwrap();
         }
@@ -532,10 +449,7 @@ mod tests {
         drop(origin);
         for _ in 0..2 {
             let end = connect(front).read(&mut [0; 1]);
-            assert!(
-                matches!(end, Ok(0) | Err(_)),
-                "an answer without an origin: {end:?}"
-            );
+            assert!(matches!(end, Ok(0) | Err(_)), "an answer without an origin: {end:?}");
         }
         thread.join().unwrap();
     }

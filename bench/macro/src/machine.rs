@@ -56,25 +56,11 @@ impl Machine {
                 found => found,
             },
             mitigations: mitigations(),
-            network: [
-                "tcp_congestion_control",
-                "tcp_rmem",
-                "tcp_wmem",
-                "tcp_tw_reuse",
-            ]
-            .into_iter()
-            .map(|key| {
-                (
-                    key.to_owned(),
-                    line_of(format!("/proc/sys/net/ipv4/{key}")).replace('\t', " "),
-                )
-            })
-            .collect(),
-            load_average: line_of("/proc/loadavg")
-                .split(' ')
-                .next()
-                .unwrap_or_default()
-                .to_owned(),
+            network: ["tcp_congestion_control", "tcp_rmem", "tcp_wmem", "tcp_tw_reuse"]
+                .into_iter()
+                .map(|key| (key.to_owned(), line_of(format!("/proc/sys/net/ipv4/{key}")).replace('\t', " ")))
+                .collect(),
+            load_average: line_of("/proc/loadavg").split(' ').next().unwrap_or_default().to_owned(),
             commit: commit(),
             versions: versions(programs),
         }
@@ -83,14 +69,9 @@ impl Machine {
 
 /// `kvm-2vcpu-xeon`: kind of machine, cores, family.
 fn make_slug(host: &str, cpus: usize, cpu: &str) -> String {
-    const FAMILIES: [&str; 9] = [
-        "xeon", "epyc", "ryzen", "core", "neoverse", "graviton", "ampere", "cortex", "power",
-    ];
+    const FAMILIES: [&str; 9] = ["xeon", "epyc", "ryzen", "core", "neoverse", "graviton", "ampere", "cortex", "power"];
     let cpu = cpu.to_lowercase();
-    let is_word = |family: &&&str| {
-        cpu.split(|c: char| !c.is_ascii_alphanumeric())
-            .any(|word| word == **family)
-    };
+    let is_word = |family: &&&str| cpu.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| word == **family);
     let family = FAMILIES.iter().find(is_word).unwrap_or(&"cpu");
     let cores = if host == "metal" { "cpu" } else { "vcpu" };
     format!("{host}-{cpus}{cores}-{family}")
@@ -104,50 +85,29 @@ fn mitigations() -> BTreeMap<String, String> {
         .filter_map(|entry| {
             let entry = entry.ok()?;
             let state = line_of(entry.path());
-            (state != "Not affected")
-                .then(|| (entry.file_name().to_string_lossy().into_owned(), state))
+            (state != "Not affected").then(|| (entry.file_name().to_string_lossy().into_owned(), state))
         })
         .collect()
 }
 
 fn versions(programs: &Programs) -> BTreeMap<String, String> {
     let mut versions = BTreeMap::new();
-    versions.insert(
-        "floor".to_owned(),
-        format!("bench-macro {}", env!("CARGO_PKG_VERSION")),
-    );
+    versions.insert("floor".to_owned(), format!("bench-macro {}", env!("CARGO_PKG_VERSION")));
     if let Some(program) = &programs.haproxy {
-        versions.insert(
-            "haproxy".to_owned(),
-            first_line(Command::new(program).arg("-v")),
-        );
+        versions.insert("haproxy".to_owned(), first_line(Command::new(program).arg("-v")));
     }
     if let Some(program) = &programs.sluicegate {
-        versions.insert(
-            "sluicegate".to_owned(),
-            first_line(Command::new(program).arg("version")),
-        );
+        versions.insert("sluicegate".to_owned(), first_line(Command::new(program).arg("version")));
     }
     versions
 }
 
 fn commit() -> String {
     let git = |arguments: &[&str]| {
-        let output = Command::new("git")
-            .arg("-C")
-            .arg(env!("CARGO_MANIFEST_DIR"))
-            .args(arguments)
-            .output()
-            .ok()?;
-        output
-            .status
-            .success()
-            .then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+        let output = Command::new("git").arg("-C").arg(env!("CARGO_MANIFEST_DIR")).args(arguments).output().ok()?;
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
     };
-    match (
-        git(&["rev-parse", "--short=10", "HEAD"]),
-        git(&["status", "--porcelain"]),
-    ) {
+    match (git(&["rev-parse", "--short=10", "HEAD"]), git(&["status", "--porcelain"])) {
         (Some(commit), Some(changes)) if changes.is_empty() => commit,
         (Some(commit), _) => format!("{commit}-dirty"),
         (None, _) => unknown(),
@@ -155,14 +115,8 @@ fn commit() -> String {
 }
 
 fn first_line(command: &mut Command) -> String {
-    let output = command
-        .output()
-        .map(|output| output.stdout)
-        .unwrap_or_default();
-    String::from_utf8_lossy(&output)
-        .lines()
-        .next()
-        .map_or_else(unknown, str::to_owned)
+    let output = command.output().map(|output| output.stdout).unwrap_or_default();
+    String::from_utf8_lossy(&output).lines().next().map_or_else(unknown, str::to_owned)
 }
 
 fn line_of(path: impl AsRef<Path>) -> String {
@@ -191,12 +145,7 @@ mod tests {
             assert_eq!(make_slug(host, cpus, cpu), expected);
         }
         check("kvm", 2, "Intel(R) Xeon(R) Processor", "kvm-2vcpu-xeon");
-        check(
-            "metal",
-            16,
-            "AMD Ryzen 9 7950X 16-Core Processor",
-            "metal-16cpu-ryzen",
-        );
+        check("metal", 16, "AMD Ryzen 9 7950X 16-Core Processor", "metal-16cpu-ryzen");
         check("vm", 4, "Neoverse-N1", "vm-4vcpu-neoverse");
         check("vm", 4, "unknown", "vm-4vcpu-cpu");
     }

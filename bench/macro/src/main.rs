@@ -109,11 +109,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Tcp(options) => tcp(options),
         Command::Floor(options) => serve_floor(options),
-        Command::Bound(Bound {
-            cpu,
-            program,
-            arguments,
-        }) => Err(contestant::become_program(cpu, &program, &arguments)),
+        Command::Bound(Bound { cpu, program, arguments }) => Err(contestant::become_program(cpu, &program, &arguments)),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -128,43 +124,25 @@ fn tcp(options: Tcp) -> io::Result<()> {
     let own = std::env::current_exe()?;
     let beside = own.with_file_name("sluicegate");
     let programs = Programs {
-        sluicegate: options
-            .sluicegate
-            .or_else(|| beside.is_file().then_some(beside)),
+        sluicegate: options.sluicegate.or_else(|| beside.is_file().then_some(beside)),
         haproxy: options.haproxy.or_else(|| in_path("haproxy")),
         own,
     };
     let plan = Plan {
-        scenarios: if options.only.is_empty() {
-            Scenario::ALL.to_vec()
-        } else {
-            options.only
-        },
-        contestants: Contestant::ALL
-            .into_iter()
-            .filter(|&contestant| programs.has(contestant))
-            .collect(),
+        scenarios: if options.only.is_empty() { Scenario::ALL.to_vec() } else { options.only },
+        contestants: Contestant::ALL.into_iter().filter(|&contestant| programs.has(contestant)).collect(),
         rounds: options.rounds.into(),
         warm_up: Duration::from_secs_f64(options.warm_up),
         window: Duration::from_secs_f64(options.seconds),
-        layout: cpu::Layout {
-            proxy_cpu: options.proxy_cpu,
-            load_cpu: options.load_cpu,
-        },
+        layout: cpu::Layout { proxy_cpu: options.proxy_cpu, load_cpu: options.load_cpu },
     };
     if plan.layout.proxy_cpu == plan.layout.load_cpu {
         return Err(io::Error::other(
             "the proxy and its load need a CPU each: --proxy-cpu and --load-cpu are the same",
         ));
     }
-    for contestant in Contestant::ALL
-        .into_iter()
-        .filter(|contestant| !plan.contestants.contains(contestant))
-    {
-        eprintln!(
-            "{} is not on this machine and is left out",
-            contestant.label()
-        );
+    for contestant in Contestant::ALL.into_iter().filter(|contestant| !plan.contestants.contains(contestant)) {
+        eprintln!("{} is not on this machine and is left out", contestant.label());
     }
     let machine = Machine::look(&programs, options.machine);
     let baseline = match options.no_record {
@@ -176,30 +154,18 @@ fn tcp(options: Tcp) -> io::Result<()> {
     let summary = summary::summary(&machine, &plan, &samples);
     println!("{summary}");
     if let Some(baseline) = baseline {
-        println!(
-            "kept in {}",
-            baseline
-                .write(&machine, &plan, &samples, &summary)?
-                .display()
-        );
+        println!("kept in {}", baseline.write(&machine, &plan, &samples, &summary)?.display());
     }
     Ok(())
 }
 
 /// One line as soon as a measurement is over.
 fn report(sample: &Sample) {
-    let Sample {
-        scenario,
-        round,
-        contestant,
-        outcome,
-    } = sample;
+    let Sample { scenario, round, contestant, outcome } = sample;
     let heading = format!("{scenario:?} {} {}", round + 1, contestant.label());
     match outcome {
         Outcome::Measured(measured) => {
-            let cost = measured
-                .figure(*scenario, Figure::CpuPerUnit)
-                .unwrap_or(f64::NAN);
+            let cost = measured.figure(*scenario, Figure::CpuPerUnit).unwrap_or(f64::NAN);
             let spent = &measured.spent;
             eprintln!(
                 "{heading:28} {cost:8.3} {}  {:10.1} {}/s  proxy core {:3.0} %  load core {:3.0} %  foreign {:3.0} %",
@@ -217,12 +183,7 @@ fn report(sample: &Sample) {
 
 fn serve_floor(options: Floor) -> io::Result<()> {
     contestant::bind_to_parent(options.cpu)?;
-    floor::Relay::new(
-        options.carrier,
-        TcpListener::bind(options.front)?,
-        options.origin,
-    )?
-    .run()
+    floor::Relay::new(options.carrier, TcpListener::bind(options.front)?, options.origin)?.run()
 }
 
 fn in_path(program: &str) -> Option<PathBuf> {
@@ -243,9 +204,7 @@ fn seconds(text: &str) -> Result<f64, String> {
 fn slug(text: &str) -> Result<String, String> {
     let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     match text {
-        text if !text.is_empty() && text.len() <= 64 && text.chars().all(fits) => {
-            Ok(text.to_owned())
-        }
+        text if !text.is_empty() && text.len() <= 64 && text.chars().all(fits) => Ok(text.to_owned()),
         _ => Err("1 to 64 lower-case letters, digits and hyphens are accepted".to_owned()),
     }
 }
@@ -261,17 +220,9 @@ mod tests {
 
     #[test]
     fn bound_passes_the_other_programs_arguments_on() {
-        let cli = Cli::try_parse_from([
-            "macro", "bound", "--cpu", "1", "--", "/bin/x", "-db", "-f", "y",
-        ])
-        .unwrap();
-        let Command::Bound(bound) = cli.command else {
-            panic!("another command")
-        };
-        assert_eq!(
-            (bound.cpu, bound.arguments.as_slice()),
-            (1, ["-db", "-f", "y"].map(String::from).as_slice())
-        );
+        let cli = Cli::try_parse_from(["macro", "bound", "--cpu", "1", "--", "/bin/x", "-db", "-f", "y"]).unwrap();
+        let Command::Bound(bound) = cli.command else { panic!("another command") };
+        assert_eq!((bound.cpu, bound.arguments.as_slice()), (1, ["-db", "-f", "y"].map(String::from).as_slice()));
     }
 
     #[test]

@@ -74,12 +74,7 @@ pub fn run(plan: &Plan, programs: &Programs, mut progress: impl FnMut(&Sample)) 
                     Ok(measured) => Outcome::Measured(measured),
                     Err(reason) => Outcome::Failed(reason),
                 };
-                let sample = Sample {
-                    scenario,
-                    round,
-                    contestant,
-                    outcome,
-                };
+                let sample = Sample { scenario, round, contestant, outcome };
                 progress(&sample);
                 samples.push(sample);
             }
@@ -96,12 +91,7 @@ fn order(contestants: &[Contestant], round: usize) -> Vec<Contestant> {
     order
 }
 
-fn measure(
-    plan: &Plan,
-    programs: &Programs,
-    scenario: Scenario,
-    contestant: Contestant,
-) -> Result<Measured, String> {
+fn measure(plan: &Plan, programs: &Programs, scenario: Scenario, contestant: Contestant) -> Result<Measured, String> {
     let origin = load::listen().map_err(|error| format!("no port for the origin: {error}"))?;
     let running = contestant::start(contestant, programs, plan.layout, &origin)?;
     let order = load::Order {

@@ -22,12 +22,7 @@ pub enum Scenario {
 const GIB: f64 = (1u64 << 30) as f64;
 
 impl Scenario {
-    pub const ALL: [Scenario; 4] = [
-        Scenario::Bulk,
-        Scenario::PingPong,
-        Scenario::Latency,
-        Scenario::Churn,
-    ];
+    pub const ALL: [Scenario; 4] = [Scenario::Bulk, Scenario::PingPong, Scenario::Latency, Scenario::Churn];
 
     /// Clients that are connected, or being connected, at any moment.
     pub fn connections(self) -> usize {
@@ -89,18 +84,9 @@ impl Scenario {
     pub fn goals(self) -> &'static [Goal] {
         use Contestant::{FloorCopy, FloorSplice, Haproxy};
         use Figure::{CpuPerUnit, LatencyP50, LatencyP99};
-        const BULK: &[Goal] = &[
-            goal(CpuPerUnit, FloorSplice, 1.15),
-            goal(CpuPerUnit, Haproxy, 1.0),
-        ];
-        const PING_PONG: &[Goal] = &[
-            goal(CpuPerUnit, FloorCopy, 1.10),
-            goal(CpuPerUnit, Haproxy, 1.0),
-        ];
-        const LATENCY: &[Goal] = &[
-            goal(LatencyP50, Haproxy, 1.05),
-            goal(LatencyP99, Haproxy, 1.05),
-        ];
+        const BULK: &[Goal] = &[goal(CpuPerUnit, FloorSplice, 1.15), goal(CpuPerUnit, Haproxy, 1.0)];
+        const PING_PONG: &[Goal] = &[goal(CpuPerUnit, FloorCopy, 1.10), goal(CpuPerUnit, Haproxy, 1.0)];
+        const LATENCY: &[Goal] = &[goal(LatencyP50, Haproxy, 1.05), goal(LatencyP99, Haproxy, 1.05)];
         const CHURN: &[Goal] = &[goal(CpuPerUnit, Haproxy, 1.0)];
         match self {
             Scenario::Bulk => BULK,
@@ -150,9 +136,5 @@ pub struct Goal {
 }
 
 const fn goal(figure: Figure, against: Contestant, at_most: f64) -> Goal {
-    Goal {
-        figure,
-        against,
-        at_most,
-    }
+    Goal { figure, against, at_most }
 }

@@ -37,11 +37,7 @@ pub fn median_interval(values: &[f64]) -> Option<Interval> {
     let count = sorted.len();
     (0..count / 2)
         .rev()
-        .map(|cut| Interval {
-            low: sorted[cut],
-            high: sorted[count - 1 - cut],
-            coverage: coverage(count, cut),
-        })
+        .map(|cut| Interval { low: sorted[cut], high: sorted[count - 1 - cut], coverage: coverage(count, cut) })
         .find(|interval| interval.coverage >= COVERAGE_WANTED)
 }
 
@@ -71,15 +67,8 @@ pub struct Ratio {
 impl Ratio {
     /// From `(dividend, divisor)` of each round in which both were measured. `None` if there is no such round.
     pub fn of_rounds(rounds: &[(f64, f64)]) -> Option<Ratio> {
-        let ratios: Vec<f64> = rounds
-            .iter()
-            .map(|(dividend, divisor)| dividend / divisor)
-            .collect();
-        Some(Ratio {
-            median: median(&ratios)?,
-            interval: median_interval(&ratios),
-            rounds: ratios.len(),
-        })
+        let ratios: Vec<f64> = rounds.iter().map(|(dividend, divisor)| dividend / divisor).collect();
+        Some(Ratio { median: median(&ratios)?, interval: median_interval(&ratios), rounds: ratios.len() })
     }
 }
 
@@ -156,11 +145,7 @@ mod tests {
     fn interval_is_the_narrowest_that_covers_enough() {
         fn check(count: usize, expected: Option<(f64, f64, f64)>) {
             let values: Vec<f64> = (1..=count).rev().map(|value| value as f64).collect();
-            let expected = expected.map(|(low, high, coverage)| Interval {
-                low,
-                high,
-                coverage,
-            });
+            let expected = expected.map(|(low, high, coverage)| Interval { low, high, coverage });
             assert_eq!(median_interval(&values), expected, "{count} values");
         }
         check(0, None);
@@ -176,15 +161,7 @@ mod tests {
     #[test]
     fn ratio_pairs_the_rounds_and_not_the_medians() {
         // Both contestants slow down by half in two rounds; within each round the ratio stays 0.5.
-        let rounds = [
-            (1.0, 2.0),
-            (10.0, 20.0),
-            (1.0, 2.0),
-            (15.0, 30.0),
-            (1.0, 2.0),
-            (1.0, 2.0),
-            (2.0, 4.0),
-        ];
+        let rounds = [(1.0, 2.0), (10.0, 20.0), (1.0, 2.0), (15.0, 30.0), (1.0, 2.0), (1.0, 2.0), (2.0, 4.0)];
         let ratio = Ratio::of_rounds(&rounds).unwrap();
         assert_eq!(ratio.median, 0.5);
         let interval = ratio.interval.unwrap();
@@ -193,15 +170,7 @@ mod tests {
     }
 
     fn ratio(low: f64, median: f64, high: f64) -> Ratio {
-        Ratio {
-            median,
-            interval: Some(Interval {
-                low,
-                high,
-                coverage: 0.984,
-            }),
-            rounds: 7,
-        }
+        Ratio { median, interval: Some(Interval { low, high, coverage: 0.984 }), rounds: 7 }
     }
 
     #[test]
@@ -213,24 +182,13 @@ mod tests {
         check(ratio(0.98, 1.0, 1.06), 1.06);
         check(ratio(0.8, 1.0, 1.06), 1.25);
         check(ratio(1.0, 1.0, 1.0), 1.0);
-        assert_eq!(
-            Resolution::of_same(&Ratio {
-                median: 1.0,
-                interval: None,
-                rounds: 3
-            }),
-            None
-        );
+        assert_eq!(Resolution::of_same(&Ratio { median: 1.0, interval: None, rounds: 3 }), None);
     }
 
     #[test]
     fn verdicts() {
         fn check(ratio: Ratio, resolution: f64, at_most: f64, expected: Verdict) {
-            assert_eq!(
-                judge(&ratio, Some(Resolution(resolution)), at_most),
-                expected,
-                "{ratio:?}"
-            );
+            assert_eq!(judge(&ratio, Some(Resolution(resolution)), at_most), expected, "{ratio:?}");
         }
         check(ratio(0.75, 0.78, 0.80), 1.02, 0.80, Verdict::Reached);
         check(ratio(0.75, 0.78, 0.81), 1.02, 0.80, Verdict::Unresolved);
@@ -243,15 +201,8 @@ mod tests {
 
     #[test]
     fn nothing_is_claimed_without_an_interval_or_a_resolution() {
-        let few = Ratio {
-            median: 0.1,
-            interval: None,
-            rounds: 3,
-        };
-        assert_eq!(
-            judge(&few, Some(Resolution(1.01)), 1.0),
-            Verdict::Unresolved
-        );
+        let few = Ratio { median: 0.1, interval: None, rounds: 3 };
+        assert_eq!(judge(&few, Some(Resolution(1.01)), 1.0), Verdict::Unresolved);
         assert_eq!(judge(&ratio(0.1, 0.1, 0.1), None, 1.0), Verdict::Unresolved);
     }
 

@@ -23,22 +23,13 @@ pub fn summary(machine: &Machine, plan: &Plan, samples: &[Sample]) -> String {
     let mut text = String::new();
     circumstances(&mut text, machine, plan);
     for &scenario in &plan.scenarios {
-        Section {
-            scenario,
-            plan,
-            samples,
-        }
-        .write(&mut text);
+        Section { scenario, plan, samples }.write(&mut text);
     }
     text
 }
 
 fn circumstances(text: &mut String, machine: &Machine, plan: &Plan) {
-    let _ = writeln!(
-        text,
-        "# TCP proxying on one core, commit {}\n",
-        machine.commit
-    );
+    let _ = writeln!(text, "# TCP proxying on one core, commit {}\n", machine.commit);
     for (name, version) in &machine.versions {
         let _ = writeln!(text, "- {name}: {version}");
     }
@@ -54,10 +45,7 @@ fn circumstances(text: &mut String, machine: &Machine, plan: &Plan) {
         machine.load_average
     );
     let list = |map: &std::collections::BTreeMap<String, String>| {
-        map.iter()
-            .map(|(key, value)| format!("{key} = {value}"))
-            .collect::<Vec<_>>()
-            .join("; ")
+        map.iter().map(|(key, value)| format!("{key} = {value}")).collect::<Vec<_>>().join("; ")
     };
     let _ = writeln!(text, "- mitigations: {}", list(&machine.mitigations));
     let _ = writeln!(text, "- network: {}", list(&machine.network));
@@ -99,26 +87,16 @@ impl Section<'_> {
     fn table(&self, text: &mut String, figure: Figure) {
         let floor = self.scenario.floor();
         let title = figure.title(self.scenario);
-        let _ = writeln!(
-            text,
-            "| | {title} | ÷ haproxy | ÷ {} |\n|---|---|---|---|",
-            floor.label()
-        );
+        let _ = writeln!(text, "| | {title} | ÷ haproxy | ÷ {} |\n|---|---|---|---|", floor.label());
         for &contestant in &self.plan.contestants {
-            let values: Vec<f64> = self
-                .rounds(contestant, figure)
-                .into_iter()
-                .flatten()
-                .collect();
+            let values: Vec<f64> = self.rounds(contestant, figure).into_iter().flatten().collect();
             let _ = writeln!(
                 text,
                 "| {} | {} | {} | {} |",
                 contestant.label(),
                 spread(&values),
-                self.ratio(contestant, Contestant::Haproxy, figure)
-                    .map_or_else(String::new, |ratio| show(&ratio)),
-                self.ratio(contestant, floor, figure)
-                    .map_or_else(String::new, |ratio| show(&ratio)),
+                self.ratio(contestant, Contestant::Haproxy, figure).map_or_else(String::new, |ratio| show(&ratio)),
+                self.ratio(contestant, floor, figure).map_or_else(String::new, |ratio| show(&ratio)),
             );
         }
         text.push('\n');
@@ -127,16 +105,10 @@ impl Section<'_> {
     /// Who was the limit: without it a rate cannot be read.
     fn usage(&self, text: &mut String) {
         let unit = self.scenario.unit();
-        let _ = writeln!(
-            text,
-            "| | {unit}/s | proxy's core busy | load's core busy | limit |\n|---|---|---|---|---|"
-        );
+        let _ = writeln!(text, "| | {unit}/s | proxy's core busy | load's core busy | limit |\n|---|---|---|---|---|");
         for &contestant in &self.plan.contestants {
             let of = |value: fn(&Section, &Measured) -> f64| {
-                let values: Vec<f64> = self
-                    .measured(contestant)
-                    .map(|(_, measured)| value(self, measured))
-                    .collect();
+                let values: Vec<f64> = self.measured(contestant).map(|(_, measured)| value(self, measured)).collect();
                 statistics::median(&values)
             };
             let (Some(rate), Some(proxy), Some(load)) = (
@@ -152,11 +124,7 @@ impl Section<'_> {
                 text,
                 "| {} | {}{} | {:.0} % | {:.0} % | {} |",
                 contestant.label(),
-                if limit.hides_the_rate() {
-                    "at least "
-                } else {
-                    ""
-                },
+                if limit.hides_the_rate() { "at least " } else { "" },
                 digits(rate),
                 proxy * 100.0,
                 load * 100.0,
@@ -170,12 +138,8 @@ impl Section<'_> {
     fn doubts(&self, text: &mut String) {
         for sample in self.of_scenario() {
             if let Outcome::Failed(reason) = &sample.outcome {
-                let _ = writeln!(
-                    text,
-                    "- {} failed in round {}: {reason}",
-                    sample.contestant.label(),
-                    sample.round + 1
-                );
+                let _ =
+                    writeln!(text, "- {} failed in round {}: {reason}", sample.contestant.label(), sample.round + 1);
             }
         }
         let disturbed = self.disturbed();
@@ -188,12 +152,9 @@ impl Section<'_> {
             );
         }
         let starved = self.plan.contestants.iter().any(|&contestant| {
-            let busy: Vec<f64> = self
-                .measured(contestant)
-                .map(|(_, measured)| measured.spent.proxy_core.busy)
-                .collect();
-            self.scenario.saturates()
-                && statistics::median(&busy).is_some_and(|busy| busy < SATURATED)
+            let busy: Vec<f64> =
+                self.measured(contestant).map(|(_, measured)| measured.spent.proxy_core.busy).collect();
+            self.scenario.saturates() && statistics::median(&busy).is_some_and(|busy| busy < SATURATED)
         });
         if starved {
             let _ = writeln!(
@@ -203,26 +164,15 @@ impl Section<'_> {
                 SATURATED * 100.0
             );
         }
-        if self
-            .measured(Contestant::Sluicegate)
-            .any(|(_, measured)| measured.spent.coarse)
-        {
-            let _ = writeln!(
-                text,
-                "- a thread of sluicegate ended within a window: its CPU is exact to 10 ms only"
-            );
+        if self.measured(Contestant::Sluicegate).any(|(_, measured)| measured.spent.coarse) {
+            let _ = writeln!(text, "- a thread of sluicegate ended within a window: its CPU is exact to 10 ms only");
         }
     }
 
     fn claims(&self, text: &mut String) {
         for goal in self.scenario.goals() {
             let figure = goal.figure.title(self.scenario);
-            let _ = write!(
-                text,
-                "- goal: {figure} ÷ {} ≤ {:.2}: ",
-                goal.against.label(),
-                goal.at_most
-            );
+            let _ = write!(text, "- goal: {figure} ÷ {} ≤ {:.2}: ", goal.against.label(), goal.at_most);
             let _ = match self.claim(goal) {
                 Ok((verdict, ratio)) => writeln!(text, "**{}**, {}", word(verdict), show(&ratio)),
                 Err(reason) => writeln!(text, "nothing is claimed: {reason}"),
@@ -236,44 +186,29 @@ impl Section<'_> {
                     (factor - 1.0) * 100.0
                 );
             }
-            None => text.push_str(
-                "- what this run can tell apart is unknown: too few rounds, or no haproxy\n",
-            ),
+            None => text.push_str("- what this run can tell apart is unknown: too few rounds, or no haproxy\n"),
         }
     }
 
     /// The verdict on a goal, or why there can be none.
     fn claim(&self, goal: &Goal) -> Result<(Verdict, Ratio), String> {
-        for contestant in [
-            Contestant::Sluicegate,
-            goal.against,
-            Contestant::HaproxyAgain,
-        ] {
+        for contestant in [Contestant::Sluicegate, goal.against, Contestant::HaproxyAgain] {
             let rounds = self.measured(contestant).count();
             if rounds == 0 {
                 return Err(format!("{} was not measured", contestant.label()));
             }
             if rounds < self.plan.rounds {
-                return Err(format!(
-                    "{} failed in {} rounds",
-                    contestant.label(),
-                    self.plan.rounds - rounds
-                ));
+                return Err(format!("{} failed in {} rounds", contestant.label(), self.plan.rounds - rounds));
             }
         }
         if self.disturbed() > DISTURBED_MAX {
             return Err("the machine was not quiet".to_owned());
         }
-        let ratio = self
-            .ratio(Contestant::Sluicegate, goal.against, goal.figure)
-            .ok_or("no round has both")?;
+        let ratio = self.ratio(Contestant::Sluicegate, goal.against, goal.figure).ok_or("no round has both")?;
         if ratio.interval.is_none() {
             return Err(format!("{} rounds are too few, 6 are needed", ratio.rounds));
         }
-        Ok((
-            statistics::judge(&ratio, self.resolution(goal.figure), goal.at_most),
-            ratio,
-        ))
+        Ok((statistics::judge(&ratio, self.resolution(goal.figure), goal.at_most), ratio))
     }
 
     fn resolution(&self, figure: Figure) -> Option<Resolution> {
@@ -281,15 +216,8 @@ impl Section<'_> {
     }
 
     fn ratio(&self, dividend: Contestant, divisor: Contestant, figure: Figure) -> Option<Ratio> {
-        let rounds = self
-            .rounds(dividend, figure)
-            .into_iter()
-            .zip(self.rounds(divisor, figure));
-        Ratio::of_rounds(
-            &rounds
-                .filter_map(|(dividend, divisor)| Some((dividend?, divisor?)))
-                .collect::<Vec<_>>(),
-        )
+        let rounds = self.rounds(dividend, figure).into_iter().zip(self.rounds(divisor, figure));
+        Ratio::of_rounds(&rounds.filter_map(|(dividend, divisor)| Some((dividend?, divisor?))).collect::<Vec<_>>())
     }
 
     /// The figure of each round, in order; `None` where there is none.
@@ -302,33 +230,25 @@ impl Section<'_> {
     }
 
     fn measured(&self, contestant: Contestant) -> impl Iterator<Item = (usize, &Measured)> {
-        self.of_scenario()
-            .filter(move |sample| sample.contestant == contestant)
-            .filter_map(|sample| match &sample.outcome {
+        self.of_scenario().filter(move |sample| sample.contestant == contestant).filter_map(|sample| {
+            match &sample.outcome {
                 Outcome::Measured(measured) => Some((sample.round, measured)),
                 Outcome::Failed(_) => None,
-            })
+            }
+        })
     }
 
     fn of_scenario(&self) -> impl Iterator<Item = &Sample> {
-        self.samples
-            .iter()
-            .filter(|sample| sample.scenario == self.scenario)
+        self.samples.iter().filter(|sample| sample.scenario == self.scenario)
     }
 
     /// Share of the measurements in which the machine was not ours alone.
     fn disturbed(&self) -> f64 {
-        let all: Vec<&Measured> = self
-            .plan
-            .contestants
-            .iter()
-            .flat_map(|&who| self.measured(who))
-            .map(|(_, m)| m)
-            .collect();
+        let all: Vec<&Measured> =
+            self.plan.contestants.iter().flat_map(|&who| self.measured(who)).map(|(_, m)| m).collect();
         let is_disturbed = |measured: &&&Measured| {
             let spent = &measured.spent;
-            spent.foreign > FOREIGN_MAX
-                || spent.proxy_core.steal + spent.load_core.steal > STEAL_MAX
+            spent.foreign > FOREIGN_MAX || spent.proxy_core.steal + spent.load_core.steal > STEAL_MAX
         };
         all.iter().filter(is_disturbed).count() as f64 / all.len().max(1) as f64
     }
@@ -390,26 +310,13 @@ fn spread(values: &[f64]) -> String {
     };
     let smallest = values.iter().copied().fold(f64::INFINITY, f64::min);
     let largest = values.iter().copied().fold(0.0, f64::max);
-    format!(
-        "{} ({}–{})",
-        digits(median),
-        digits(smallest),
-        digits(largest)
-    )
+    format!("{} ({}–{})", digits(median), digits(smallest), digits(largest))
 }
 
 fn show(ratio: &Ratio) -> String {
     match ratio.interval {
-        Some(Interval {
-            low,
-            high,
-            coverage,
-        }) => {
-            format!(
-                "{:.2} [{low:.2}–{high:.2}, {:.1} %]",
-                ratio.median,
-                coverage * 100.0
-            )
+        Some(Interval { low, high, coverage }) => {
+            format!("{:.2} [{low:.2}–{high:.2}, {:.1} %]", ratio.median, coverage * 100.0)
         }
         None => format!("{:.2} [{} rounds]", ratio.median, ratio.rounds),
     }
@@ -439,19 +346,13 @@ mod tests {
             rounds,
             warm_up: Duration::from_millis(500),
             window: Duration::from_secs(1),
-            layout: Layout {
-                proxy_cpu: 0,
-                load_cpu: 1,
-            },
+            layout: Layout { proxy_cpu: 0, load_cpu: 1 },
         }
     }
 
     /// A measurement of 1000 round trips that cost `micros` each.
     fn measured(micros: u64, foreign: f64) -> Outcome {
-        let core = CoreShare {
-            busy: 0.95,
-            steal: 0.0,
-        };
+        let core = CoreShare { busy: 0.95, steal: 0.0 };
         Outcome::Measured(Measured {
             counted: 1000,
             spent: Spent {
@@ -479,8 +380,7 @@ mod tests {
     }
 
     fn samples(rounds: usize, foreign: f64) -> Vec<Sample> {
-        let all =
-            (0..rounds).flat_map(|round| Contestant::ALL.map(|contestant| (round, contestant)));
+        let all = (0..rounds).flat_map(|round| Contestant::ALL.map(|contestant| (round, contestant)));
         all.map(|(round, contestant)| Sample {
             scenario: Scenario::PingPong,
             round,
@@ -492,12 +392,7 @@ mod tests {
 
     fn section(plan: &Plan, samples: &[Sample]) -> String {
         let mut text = String::new();
-        Section {
-            scenario: Scenario::PingPong,
-            plan,
-            samples,
-        }
-        .write(&mut text);
+        Section { scenario: Scenario::PingPong, plan, samples }.write(&mut text);
         text
     }
 
@@ -528,11 +423,7 @@ mod tests {
         let plan = plan(5);
         check(
             &section(&plan, &samples(5, 0.0)),
-            &[
-                "0.75 [5 rounds]",
-                "nothing is claimed: 5 rounds are too few",
-                "can tell apart is unknown",
-            ],
+            &["0.75 [5 rounds]", "nothing is claimed: 5 rounds are too few", "can tell apart is unknown"],
         );
     }
 
@@ -541,10 +432,7 @@ mod tests {
         let plan = plan(7);
         check(
             &section(&plan, &samples(7, 0.3)),
-            &[
-                "100 % of the measurements were disturbed",
-                "nothing is claimed: the machine was not quiet",
-            ],
+            &["100 % of the measurements were disturbed", "nothing is claimed: the machine was not quiet"],
         );
     }
 
@@ -552,17 +440,11 @@ mod tests {
     fn one_failed_round_takes_the_claim_and_is_told() {
         let plan = plan(7);
         let mut samples = samples(7, 0.0);
-        let failed = samples
-            .iter_mut()
-            .find(|sample| sample.contestant == Contestant::Sluicegate)
-            .unwrap();
+        let failed = samples.iter_mut().find(|sample| sample.contestant == Contestant::Sluicegate).unwrap();
         failed.outcome = Outcome::Failed("a client's connection ended early".to_owned());
         check(
             &section(&plan, &samples),
-            &[
-                "sluicegate failed in round 1: a client's",
-                "nothing is claimed: sluicegate failed in 1 rounds",
-            ],
+            &["sluicegate failed in round 1: a client's", "nothing is claimed: sluicegate failed in 1 rounds"],
         );
     }
 
@@ -571,13 +453,7 @@ mod tests {
         let plan = plan(7);
         let mut samples = samples(7, 0.0);
         samples.retain(|sample| sample.contestant != Contestant::Sluicegate);
-        check(
-            &section(&plan, &samples),
-            &[
-                "| sluicegate | not measured |",
-                "claimed: sluicegate was not measured",
-            ],
-        );
+        check(&section(&plan, &samples), &["| sluicegate | not measured |", "claimed: sluicegate was not measured"]);
     }
 
     #[test]

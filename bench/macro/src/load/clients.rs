@@ -130,13 +130,9 @@ impl Clients {
 
     /// Opens a connection in place of the one before and speaks first, in bulk too: the question names the stream.
     fn connect(&mut self, epoll: &OwnedFd, ix: usize) -> Result<(), Failure> {
-        let socket = Socket::new(
-            Domain::for_address(self.front),
-            Type::STREAM.nonblocking(),
-            None,
-        )
-        .and_then(|socket| socket.set_tcp_nodelay(true).map(|()| socket))
-        .map_err(Failure::Ours)?;
+        let socket = Socket::new(Domain::for_address(self.front), Type::STREAM.nonblocking(), None)
+            .and_then(|socket| socket.set_tcp_nodelay(true).map(|()| socket))
+            .map_err(Failure::Ours)?;
         match rustix::net::connect(&socket, &self.front) {
             Ok(()) | Err(Errno::INPROGRESS) => {}
             Err(error) => return Err(Failure::Connect(error.into())),
@@ -159,27 +155,17 @@ impl Clients {
         if self.scenario == Scenario::Latency {
             client.sent_at = Instant::now();
         }
-        client.unsent =
-            match rustix::net::send(socket, &message(ix, client.number), SendFlags::NOSIGNAL) {
-                Ok(message::BYTES) => false,
-                // The handshake is still under way; on loopback it usually is not.
-                Err(Errno::AGAIN) => true,
-                Ok(_) => return Err(Failure::EndedEarly),
-                Err(error) => return Err(Failure::Broken(error.into())),
-            };
+        client.unsent = match rustix::net::send(socket, &message(ix, client.number), SendFlags::NOSIGNAL) {
+            Ok(message::BYTES) => false,
+            // The handshake is still under way; on loopback it usually is not.
+            Err(Errno::AGAIN) => true,
+            Ok(_) => return Err(Failure::EndedEarly),
+            Err(error) => return Err(Failure::Broken(error.into())),
+        };
         if client.unsent != was_unsent {
-            let out = if client.unsent {
-                EventFlags::OUT
-            } else {
-                EventFlags::empty()
-            };
-            rustix::event::epoll::modify(
-                epoll,
-                socket,
-                Token::Client(ix).data(),
-                EventFlags::IN | out,
-            )
-            .map_err(|error| Failure::Ours(error.into()))?;
+            let out = if client.unsent { EventFlags::OUT } else { EventFlags::empty() };
+            rustix::event::epoll::modify(epoll, socket, Token::Client(ix).data(), EventFlags::IN | out)
+                .map_err(|error| Failure::Ours(error.into()))?;
         }
         Ok(())
     }
@@ -191,11 +177,7 @@ impl Clients {
             return Ok(false);
         };
         let had = message::BYTES - client.awaited;
-        let received = match rustix::net::recv(
-            socket,
-            &mut self.buffer[..client.awaited],
-            RecvFlags::empty(),
-        ) {
+        let received = match rustix::net::recv(socket, &mut self.buffer[..client.awaited], RecvFlags::empty()) {
             Ok((0, _)) => return Err(Failure::EndedEarly),
             Ok((received, _)) => received,
             Err(Errno::AGAIN) => return Ok(false),
@@ -210,14 +192,7 @@ impl Clients {
         }
         client.served = true;
         if self.scenario == Scenario::Latency && self.latencies.len() < LATENCIES_MAX {
-            self.latencies.push(
-                client
-                    .sent_at
-                    .elapsed()
-                    .as_nanos()
-                    .try_into()
-                    .unwrap_or(u32::MAX),
-            );
+            self.latencies.push(client.sent_at.elapsed().as_nanos().try_into().unwrap_or(u32::MAX));
         }
         Ok(true)
     }

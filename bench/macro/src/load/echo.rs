@@ -23,21 +23,12 @@ pub struct Echo {
 
 impl Echo {
     pub fn for_ever() -> Echo {
-        Echo {
-            once: false,
-            connections: Vec::new(),
-            free: Vec::new(),
-            buffer: vec![0; BUFFER_BYTES],
-        }
+        Echo { once: false, connections: Vec::new(), free: Vec::new(), buffer: vec![0; BUFFER_BYTES] }
     }
 
     pub fn once() -> Echo {
         // Not one byte more than a message is ever read, so a second one would be seen: as a reset.
-        Echo {
-            once: true,
-            buffer: vec![0; message::BYTES],
-            ..Echo::for_ever()
-        }
+        Echo { once: true, buffer: vec![0; message::BYTES], ..Echo::for_ever() }
     }
 
     pub fn add(&mut self, epoll: &OwnedFd, socket: OwnedFd) -> io::Result<()> {
@@ -46,9 +37,7 @@ impl Echo {
             self.connections.len() - 1
         });
         if ix == CONNECTIONS_MAX {
-            return Err(io::Error::other(format!(
-                "the proxy opened more than {CONNECTIONS_MAX} connections"
-            )));
+            return Err(io::Error::other(format!("the proxy opened more than {CONNECTIONS_MAX} connections")));
         }
         watch(epoll, &socket, Token::Origin(ix), EventFlags::IN)?;
         self.connections[ix] = Some(socket);

@@ -13,9 +13,7 @@ pub fn message(client: usize, number: u64) -> [u8; BYTES] {
 
 /// Whose message begins with these bytes.
 pub fn client_of(message: &[u8; BYTES]) -> usize {
-    let client: &[u8; 8] = message
-        .first_chunk()
-        .expect("a message is longer than 8 bytes");
+    let client: &[u8; 8] = message.first_chunk().expect("a message is longer than 8 bytes");
     u64::from_be_bytes(*client) as usize
 }
 

@@ -82,10 +82,7 @@ impl fmt::Display for Failure {
             Failure::EndedEarly => write!(f, "a client's connection ended early"),
             Failure::WrongAnswer => write!(f, "a client got another answer than what it had sent"),
             Failure::WrongCount { sent, received } => {
-                write!(
-                    f,
-                    "the origin sent {sent} bytes, the clients received {received}"
-                )
+                write!(f, "the origin sent {sent} bytes, the clients received {received}")
             }
             Failure::Stalled => write!(f, "the traffic stood still for {} s", STALL.as_secs()),
             Failure::Ours(error) => write!(f, "the load itself failed: {error}"),
@@ -107,11 +104,7 @@ pub fn run(order: &Order, listener: &TcpListener) -> Result<Work, Failure> {
     let latencies = ends.clients.take_latencies();
 
     ends.settle()?;
-    Ok(Work {
-        counted,
-        spent: begin.until(&end),
-        latencies,
-    })
+    Ok(Work { counted, spent: begin.until(&end), latencies })
 }
 
 struct Ends<'a> {
@@ -155,8 +148,7 @@ fn watch(epoll: &OwnedFd, socket: impl AsFd, token: Token, flags: EventFlags) ->
 
 impl<'a> Ends<'a> {
     fn new(order: &Order, listener: &'a TcpListener) -> Result<Ends<'a>, Failure> {
-        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)
-            .map_err(|error| Failure::Ours(error.into()))?;
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(|error| Failure::Ours(error.into()))?;
         watch(&epoll, listener, Token::Listener, EventFlags::IN).map_err(Failure::Ours)?;
         Ok(Ends {
             epoll,
@@ -210,16 +202,9 @@ impl<'a> Ends<'a> {
     }
 
     fn turn(&mut self) -> Result<(), Failure> {
-        let patience = Timespec {
-            tv_sec: STALL.as_secs() as i64,
-            tv_nsec: 0,
-        };
+        let patience = Timespec { tv_sec: STALL.as_secs() as i64, tv_nsec: 0 };
         self.events.clear();
-        match epoll::wait(
-            &self.epoll,
-            rustix::buffer::spare_capacity(&mut self.events),
-            Some(&patience),
-        ) {
+        match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut self.events), Some(&patience)) {
             Ok(0) => return Err(Failure::Stalled),
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(Failure::Ours(error.into())),
@@ -227,16 +212,12 @@ impl<'a> Ends<'a> {
         for ix in 0..self.events.len() {
             let epoll::Event { flags, data } = self.events[ix];
             match Token::of(data) {
-                Token::Listener => self
-                    .origin
-                    .accept(&self.epoll, self.listener)
-                    .map_err(Failure::Ours)?,
+                Token::Listener => self.origin.accept(&self.epoll, self.listener).map_err(Failure::Ours)?,
                 Token::Origin(ix) => self.origin.serve(ix, flags).map_err(Failure::Ours)?,
                 Token::Client(ix) => {
                     self.clients.serve(&self.epoll, ix, flags)?;
                     if let Origin::Pour(pour) = &mut self.origin {
-                        pour.grant(ix, self.clients.received(ix))
-                            .map_err(Failure::Ours)?;
+                        pour.grant(ix, self.clients.received(ix)).map_err(Failure::Ours)?;
                     }
                 }
             }
@@ -263,25 +244,14 @@ mod tests {
             scenario,
             front: address,
             proxy: rustix::process::getpid(),
-            layout: Layout {
-                proxy_cpu: 0,
-                load_cpu: 0,
-            },
+            layout: Layout { proxy_cpu: 0, load_cpu: 0 },
             warm_up: Duration::from_millis(10),
             window: Duration::from_millis(50),
         };
-        let work = run(&order, &origin)
-            .unwrap_or_else(|failure| panic!("{scenario:?} {carrier:?}: {failure}"));
+        let work = run(&order, &origin).unwrap_or_else(|failure| panic!("{scenario:?} {carrier:?}: {failure}"));
         assert!(work.counted > 0, "{scenario:?} {carrier:?}");
         assert!(work.spent.wall >= order.window);
-        assert_eq!(
-            work.latencies.len() as u64,
-            if scenario == Scenario::Latency {
-                work.counted
-            } else {
-                0
-            }
-        );
+        assert_eq!(work.latencies.len() as u64, if scenario == Scenario::Latency { work.counted } else { 0 });
     }
 
     #[test]
@@ -296,24 +266,15 @@ mod tests {
     #[test]
     fn a_proxy_that_is_not_there_is_a_failure() {
         let origin = listen().unwrap();
-        let nobody = TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap();
+        let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let order = Order {
             scenario: Scenario::PingPong,
             front: nobody,
             proxy: rustix::process::getpid(),
-            layout: Layout {
-                proxy_cpu: 0,
-                load_cpu: 0,
-            },
+            layout: Layout { proxy_cpu: 0, load_cpu: 0 },
             warm_up: Duration::ZERO,
             window: Duration::from_millis(1),
         };
-        assert!(matches!(
-            run(&order, &origin),
-            Err(Failure::Connect(_) | Failure::Broken(_))
-        ));
+        assert!(matches!(run(&order, &origin), Err(Failure::Connect(_) | Failure::Broken(_))));
     }
 }

@@ -43,10 +43,7 @@ impl Origin {
     /// Takes every connection that waits.
     pub fn accept(&mut self, epoll: &OwnedFd, listener: &TcpListener) -> io::Result<()> {
         loop {
-            let socket = match rustix::net::accept_with(
-                listener,
-                SocketFlags::NONBLOCK | SocketFlags::CLOEXEC,
-            ) {
+            let socket = match rustix::net::accept_with(listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
                 Ok(socket) => socket,
                 Err(Errno::AGAIN) => return Ok(()),
                 Err(Errno::CONNABORTED) => continue,

@@ -39,11 +39,7 @@ struct Stream {
 
 impl Pour {
     pub fn new(clients: usize) -> Pour {
-        Pour {
-            streams: Vec::new(),
-            of_client: vec![None; clients],
-            bytes: vec![0x5a; SEND_BYTES as usize],
-        }
+        Pour { streams: Vec::new(), of_client: vec![None; clients], bytes: vec![0x5a; SEND_BYTES as usize] }
     }
 
     /// Bytes handed to the kernel for sending.
@@ -54,22 +50,10 @@ impl Pour {
     pub fn add(&mut self, epoll: &OwnedFd, socket: OwnedFd) -> io::Result<()> {
         let ix = self.streams.len();
         if ix == self.of_client.len() {
-            return Err(io::Error::other(format!(
-                "the proxy opened more than {ix} connections for {ix} clients"
-            )));
+            return Err(io::Error::other(format!("the proxy opened more than {ix} connections for {ix} clients")));
         }
-        watch(
-            epoll,
-            &socket,
-            Token::Origin(ix),
-            EventFlags::IN | EventFlags::OUT | EventFlags::ET,
-        )?;
-        self.streams.push(Stream {
-            socket: Some(socket),
-            sent: 0,
-            granted: 0,
-            writable: false,
-        });
+        watch(epoll, &socket, Token::Origin(ix), EventFlags::IN | EventFlags::OUT | EventFlags::ET)?;
+        self.streams.push(Stream { socket: Some(socket), sent: 0, granted: 0, writable: false });
         Ok(())
     }
 
@@ -80,13 +64,8 @@ impl Pour {
             let Some(client) = stream.asked()? else {
                 return Ok(());
             };
-            let free = self
-                .of_client
-                .get_mut(client)
-                .filter(|stream| stream.is_none());
-            *free.ok_or_else(|| {
-                io::Error::other(format!("client {client} asked twice or does not exist"))
-            })? = Some(ix);
+            let free = self.of_client.get_mut(client).filter(|stream| stream.is_none());
+            *free.ok_or_else(|| io::Error::other(format!("client {client} asked twice or does not exist")))? = Some(ix);
             stream.granted = AHEAD_MAX;
         }
         stream.send(&self.bytes)
@@ -104,9 +83,7 @@ impl Pour {
 
     /// Ends every stream; what was handed to the kernel still goes out first.
     pub fn stop(&mut self) {
-        self.streams
-            .iter_mut()
-            .for_each(|stream| stream.socket = None);
+        self.streams.iter_mut().for_each(|stream| stream.socket = None);
     }
 }
 
@@ -119,9 +96,7 @@ impl Stream {
         let mut question = [0; message::BYTES];
         match rustix::net::recv(socket, &mut question, RecvFlags::empty()) {
             Ok((message::BYTES, _)) => Ok(Some(message::client_of(&question))),
-            Ok((received, _)) => Err(io::Error::other(format!(
-                "a question of {received} bytes reached the origin"
-            ))),
+            Ok((received, _)) => Err(io::Error::other(format!("a question of {received} bytes reached the origin"))),
             Err(Errno::AGAIN) => Ok(None),
             Err(error) => Err(error.into()),
         }
