@@ -40,6 +40,18 @@ pub struct Spent {
     pub foreign: f64,
 }
 
+impl Spent {
+    /// CPU of the proxy, all threads, in cores.
+    pub fn proxy_share(&self) -> f64 {
+        self.proxy.as_secs_f64() / self.wall.as_secs_f64()
+    }
+
+    /// CPU of origin and clients, in cores.
+    pub fn load_share(&self) -> f64 {
+        self.load.as_secs_f64() / self.wall.as_secs_f64()
+    }
+}
+
 /// Shares of one core.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct CoreShare {

@@ -168,12 +168,12 @@ fn report(sample: &Sample) {
             let cost = measured.figure(*scenario, Figure::CpuPerUnit).unwrap_or(f64::NAN);
             let spent = &measured.spent;
             eprintln!(
-                "{heading:28} {cost:8.3} {}  {:10.1} {}/s  proxy core {:3.0} %  load core {:3.0} %  foreign {:3.0} %",
+                "{heading:28} {cost:8.3} {}  {:10.1} {}/s  proxy {:3.0} %  load {:3.0} %  foreign {:3.0} %",
                 Figure::CpuPerUnit.title(*scenario),
                 measured.rate(*scenario),
                 scenario.unit(),
-                spent.proxy_core.busy * 100.0,
-                spent.load_core.busy * 100.0,
+                spent.proxy_share() * 100.0,
+                spent.load_share() * 100.0,
                 spent.foreign * 100.0,
             );
         }

@@ -15,7 +15,7 @@ const FOREIGN_MAX: f64 = 0.10;
 const STEAL_MAX: f64 = 0.05;
 /// Share of disturbed measurements from which on a scenario claims nothing.
 const DISTURBED_MAX: f64 = 0.25;
-/// A core is the limit when it is so busy.
+/// Who uses so much of its core is the limit.
 const SATURATED: f64 = 0.90;
 
 /// The whole summary as Markdown.
@@ -105,7 +105,7 @@ impl Section<'_> {
     /// Who was the limit: without it a rate cannot be read.
     fn usage(&self, text: &mut String) {
         let unit = self.scenario.unit();
-        let _ = writeln!(text, "| | {unit}/s | proxy's core busy | load's core busy | limit |\n|---|---|---|---|---|");
+        let _ = writeln!(text, "| | {unit}/s | proxy, of a core | load, of a core | limit |\n|---|---|---|---|---|");
         for &contestant in &self.plan.contestants {
             let of = |value: fn(&Section, &Measured) -> f64| {
                 let values: Vec<f64> = self.measured(contestant).map(|(_, measured)| value(self, measured)).collect();
@@ -113,8 +113,8 @@ impl Section<'_> {
             };
             let (Some(rate), Some(proxy), Some(load)) = (
                 of(|section, measured| measured.rate(section.scenario)),
-                of(|_, measured| measured.spent.proxy_core.busy),
-                of(|_, measured| measured.spent.load_core.busy),
+                of(|_, measured| measured.spent.proxy_share()),
+                of(|_, measured| measured.spent.load_share()),
             ) else {
                 let _ = writeln!(text, "| {} | | | | |", contestant.label());
                 continue;
@@ -152,14 +152,14 @@ impl Section<'_> {
             );
         }
         let starved = self.plan.contestants.iter().any(|&contestant| {
-            let busy: Vec<f64> =
-                self.measured(contestant).map(|(_, measured)| measured.spent.proxy_core.busy).collect();
-            self.scenario.saturates() && statistics::median(&busy).is_some_and(|busy| busy < SATURATED)
+            let shares: Vec<f64> =
+                self.measured(contestant).map(|(_, measured)| measured.spent.proxy_share()).collect();
+            self.scenario.saturates() && statistics::median(&shares).is_some_and(|share| share < SATURATED)
         });
         if starved {
             let _ = writeln!(
                 text,
-                "- not every proxy's core was {:.0} % busy, so rates are not compared. CPU per unit needs no saturation, \
+                "- not every proxy used {:.0} % of a core, so rates are not compared. CPU per unit needs no saturation, \
                  but a core that waits wakes more often for less: the busier contestant is flattered",
                 SATURATED * 100.0
             );
@@ -266,12 +266,12 @@ enum Limit {
 }
 
 impl Limit {
-    fn of(scenario: Scenario, proxy_busy: f64, load_busy: f64) -> Limit {
+    fn of(scenario: Scenario, proxy_share: f64, load_share: f64) -> Limit {
         if !scenario.saturates() {
             Limit::Waiting
-        } else if proxy_busy >= SATURATED {
+        } else if proxy_share >= SATURATED {
             Limit::Proxy
-        } else if load_busy >= SATURATED {
+        } else if load_share >= SATURATED {
             Limit::Load
         } else {
             Limit::Neither
@@ -356,11 +356,11 @@ mod tests {
         Outcome::Measured(Measured {
             counted: 1000,
             spent: Spent {
-                wall: Duration::from_secs(1),
+                wall: Duration::from_micros(micros * 1050),
                 proxy: Duration::from_micros(micros * 1000),
                 proxy_threads: BTreeMap::new(),
                 coarse: false,
-                load: Duration::from_millis(500),
+                load: Duration::from_micros(micros * 525),
                 proxy_core: core,
                 load_core: core,
                 foreign,
@@ -410,7 +410,7 @@ mod tests {
             &text,
             &[
                 "| sluicegate | 15.0 (15.0–15.0) | 0.75 [0.75–0.75, 98.4 %] | 1.50 [1.50–1.50, 98.4 %] |",
-                "| sluicegate | 1000 | 95 % | 95 % | proxy |",
+                "| sluicegate | 63492 | 95 % | 50 % | proxy |",
                 "÷ haproxy ≤ 1.00: **reached**, 0.75",
                 "÷ floor-copy ≤ 1.10: **missed**, 1.50",
                 "differed by up to 0.0 %",
@@ -457,7 +457,7 @@ mod tests {
     }
 
     #[test]
-    fn the_limit_is_the_proxy_only_when_its_core_is_busy() {
+    fn the_limit_is_the_proxy_only_when_it_uses_its_core() {
         assert_eq!(Limit::of(Scenario::Bulk, 0.95, 0.99), Limit::Proxy);
         assert_eq!(Limit::of(Scenario::Bulk, 0.89, 0.99), Limit::Load);
         assert_eq!(Limit::of(Scenario::Bulk, 0.89, 0.89), Limit::Neither);
