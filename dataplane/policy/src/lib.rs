@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod balance;
 pub mod close;
 pub mod generation;
 pub mod ids;
