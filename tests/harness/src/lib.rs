@@ -15,6 +15,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod appliance;
 pub mod backend;
 pub mod binaries;
 pub mod churn;
