@@ -54,6 +54,8 @@ pub enum Vice {
 pub struct Seen {
     pub accepted: u64,
     pub open: u64,
+    /// Most that were open at a time.
+    pub open_most: u64,
     /// Bytes that came from clients, over all connections.
     pub received: u64,
     /// Connections whose client said its end.
@@ -231,6 +233,7 @@ fn accept_until_stopped(listener: &Socket, stop: &OwnedFd, vice: Vice, seen: &Wa
         seen.change(|seen| {
             seen.accepted += 1;
             seen.open += 1;
+            seen.open_most = seen.open_most.max(seen.open);
         });
         let (open, seen) = (open.clone(), seen.clone());
         let serve = move || {

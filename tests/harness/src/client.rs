@@ -4,7 +4,7 @@
 //! still carries bytes. The functions are whole exchanges.
 
 use crate::net::{Stream, Target};
-use crate::outcome::Failure;
+use crate::outcome::{Failure, Tally};
 use crate::pattern::{Dice, Pattern};
 use crate::wait::Deadline;
 use std::net::IpAddr;
@@ -115,10 +115,49 @@ pub fn echo(target: &Target, seed: u64, bytes: u64, deadline: Deadline) -> Resul
     })
 }
 
+/// So many clients at once, each of which does [`echo`].
+pub fn crowd(target: &Target, clients: u64, bytes: u64) -> Tally {
+    let mut tally = Tally::default();
+    std::thread::scope(|scope| {
+        let visit = |seed| move || echo(target, seed, bytes, Deadline::patient());
+        let clients: Vec<_> = (0..clients).map(|seed| scope.spawn(visit(seed))).collect();
+        for client in clients {
+            tally.add(client.join().expect("a client does not panic"));
+        }
+    });
+    tally
+}
+
 /// Reads what a [`crate::backend::Vice::Source`] sends, to its end.
 pub fn fetch(target: &Target, seed: u64, bytes: u64, deadline: Deadline) -> Result<(), Failure> {
-    let mut stream = Stream::connect(target, deadline)?;
-    receive_pattern(&mut stream, Pattern::new(seed), bytes)
+    receive_pattern(
+        &mut Stream::connect(target, deadline)?,
+        Pattern::new(seed),
+        bytes,
+    )
+}
+
+/// As [`fetch`], on a connection that is there already.
+pub fn take(stream: &mut Stream, seed: u64, bytes: u64) -> Result<(), Failure> {
+    stream.deadline = Deadline::patient();
+    receive_pattern(stream, Pattern::new(seed), bytes)
+}
+
+/// Sends so many bytes and takes nothing.
+pub fn pour(stream: &mut Stream, seed: u64, bytes: u64) -> Result<(), Failure> {
+    send_pattern(stream, Pattern::new(seed), &mut Dice::new(seed), bytes)
+}
+
+/// Takes whatever comes until the other side's end; how much that was.
+pub fn drain(stream: &mut Stream) -> Result<u64, Failure> {
+    let mut buffer = vec![0; CHUNK_MAX];
+    let mut total = 0;
+    loop {
+        match stream.receive(&mut buffer)? {
+            0 => return Ok(total),
+            count => total += count as u64,
+        }
+    }
 }
 
 /// Sends to a [`crate::backend::Vice::Sink`], half-closes, and compares what the sink says it got.
