@@ -9,8 +9,11 @@
 pub mod close;
 pub mod generation;
 pub mod ids;
+pub mod queue;
+pub mod record;
 pub mod reload;
 pub mod tick;
+pub mod wheel;
 
-pub use ids::{EndpointSlot, GenerationId, JobId, ListenerSlot, PartId, PoolId, PoolSlot, ShardId, ShardSet};
+pub use ids::{EndpointSlot, GenerationId, JobId, ListenerSlot, PartId, PoolId, PoolSlot, RootVersion, ShardId, ShardSet};
 pub use tick::Tick;

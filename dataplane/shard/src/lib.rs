@@ -1,0 +1,5 @@
+//! The only crate that touches traffic.
+
+pub mod bounds;
+pub mod machine;
+pub mod ring;
