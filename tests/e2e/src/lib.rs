@@ -19,23 +19,11 @@ pub struct Pool {
 }
 
 /// Tables of a pool that a test may give lines for.
-const TABLES: [&str; 6] = [
-    "",
-    ".create",
-    ".limits",
-    ".timeouts",
-    ".group.main",
-    ".group.main.health",
-];
+const TABLES: [&str; 6] = ["", ".create", ".limits", ".timeouts", ".group.main", ".group.main.health"];
 
 impl Pool {
     pub fn new(id: &str) -> Pool {
-        Pool {
-            id: id.to_owned(),
-            listen: Vec::new(),
-            keys: Default::default(),
-            backends: String::new(),
-        }
+        Pool { id: id.to_owned(), listen: Vec::new(), keys: Default::default(), backends: String::new() }
     }
 
     pub fn listen(mut self, address: &Target) -> Pool {
@@ -55,10 +43,7 @@ impl Pool {
 
     /// With an address that is no [`Target`], such as a host name.
     pub fn backend_at(mut self, id: &str, address: &str, keys: &str) -> Pool {
-        let table = format!(
-            "[[pool.{}.group.main.backend]]\nid = {id:?}\naddress = {address:?}\n{keys}\n",
-            self.id
-        );
+        let table = format!("[[pool.{}.group.main.backend]]\nid = {id:?}\naddress = {address:?}\n{keys}\n", self.id);
         self.backends.push_str(&table);
         self
     }
@@ -66,10 +51,8 @@ impl Pool {
     /// More lines for one of the pool's tables: `""`, `.create`, `.limits`, `.timeouts`, `.group.main` or
     /// `.group.main.health`.
     pub fn keys(mut self, table: &str, keys: &str) -> Pool {
-        let table = TABLES
-            .iter()
-            .position(|name| *name == table)
-            .unwrap_or_else(|| panic!("{table} is not one of {TABLES:?}"));
+        let table =
+            TABLES.iter().position(|name| *name == table).unwrap_or_else(|| panic!("{table} is not one of {TABLES:?}"));
         self.keys[table].push_str(keys);
         self.keys[table].push('\n');
         self
@@ -85,11 +68,7 @@ impl fmt::Display for Pool {
             }
             writeln!(f, "[pool.{}{table}]", self.id)?;
             if create {
-                writeln!(
-                    f,
-                    "service = \"tcp\"\nlisten = [{}]",
-                    self.listen.join(", ")
-                )?;
+                writeln!(f, "service = \"tcp\"\nlisten = [{}]", self.listen.join(", "))?;
             }
             f.write_str(keys)?;
         }
@@ -101,11 +80,7 @@ impl fmt::Display for Pool {
 /// A pool of a status. Panics when it is not there.
 #[track_caller]
 pub fn pool<'a>(status: &'a Status, id: &str) -> &'a PoolStatus {
-    status
-        .pools
-        .iter()
-        .find(|pool| pool.pool == id)
-        .unwrap_or_else(|| panic!("there is no pool {id}: {status:?}"))
+    status.pools.iter().find(|pool| pool.pool == id).unwrap_or_else(|| panic!("there is no pool {id}: {status:?}"))
 }
 
 /// A backend of the first pool that has one of this name.
@@ -120,10 +95,7 @@ pub fn backend<'a>(status: &'a Status, id: &str) -> &'a BackendStatus {
 
 /// The close reasons of these lines of the access log, sorted.
 pub fn reasons(log: &[Value]) -> Vec<&str> {
-    let mut reasons: Vec<&str> = log
-        .iter()
-        .map(|line| line["reason"].as_str().unwrap_or("?"))
-        .collect();
+    let mut reasons: Vec<&str> = log.iter().map(|line| line["reason"].as_str().unwrap_or("?")).collect();
     reasons.sort_unstable();
     reasons
 }
@@ -158,7 +130,8 @@ mod tests {
 
     #[test]
     fn samples_are_summed_by_their_labels() {
-        let text = "# HELP x y\nx{pool=\"a\",shard=\"0\"} 1\nx{pool=\"a\",shard=\"1\"} 2\nx{pool=\"b\",shard=\"0\"} 4\nxy 8\n";
+        let text =
+            "# HELP x y\nx{pool=\"a\",shard=\"0\"} 1\nx{pool=\"a\",shard=\"1\"} 2\nx{pool=\"b\",shard=\"0\"} 4\nxy 8\n";
         assert_eq!(metric(text, "x", &["pool=\"a\""]), 3.0);
         assert_eq!(metric(text, "x", &[]), 7.0);
         assert_eq!(metric(text, "xy", &[]), 8.0);

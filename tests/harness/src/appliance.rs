@@ -45,26 +45,17 @@ impl Launch {
 
     /// More lines for the table `[appliance]`.
     pub fn appliance_keys(self, keys: &str) -> Launch {
-        Launch {
-            appliance_keys: keys.to_owned(),
-            ..self
-        }
+        Launch { appliance_keys: keys.to_owned(), ..self }
     }
 
     /// More tables beside `[appliance]` and the pools.
     pub fn other_tables(self, tables: &str) -> Launch {
-        Launch {
-            other_tables: tables.to_owned(),
-            ..self
-        }
+        Launch { other_tables: tables.to_owned(), ..self }
     }
 
     /// A command that becomes the appliance, such as `prlimit --nofile=100`.
     pub fn wrapped(self, command: &[&str]) -> Launch {
-        Launch {
-            wrapper: command.iter().map(|word| (*word).to_owned()).collect(),
-            ..self
-        }
+        Launch { wrapper: command.iter().map(|word| (*word).to_owned()).collect(), ..self }
     }
 
     pub fn environment(mut self, name: &str, value: &str) -> Launch {
@@ -98,22 +89,14 @@ impl Launch {
             at("access.log"),
             self.other_tables,
         );
-        std::fs::write(
-            folder.path().join("site.toml"),
-            format!("{head}{}", self.pools),
-        )
-        .expect("the document can be written");
+        std::fs::write(folder.path().join("site.toml"), format!("{head}{}", self.pools))
+            .expect("the document can be written");
         let mut words = self.wrapper;
         words.push(binaries::path("sluicegate").display().to_string());
         words.extend(["run".to_owned(), at("site.toml")]);
         let process = Process::spawn(&words, &self.environment);
         let control = folder.path().join("control.sock");
-        Appliance {
-            process,
-            control,
-            head,
-            folder,
-        }
+        Appliance { process, control, head, folder }
     }
 }
 
@@ -176,10 +159,7 @@ impl Appliance {
     /// One order on a connection of its own.
     pub fn call(&self, order: Order) -> Result<Body, Box<Failure>> {
         let name = order.name();
-        let answer = self
-            .client()
-            .call(order, |_| {})
-            .unwrap_or_else(|error| panic!("{name}: {error}"));
+        let answer = self.client().call(order, |_| {}).unwrap_or_else(|error| panic!("{name}: {error}"));
         match answer.reply {
             Reply::Ok { result } => Ok(result),
             Reply::Error { error } => Err(error),
@@ -196,27 +176,19 @@ impl Appliance {
     }
 
     pub fn try_apply(&self, pools: &str) -> Result<Receipt, Box<Failure>> {
-        self.change(Order::Apply(api::order::Apply {
-            document: self.document(pools),
-            ..Default::default()
-        }))
+        self.change(Order::Apply(api::order::Apply { document: self.document(pools), ..Default::default() }))
     }
 
     /// Applies the document with these pools. Panics unless that is what runs then.
     #[track_caller]
     pub fn apply(&self, pools: &str) -> Receipt {
-        let receipt = self
-            .try_apply(pools)
-            .unwrap_or_else(|failure| panic!("not applied: {}", tell(&failure)));
+        let receipt = self.try_apply(pools).unwrap_or_else(|failure| panic!("not applied: {}", tell(&failure)));
         assert_eq!(receipt.outcome, JobOutcome::Applied, "{receipt:?}");
         receipt
     }
 
     pub fn plan(&self, pools: &str) -> Result<Plan, Box<Failure>> {
-        let document = api::order::Document {
-            document: self.document(pools),
-            ..Default::default()
-        };
+        let document = api::order::Document { document: self.document(pools), ..Default::default() };
         match self.call(Order::Plan(document))? {
             Body::Plan(plan) => Ok(plan),
             other => panic!("a plan was expected, not {other:?}"),
@@ -224,10 +196,7 @@ impl Appliance {
     }
 
     pub fn check(&self, document: &str) -> Result<Checked, Box<Failure>> {
-        let document = api::order::Document {
-            document: document.to_owned(),
-            ..Default::default()
-        };
+        let document = api::order::Document { document: document.to_owned(), ..Default::default() };
         match self.call(Order::Check(api::order::Check::Document(document)))? {
             Body::Checked(checked) => Ok(checked),
             other => panic!("the result of a check was expected, not {other:?}"),
@@ -266,9 +235,7 @@ impl Appliance {
     /// Everything that happens from now on.
     pub fn events(&self) -> Events {
         let mut client = self.client();
-        client
-            .send(Order::Events(api::order::Events::default()))
-            .unwrap_or_else(|error| panic!("events: {error}"));
+        client.send(Order::Events(api::order::Events::default())).unwrap_or_else(|error| panic!("events: {error}"));
         Events { client }
     }
 
@@ -302,15 +269,12 @@ impl Appliance {
 
     /// Lines of the access log so far.
     pub fn access_log(&self) -> Vec<Value> {
-        let text =
-            std::fs::read_to_string(self.folder.path().join("access.log")).unwrap_or_default();
+        let text = std::fs::read_to_string(self.folder.path().join("access.log")).unwrap_or_default();
         // The last line may be half written.
         let whole = text.rfind('\n').map_or("", |end| &text[..end]);
         whole
             .lines()
-            .map(|line| {
-                serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {line}"))
-            })
+            .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {line}")))
             .collect()
     }
 
@@ -319,11 +283,7 @@ impl Appliance {
     pub fn wait_access_log(&self, lines: usize) -> Vec<Value> {
         until("the access log has its lines", || {
             let log = self.access_log();
-            if log.len() >= lines {
-                Ok(log)
-            } else {
-                Err(format!("{} of {lines} lines: {log:?}", log.len()))
-            }
+            if log.len() >= lines { Ok(log) } else { Err(format!("{} of {lines} lines: {log:?}", log.len())) }
         })
     }
 
@@ -348,10 +308,7 @@ impl Appliance {
     pub fn stop(mut self) {
         self.signal(Signal::TERM);
         let status = self.wait_exit(Deadline::patient());
-        assert!(
-            status.is_some_and(|status| status.success()),
-            "after SIGTERM: {status:?}"
-        );
+        assert!(status.is_some_and(|status| status.success()), "after SIGTERM: {status:?}");
     }
 }
 
@@ -366,14 +323,9 @@ impl Events {
     pub fn wait(&mut self, what: &str, as_asked: impl Fn(&Event) -> bool) -> Event {
         let deadline = Deadline::patient();
         loop {
-            let received = self
-                .client
-                .receive(Some(deadline.left()))
-                .unwrap_or_else(|error| panic!("{what}: {error}"));
+            let received = self.client.receive(Some(deadline.left())).unwrap_or_else(|error| panic!("{what}: {error}"));
             match received.answer.reply {
-                Reply::Processing {
-                    progress: Progress::Event { event },
-                } if as_asked(&event) => return event,
+                Reply::Processing { progress: Progress::Event { event } } if as_asked(&event) => return event,
                 Reply::Processing { .. } if !deadline.passed() => {}
                 other => panic!("{what}: not within {PATIENCE:?}: {other:?}"),
             }

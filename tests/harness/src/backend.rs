@@ -40,11 +40,7 @@ pub enum Vice {
     /// Echoes so many bytes, sends its end, and goes on reading.
     EndsEarly { after: u64 },
     /// Sends so many bytes of [`Pattern`], one at a time.
-    Trickles {
-        seed: u64,
-        bytes: u64,
-        gap: Duration,
-    },
+    Trickles { seed: u64, bytes: u64, gap: Duration },
     /// Waits for the first bytes, leaves the rest of them unread, sends three bytes and closes. The kernel turns that into a reset.
     ClosesUnread,
 }
@@ -90,9 +86,7 @@ impl Backend {
 
     pub fn at(vice: Vice, target: &Target) -> Backend {
         let listener = listen(target, 1024);
-        listener
-            .set_nonblocking(true)
-            .expect("a socket can be made non-blocking");
+        listener.set_nonblocking(true).expect("a socket can be made non-blocking");
         let stop = Arc::new(eventfd(0, EventfdFlags::CLOEXEC).expect("a descriptor is free"));
         let seen = Watched::new(Seen::default());
         let acceptor = {
@@ -102,12 +96,7 @@ impl Backend {
                 .spawn(move || accept_until_stopped(&listener, &stop, vice, &seen))
                 .expect("a thread can be started")
         };
-        Backend {
-            target: target.clone(),
-            seen,
-            stop,
-            acceptor: Some(acceptor),
-        }
+        Backend { target: target.clone(), seen, stop, acceptor: Some(acceptor) }
     }
 
     pub fn target(&self) -> &Target {
@@ -125,16 +114,8 @@ impl Backend {
     /// Waits until what it has met is as asked. Panics with what it has met when [`PATIENCE`] is over.
     #[track_caller]
     pub fn wait_seen(&self, what: &str, as_asked: impl Fn(&Seen) -> bool) -> Seen {
-        let found = self
-            .seen
-            .wait(Deadline::patient(), |seen| as_asked(seen).then_some(*seen));
-        found.unwrap_or_else(|| {
-            panic!(
-                "backend {}: {what}: not within {PATIENCE:?}: {:?}",
-                self.target,
-                self.seen()
-            )
-        })
+        let found = self.seen.wait(Deadline::patient(), |seen| as_asked(seen).then_some(*seen));
+        found.unwrap_or_else(|| panic!("backend {}: {what}: not within {PATIENCE:?}: {:?}", self.target, self.seen()))
     }
 }
 
@@ -173,15 +154,8 @@ impl Deaf {
             assert!(queued.len() < 64, "a backlog of 0 took 64 connections");
             let socket = target.socket().expect("a descriptor is free");
             let address = target.address().expect("a loopback address");
-            if socket
-                .connect_timeout(&address, Duration::from_millis(200))
-                .is_err()
-            {
-                return Deaf {
-                    target,
-                    _listener: listener,
-                    _queued: queued,
-                };
+            if socket.connect_timeout(&address, Duration::from_millis(200)).is_err() {
+                return Deaf { target, _listener: listener, _queued: queued };
             }
             queued.push(socket);
         }
@@ -237,10 +211,7 @@ fn accept_until_stopped(listener: &Socket, stop: &OwnedFd, vice: Vice, seen: &Wa
         });
         let (open, seen) = (open.clone(), seen.clone());
         let serve = move || {
-            let mut serving = Serving {
-                stream,
-                seen: &seen,
-            };
+            let mut serving = Serving { stream, seen: &seen };
             let end = serving.behave(vice);
             let Serving { stream, .. } = serving;
             let twin = lock(&open).remove(&number);
@@ -255,27 +226,18 @@ fn accept_until_stopped(listener: &Socket, stop: &OwnedFd, vice: Vice, seen: &Wa
                 seen.reset += u64::from(end == End::Reset);
             });
         };
-        threads.push(
-            std::thread::Builder::new()
-                .spawn(serve)
-                .expect("a thread can be started"),
-        );
+        threads.push(std::thread::Builder::new().spawn(serve).expect("a thread can be started"));
     }
     lock(&open).values().for_each(Stream::break_off);
     for thread in threads {
-        thread
-            .join()
-            .expect("a backend's connection does not panic");
+        thread.join().expect("a backend's connection does not panic");
     }
 }
 
 /// The next connection. `None`: the backend is to stop.
 fn accept(listener: &Socket, stop: &OwnedFd) -> Option<Socket> {
     loop {
-        let mut both = [
-            PollFd::new(listener, PollFlags::IN),
-            PollFd::new(stop, PollFlags::IN),
-        ];
+        let mut both = [PollFd::new(listener, PollFlags::IN), PollFd::new(stop, PollFlags::IN)];
         match poll(&mut both, None) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => panic!("poll: {error}"),
@@ -335,12 +297,7 @@ impl Serving<'_> {
                 Ok(End::Ended)
             }
             Vice::Source { seed, bytes } => {
-                crate::client::send_pattern(
-                    &mut self.stream,
-                    Pattern::new(seed),
-                    &mut Dice::new(seed),
-                    bytes,
-                )?;
+                crate::client::send_pattern(&mut self.stream, Pattern::new(seed), &mut Dice::new(seed), bytes)?;
                 self.stream.finish()?;
                 self.read_to_end()?;
                 Ok(End::Ended)
@@ -394,11 +351,7 @@ impl Serving<'_> {
                 lost = twin.send(piece).err();
             }
         })?;
-        if lost.is_some() {
-            Err(End::Reset)
-        } else {
-            Ok(count)
-        }
+        if lost.is_some() { Err(End::Reset) } else { Ok(count) }
     }
 
     fn read_to_end(&mut self) -> Result<u64, End> {
@@ -429,9 +382,7 @@ impl Serving<'_> {
             self.stream.send(&byte)?;
             // The gap is this backend's vice. It ends early when the client breaks off.
             let mut gone = [PollFd::new(&self.stream, PollFlags::RDHUP)];
-            if matches!(poll(&mut gone, Some(&gap)), Ok(1))
-                && gone[0].revents().contains(PollFlags::ERR)
-            {
+            if matches!(poll(&mut gone, Some(&gap)), Ok(1)) && gone[0].revents().contains(PollFlags::ERR) {
                 return Err(End::Reset);
             }
         }
@@ -442,9 +393,6 @@ impl Serving<'_> {
     fn wait_gone(&self) {
         let life = Timespec::try_from(Backend::LIFE).expect("a life is short");
         // With no event asked for, poll reports only errors and the end of both directions.
-        let _ = poll(
-            &mut [PollFd::new(&self.stream, PollFlags::empty())],
-            Some(&life),
-        );
+        let _ = poll(&mut [PollFd::new(&self.stream, PollFlags::empty())], Some(&life));
     }
 }

@@ -31,26 +31,15 @@ pub fn folder() -> &'static Path {
 fn build() -> PathBuf {
     // target/<profile>/deps/<this test>
     let this_binary = std::env::current_exe().expect("a process knows its executable");
-    let folder = this_binary
-        .parent()
-        .and_then(Path::parent)
-        .expect("test binaries lie in target/<profile>/deps");
-    let target_dir = folder
-        .parent()
-        .expect("a profile's folder lies in the target folder");
+    let folder = this_binary.parent().and_then(Path::parent).expect("test binaries lie in target/<profile>/deps");
+    let target_dir = folder.parent().expect("a profile's folder lies in the target folder");
     let profile = match folder.file_name().and_then(|name| name.to_str()) {
         Some("debug") | None => "dev",
         Some(profile) => profile,
     };
     let mut cargo = Command::new(env!("CARGO"));
-    cargo
-        .arg("build")
-        .args(["--quiet", "--profile", profile])
-        .arg("--target-dir")
-        .arg(target_dir);
-    NAMES
-        .iter()
-        .for_each(|name| _ = cargo.args(["--package", name]));
+    cargo.arg("build").args(["--quiet", "--profile", profile]).arg("--target-dir").arg(target_dir);
+    NAMES.iter().for_each(|name| _ = cargo.args(["--package", name]));
     // What Cargo told this test process about its own package would only confuse another Cargo.
     for (name, _) in std::env::vars_os() {
         let name = name.to_string_lossy();
@@ -58,15 +47,8 @@ fn build() -> PathBuf {
             cargo.env_remove(&*name);
         }
     }
-    let built = cargo
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .stdin(Stdio::null())
-        .output()
-        .expect("cargo can be started");
-    assert!(
-        built.status.success(),
-        "the binaries cannot be built:\n{}",
-        String::from_utf8_lossy(&built.stderr)
-    );
+    let built =
+        cargo.current_dir(env!("CARGO_MANIFEST_DIR")).stdin(Stdio::null()).output().expect("cargo can be started");
+    assert!(built.status.success(), "the binaries cannot be built:\n{}", String::from_utf8_lossy(&built.stderr));
     folder.to_owned()
 }

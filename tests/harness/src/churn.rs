@@ -21,24 +21,15 @@ impl Doors {
     }
 
     pub fn open(&self, target: &Target) {
-        self.0
-            .write()
-            .expect("no client panics while it knocks")
-            .push(target.clone());
+        self.0.write().expect("no client panics while it knocks").push(target.clone());
     }
 
     pub fn close(&self, target: &Target) {
-        self.0
-            .write()
-            .expect("no client panics while it knocks")
-            .retain(|open| open != target);
+        self.0.write().expect("no client panics while it knocks").retain(|open| open != target);
     }
 
     fn knock(&self, dice: &mut Dice) -> (Target, Result<Stream, Failure>) {
-        let doors = self
-            .0
-            .read()
-            .expect("no operator panics while changing the doors");
+        let doors = self.0.read().expect("no operator panics while changing the doors");
         let target = doors[dice.below(doors.len())].clone();
         let begun = match &target {
             Target::Ip(_) => Stream::begin(&target, Deadline::patient()),
@@ -80,13 +71,9 @@ impl Churn {
                     let outcome = visit(&doors, &mut dice);
                     log.change(|log| match outcome {
                         Ok(()) => log.tally.complete += 1,
-                        Err((target, failure)) => {
-                            log.tally.add_failure(&format!("to {target}: "), &failure)
-                        }
+                        Err((target, failure)) => log.tally.add_failure(&format!("to {target}: "), &failure),
                     });
-                    log.wait(Deadline::after(Churn::PACE), |log| {
-                        log.stopping.then_some(())
-                    });
+                    log.wait(Deadline::after(Churn::PACE), |log| log.stopping.then_some(()));
                 }
             };
             std::thread::Builder::new()
@@ -103,14 +90,8 @@ impl Churn {
     pub fn wait_more(&self, more: u64) {
         let done = |log: &Log| log.tally.complete + log.tally.failed();
         let enough = done(&self.log.look()) + more;
-        let reached = self.log.wait(Deadline::patient(), |log| {
-            (done(log) >= enough).then_some(())
-        });
-        assert!(
-            reached.is_some(),
-            "clients did not end {more} more connections within {PATIENCE:?}: {}",
-            self.tally()
-        );
+        let reached = self.log.wait(Deadline::patient(), |log| (done(log) >= enough).then_some(()));
+        assert!(reached.is_some(), "clients did not end {more} more connections within {PATIENCE:?}: {}", self.tally());
     }
 
     pub fn tally(&self) -> Tally {
@@ -128,15 +109,7 @@ impl Churn {
         for worker in self.workers.drain(..) {
             if worker.join().is_err() {
                 let error = "a client panicked".to_owned();
-                self.log.change(|log| {
-                    log.tally.add_failure(
-                        "",
-                        &Failure::Other {
-                            doing: "visit",
-                            error,
-                        },
-                    )
-                });
+                self.log.change(|log| log.tally.add_failure("", &Failure::Other { doing: "visit", error }));
             }
         }
     }
@@ -151,9 +124,7 @@ impl Drop for Churn {
 /// One connection from its opening to its end: a few exchanges of random size.
 fn visit(doors: &Doors, dice: &mut Dice) -> Result<(), (Target, Failure)> {
     let (target, stream) = doors.knock(dice);
-    stream
-        .and_then(|stream| exchange(stream, dice))
-        .map_err(|failure| (target, failure))
+    stream.and_then(|stream| exchange(stream, dice)).map_err(|failure| (target, failure))
 }
 
 fn exchange(mut stream: Stream, dice: &mut Dice) -> Result<(), Failure> {
@@ -164,9 +135,7 @@ fn exchange(mut stream: Stream, dice: &mut Dice) -> Result<(), Failure> {
         pattern.fill(at, &mut piece);
         stream.send(&piece)?;
         stream.receive_all(&mut piece)?;
-        pattern
-            .check(at, &piece)
-            .map_err(|at| Failure::WrongData { at })?;
+        pattern.check(at, &piece).map_err(|at| Failure::WrongData { at })?;
         at += piece.len() as u64;
     }
     stream.finish()?;

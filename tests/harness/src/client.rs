@@ -30,11 +30,7 @@ impl Tunnel {
     }
 
     pub fn open_from(source: IpAddr, target: &Target) -> Result<Tunnel, Failure> {
-        let mut tunnel = Tunnel::over(Stream::connect_from(
-            Some(source),
-            target,
-            Deadline::patient(),
-        )?);
+        let mut tunnel = Tunnel::over(Stream::connect_from(Some(source), target, Deadline::patient())?);
         tunnel.ping(64)?;
         Ok(tunnel)
     }
@@ -46,27 +42,18 @@ impl Tunnel {
 
     fn over(stream: Stream) -> Tunnel {
         static SEED: AtomicU64 = AtomicU64::new(1);
-        Tunnel {
-            stream,
-            pattern: Pattern::new(SEED.fetch_add(1, Ordering::Relaxed)),
-            echoed: 0,
-        }
+        Tunnel { stream, pattern: Pattern::new(SEED.fetch_add(1, Ordering::Relaxed)), echoed: 0 }
     }
 
     /// Sends this many bytes and takes the same back. At most 64 KiB: sender and receiver are one thread.
     pub fn ping(&mut self, bytes: usize) -> Result<(), Failure> {
-        assert!(
-            bytes <= 65_536,
-            "{bytes} bytes may not fit into the buffers on the way"
-        );
+        assert!(bytes <= 65_536, "{bytes} bytes may not fit into the buffers on the way");
         self.stream.deadline = Deadline::patient();
         let mut buffer = vec![0; bytes];
         self.pattern.fill(self.echoed, &mut buffer);
         self.stream.send(&buffer)?;
         self.stream.receive_all(&mut buffer)?;
-        self.pattern
-            .check(self.echoed, &buffer)
-            .map_err(|at| Failure::WrongData { at })?;
+        self.pattern.check(self.echoed, &buffer).map_err(|at| Failure::WrongData { at })?;
         self.echoed += bytes as u64;
         Ok(())
     }
@@ -130,11 +117,7 @@ pub fn crowd(target: &Target, clients: u64, bytes: u64) -> Tally {
 
 /// Reads what a [`crate::backend::Vice::Source`] sends, to its end.
 pub fn fetch(target: &Target, seed: u64, bytes: u64, deadline: Deadline) -> Result<(), Failure> {
-    receive_pattern(
-        &mut Stream::connect(target, deadline)?,
-        Pattern::new(seed),
-        bytes,
-    )
+    receive_pattern(&mut Stream::connect(target, deadline)?, Pattern::new(seed), bytes)
 }
 
 /// As [`fetch`], on a connection that is there already.
@@ -212,12 +195,7 @@ fn pattern_sum(seed: u64, bytes: u64) -> u64 {
     sum.0
 }
 
-pub(crate) fn send_pattern(
-    stream: &mut Stream,
-    pattern: Pattern,
-    dice: &mut Dice,
-    bytes: u64,
-) -> Result<(), Failure> {
+pub(crate) fn send_pattern(stream: &mut Stream, pattern: Pattern, dice: &mut Dice, bytes: u64) -> Result<(), Failure> {
     let mut buffer = vec![0; CHUNK_MAX];
     let mut at = 0;
     while at < bytes {
@@ -237,16 +215,11 @@ fn receive_pattern(stream: &mut Stream, pattern: Pattern, bytes: u64) -> Result<
         match stream.receive(&mut buffer)? {
             0 if at == bytes => return Ok(()),
             0 => {
-                return Err(Failure::EarlyEnd {
-                    received: at,
-                    expected: bytes,
-                });
+                return Err(Failure::EarlyEnd { received: at, expected: bytes });
             }
             count => {
                 let room = (bytes - at).min(count as u64) as usize;
-                pattern
-                    .check(at, &buffer[..room])
-                    .map_err(|at| Failure::WrongData { at })?;
+                pattern.check(at, &buffer[..room]).map_err(|at| Failure::WrongData { at })?;
                 if room < count {
                     return Err(Failure::Surplus { expected: bytes });
                 }

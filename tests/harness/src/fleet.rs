@@ -58,20 +58,8 @@ impl Fleet {
         }
         let crews = crews.into_iter().enumerate().map(|(crew, members)| {
             let log = log.clone();
-            let sail = move || {
-                Crew {
-                    crew,
-                    members,
-                    log,
-                    dice: Dice::new(seed ^ crew as u64),
-                    beat: 0,
-                }
-                .sail()
-            };
-            std::thread::Builder::new()
-                .name(format!("fleet {crew}"))
-                .spawn(sail)
-                .expect("a thread can be started")
+            let sail = move || Crew { crew, members, log, dice: Dice::new(seed ^ crew as u64), beat: 0 }.sail();
+            std::thread::Builder::new().name(format!("fleet {crew}")).spawn(sail).expect("a thread can be started")
         });
         let crews = crews.collect();
         Fleet { log, crews }
@@ -80,32 +68,14 @@ impl Fleet {
     /// Waits until each connection has gone through an exchange that began after this call.
     #[track_caller]
     pub fn all_again(&self) {
-        let since: Vec<u64> = self
-            .log
-            .look()
-            .beats
-            .iter()
-            .map(|beats| beats.newest)
-            .collect();
+        let since: Vec<u64> = self.log.look().beats.iter().map(|beats| beats.newest).collect();
         let again = self.log.wait(Deadline::patient(), |log| {
-            let through = log
-                .beats
-                .iter()
-                .zip(&since)
-                .all(|(beats, since)| beats.all_through > *since);
+            let through = log.beats.iter().zip(&since).all(|(beats, since)| beats.all_through > *since);
             (through || log.tally.failed() > 0).then_some(())
         });
         let log = self.log.look();
-        assert!(
-            again.is_some(),
-            "the fleet's connections do not move: {}",
-            log.tally
-        );
-        assert!(
-            log.tally.failed() == 0,
-            "the fleet saw failures: {}",
-            log.tally
-        );
+        assert!(again.is_some(), "the fleet's connections do not move: {}", log.tally);
+        assert!(log.tally.failed() == 0, "the fleet saw failures: {}", log.tally);
     }
 
     pub fn failed(&self) -> u64 {
@@ -130,13 +100,7 @@ impl Fleet {
             if crew.join().is_err() {
                 self.log.change(|log| {
                     let error = "a crew panicked".to_owned();
-                    log.tally.add_failure(
-                        "",
-                        &Failure::Other {
-                            doing: "sail",
-                            error,
-                        },
-                    );
+                    log.tally.add_failure("", &Failure::Other { doing: "sail", error });
                 });
             }
         }
@@ -174,24 +138,12 @@ impl Crew {
     fn begin_beat(&mut self) {
         self.beat += 1;
         let (crew, newest) = (self.crew, self.beat);
-        let all_through = self
-            .members
-            .iter()
-            .map(|member| member.through)
-            .min()
-            .unwrap_or(newest);
+        let all_through = self.members.iter().map(|member| member.through).min().unwrap_or(newest);
         let stopping = self.log.change(|log| {
-            log.beats[crew] = Beats {
-                newest,
-                all_through,
-            };
+            log.beats[crew] = Beats { newest, all_through };
             log.stopping
         });
-        for member in self
-            .members
-            .iter_mut()
-            .filter(|member| member.state == State::Resting)
-        {
+        for member in self.members.iter_mut().filter(|member| member.state == State::Resting) {
             if stopping {
                 member.end();
             } else {
@@ -202,11 +154,8 @@ impl Crew {
 
     fn wait_for_traffic(&self, patience: Duration) {
         let patience = Timespec::try_from(patience).expect("a beat is short");
-        let mut polled: Vec<PollFd<'_>> = self
-            .members
-            .iter()
-            .map(|member| PollFd::new(&member.socket, member.interest()))
-            .collect();
+        let mut polled: Vec<PollFd<'_>> =
+            self.members.iter().map(|member| PollFd::new(&member.socket, member.interest())).collect();
         match poll(&mut polled, Some(&patience)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => panic!("poll: {error}"),
@@ -226,10 +175,7 @@ impl Crew {
                     false
                 }
                 Err(failure) => {
-                    over.push((
-                        format!("connection {} to {}: ", member.number, member.target),
-                        Err(failure),
-                    ));
+                    over.push((format!("connection {} to {}: ", member.number, member.target), Err(failure)));
                     false
                 }
             }
@@ -296,19 +242,13 @@ impl Member {
     }
 
     fn begin(&mut self, bytes: usize, beat: u64) {
-        self.state = State::Exchanging {
-            until: self.sent + bytes as u64,
-            beat,
-            overdue: Deadline::patient(),
-        };
+        self.state = State::Exchanging { until: self.sent + bytes as u64, beat, overdue: Deadline::patient() };
     }
 
     fn end(&mut self) {
         // Already broken: the next step sees how.
         let _ = self.socket.shutdown(Shutdown::Write);
-        self.state = State::Ending {
-            overdue: Deadline::patient(),
-        };
+        self.state = State::Ending { overdue: Deadline::patient() };
     }
 
     fn interest(&self) -> PollFlags {
@@ -327,20 +267,14 @@ impl Member {
         match self.state {
             State::Ending { .. } if ended => return Ok(Step::Over),
             _ if ended => {
-                return Err(Failure::EarlyEnd {
-                    received: self.received,
-                    expected: self.sent,
-                });
+                return Err(Failure::EarlyEnd { received: self.received, expected: self.sent });
             }
             State::Exchanging { until, beat, .. } if self.received == until => {
                 self.through = beat;
                 self.state = State::Resting;
             }
             State::Exchanging { overdue, .. } | State::Ending { overdue } if overdue.passed() => {
-                return Err(Failure::TimedOut {
-                    doing: "exchange",
-                    received: self.received,
-                });
+                return Err(Failure::TimedOut { doing: "exchange", received: self.received });
             }
             _ => {}
         }
@@ -368,14 +302,10 @@ impl Member {
             match self.socket.read(&mut piece) {
                 Ok(0) => return Ok(Step::Over),
                 Ok(count) => {
-                    self.pattern
-                        .check(self.received, &piece[..count])
-                        .map_err(|at| Failure::WrongData { at })?;
+                    self.pattern.check(self.received, &piece[..count]).map_err(|at| Failure::WrongData { at })?;
                     self.received += count as u64;
                     if self.received > self.sent {
-                        return Err(Failure::Surplus {
-                            expected: self.sent,
-                        });
+                        return Err(Failure::Surplus { expected: self.sent });
                     }
                 }
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {

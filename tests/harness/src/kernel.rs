@@ -27,35 +27,23 @@ impl Counters {
     /// As they stand now, in the calling thread's namespace.
     pub fn read() -> Counters {
         let mut counters = BTreeMap::new();
-        for file in [
-            "/proc/thread-self/net/snmp",
-            "/proc/thread-self/net/netstat",
-        ] {
-            let text =
-                std::fs::read_to_string(file).unwrap_or_else(|error| panic!("{file}: {error}"));
+        for file in ["/proc/thread-self/net/snmp", "/proc/thread-self/net/netstat"] {
+            let text = std::fs::read_to_string(file).unwrap_or_else(|error| panic!("{file}: {error}"));
             parse(&text, &mut counters);
         }
         for witness in RESET_WITNESSES {
-            assert!(
-                counters.contains_key(witness),
-                "this kernel does not count {witness}"
-            );
+            assert!(counters.contains_key(witness), "this kernel does not count {witness}");
         }
         Counters(counters)
     }
 
     pub fn of(&self, name: &str) -> u64 {
-        *self
-            .0
-            .get(name)
-            .unwrap_or_else(|| panic!("this kernel does not count {name}"))
+        *self.0.get(name).unwrap_or_else(|| panic!("this kernel does not count {name}"))
     }
 
     /// The witnesses that moved since `earlier`, and by how much.
     pub fn resets_since(&self, earlier: &Counters) -> Moved {
-        let moved = RESET_WITNESSES
-            .iter()
-            .map(|name| (*name, self.of(name) - earlier.of(name)));
+        let moved = RESET_WITNESSES.iter().map(|name| (*name, self.of(name) - earlier.of(name)));
         Moved(moved.filter(|(_, by)| *by > 0).collect())
     }
 }
@@ -76,11 +64,7 @@ impl Moved {
 
 impl fmt::Display for Moved {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let words: Vec<String> = self
-            .0
-            .iter()
-            .map(|(name, by)| format!("{name} +{by}"))
-            .collect();
+        let words: Vec<String> = self.0.iter().map(|(name, by)| format!("{name} +{by}")).collect();
         f.write_str(if words.is_empty() { "nothing" } else { "" })?;
         f.write_str(&words.join(", "))
     }
@@ -110,10 +94,7 @@ mod tests {
     #[test]
     fn names_and_values_are_paired() {
         let mut counters = BTreeMap::new();
-        parse(
-            "Ip: A B\nIp: 1 2\nTcp: RtoMin MaxConn OutRsts\nTcp: 200 -1 7\n",
-            &mut counters,
-        );
+        parse("Ip: A B\nIp: 1 2\nTcp: RtoMin MaxConn OutRsts\nTcp: 200 -1 7\n", &mut counters);
         assert_eq!(counters["Ip.B"], 2);
         assert_eq!(counters["Tcp.OutRsts"], 7);
         assert!(!counters.contains_key("Tcp.MaxConn"));

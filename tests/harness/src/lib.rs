@@ -32,9 +32,6 @@ pub mod wait;
 /// Leaves a test out because the machine lacks something. `CI=true` promises a machine that lacks nothing,
 /// so there it is a failure.
 pub fn skip(reason: &str) {
-    assert!(
-        std::env::var_os("CI").is_none_or(|ci| ci != "true"),
-        "cannot be skipped in CI: {reason}"
-    );
+    assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "cannot be skipped in CI: {reason}");
     println!("SKIPPED: {reason}");
 }

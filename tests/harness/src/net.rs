@@ -28,15 +28,9 @@ impl Target {
     pub fn fresh() -> Target {
         static NEXT_PORT: AtomicU16 = AtomicU16::new(10_000);
         let port = NEXT_PORT.fetch_add(1, Ordering::Relaxed);
-        assert!(
-            port < 32_000,
-            "one process asked for more than 22,000 addresses"
-        );
+        assert!(port < 32_000, "one process asked for more than 22,000 addresses");
         let [_, high, middle, low] = std::process::id().to_be_bytes();
-        Target::Ip(SocketAddr::new(
-            Ipv4Addr::new(127, 64 | (high & 63), middle, low).into(),
-            port,
-        ))
+        Target::Ip(SocketAddr::new(Ipv4Addr::new(127, 64 | (high & 63), middle, low).into(), port))
     }
 
     /// As [`Target::fresh`], on `::1`. There is only one such address, so the kernel is asked for a port;
@@ -92,11 +86,7 @@ impl Stream {
     }
 
     /// With this client address. Any 127.x.y.z is ours to use.
-    pub fn connect_from(
-        source: Option<IpAddr>,
-        target: &Target,
-        deadline: Deadline,
-    ) -> Result<Stream, Failure> {
+    pub fn connect_from(source: Option<IpAddr>, target: &Target, deadline: Deadline) -> Result<Stream, Failure> {
         let attempt = || -> io::Result<Socket> {
             let socket = target.socket()?;
             if let Some(source) = source {
@@ -118,11 +108,7 @@ impl Stream {
             Ok(socket)
         };
         match attempt() {
-            Ok(socket) => Ok(Stream {
-                socket,
-                deadline,
-                received: 0,
-            }),
+            Ok(socket) => Ok(Stream { socket, deadline, received: 0 }),
             Err(error) => Err(Failure::of("connect", &error, 0)),
         }
     }
@@ -134,12 +120,7 @@ impl Stream {
             socket.set_tcp_nodelay(true)?;
             socket.set_nonblocking(true)?;
             match socket.connect(&SockAddr::from(target.ip())) {
-                Err(error)
-                    if error.raw_os_error()
-                        != Some(rustix::io::Errno::INPROGRESS.raw_os_error()) =>
-                {
-                    Err(error)
-                }
+                Err(error) if error.raw_os_error() != Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => Err(error),
                 _ => Ok(socket),
             }
         };
@@ -150,36 +131,23 @@ impl Stream {
     }
 
     pub(crate) fn accepted(socket: Socket, deadline: Deadline) -> Stream {
-        Stream {
-            socket,
-            deadline,
-            received: 0,
-        }
+        Stream { socket, deadline, received: 0 }
     }
 
     /// A second hold of the same connection, for a thread that sends while another receives.
     pub fn twin(&self) -> Stream {
-        let socket = self
-            .socket
-            .try_clone()
-            .expect("a descriptor is free for a second hold");
-        Stream {
-            socket,
-            deadline: self.deadline,
-            received: self.received,
-        }
+        let socket = self.socket.try_clone().expect("a descriptor is free for a second hold");
+        Stream { socket, deadline: self.deadline, received: self.received }
     }
 
     pub fn send(&mut self, bytes: &[u8]) -> Result<(), Failure> {
-        self.write_all(bytes)
-            .map_err(|error| Failure::of("send", &error, self.received))
+        self.write_all(bytes).map_err(|error| Failure::of("send", &error, self.received))
     }
 
     /// Takes what is there, at least one byte; 0 is the other side's end.
     pub fn receive(&mut self, buffer: &mut [u8]) -> Result<usize, Failure> {
         let received = self.received;
-        self.read(buffer)
-            .map_err(|error| Failure::of("receive", &error, received))
+        self.read(buffer).map_err(|error| Failure::of("receive", &error, received))
     }
 
     /// Takes exactly as many bytes as fit.
@@ -189,10 +157,7 @@ impl Stream {
             match self.receive(&mut buffer[filled..])? {
                 0 => {
                     let expected = self.received + (buffer.len() - filled) as u64;
-                    return Err(Failure::EarlyEnd {
-                        received: self.received,
-                        expected,
-                    });
+                    return Err(Failure::EarlyEnd { received: self.received, expected });
                 }
                 count => filled += count,
             }
@@ -212,16 +177,12 @@ impl Stream {
     /// Says that nothing more will be sent; the other direction stays open.
     pub fn finish(&mut self) -> Result<(), Failure> {
         let received = self.received;
-        self.socket
-            .shutdown(Shutdown::Write)
-            .map_err(|error| Failure::of("half-close", &error, received))
+        self.socket.shutdown(Shutdown::Write).map_err(|error| Failure::of("half-close", &error, received))
     }
 
     /// Ends with a reset instead of an end.
     pub fn abort(self) {
-        self.socket
-            .set_linger(Some(Duration::ZERO))
-            .expect("a connection can be told not to linger");
+        self.socket.set_linger(Some(Duration::ZERO)).expect("a connection can be told not to linger");
     }
 
     /// Makes both directions fail for everyone who holds this connection.
@@ -232,24 +193,16 @@ impl Stream {
 
     /// Bounds what the kernel takes in for us while we do not read. Unit: bytes.
     pub fn shrink_receive_buffer(&self, bytes: usize) {
-        self.socket
-            .set_recv_buffer_size(bytes)
-            .expect("a receive buffer can be made smaller");
+        self.socket.set_recv_buffer_size(bytes).expect("a receive buffer can be made smaller");
     }
 
     pub fn local_addr(&self) -> SocketAddr {
-        self.socket
-            .local_addr()
-            .ok()
-            .and_then(|address| address.as_socket())
-            .expect("a TCP connection has an address")
+        self.socket.local_addr().ok().and_then(|address| address.as_socket()).expect("a TCP connection has an address")
     }
 
     /// For one who waits with poll. From here on reading and writing never block.
     pub(crate) fn into_nonblocking(self) -> Socket {
-        self.socket
-            .set_nonblocking(true)
-            .expect("a socket can be made non-blocking");
+        self.socket.set_nonblocking(true).expect("a socket can be made non-blocking");
         self.socket
     }
 }
@@ -265,8 +218,7 @@ impl Connecting {
     pub fn complete(self) -> Result<Stream, Failure> {
         let Connecting { socket, deadline } = self;
         let wait = || -> io::Result<()> {
-            let left =
-                Timespec::try_from(at_least_one_milli(deadline)).map_err(io::Error::other)?;
+            let left = Timespec::try_from(at_least_one_milli(deadline)).map_err(io::Error::other)?;
             if poll(&mut [PollFd::new(&socket, PollFlags::OUT)], Some(&left))? == 0 {
                 return Err(io::ErrorKind::TimedOut.into());
             }
@@ -276,11 +228,7 @@ impl Connecting {
             }
         };
         match wait() {
-            Ok(()) => Ok(Stream {
-                socket,
-                deadline,
-                received: 0,
-            }),
+            Ok(()) => Ok(Stream { socket, deadline, received: 0 }),
             Err(error) => Err(Failure::of("connect", &error, 0)),
         }
     }
@@ -288,8 +236,7 @@ impl Connecting {
 
 impl Read for Stream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.socket
-            .set_read_timeout(Some(at_least_one_milli(self.deadline)))?;
+        self.socket.set_read_timeout(Some(at_least_one_milli(self.deadline)))?;
         let count = self.socket.read(buffer)?;
         self.received += count as u64;
         Ok(count)
@@ -298,8 +245,7 @@ impl Read for Stream {
 
 impl Write for Stream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.socket
-            .set_write_timeout(Some(at_least_one_milli(self.deadline)))?;
+        self.socket.set_write_timeout(Some(at_least_one_milli(self.deadline)))?;
         self.socket.write(bytes)
     }
 

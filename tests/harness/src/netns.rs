@@ -26,9 +26,7 @@ pub fn isolated<Body: FnOnce()>(body: Body) {
 /// As [`isolated`], for bodies that start an appliance: inside there is no network for a build to use, so
 /// the binaries are built out here.
 pub fn isolated_appliance<Body: FnOnce()>(body: Body) {
-    run(body, |child| {
-        _ = child.env(binaries::FOLDER, binaries::folder())
-    });
+    run(body, |child| _ = child.env(binaries::FOLDER, binaries::folder()));
 }
 
 fn run<Body: FnOnce()>(body: Body, prepare: impl FnOnce(&mut Command)) {
@@ -56,10 +54,7 @@ fn run<Body: FnOnce()>(body: Body, prepare: impl FnOnce(&mut Command)) {
         .spawn()
         .expect("unshare can be started");
     let output = crate::process::finish(child, Deadline::after(PATIENCE));
-    let (stdout, stderr) = (
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr),
-    );
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     print!("{stdout}");
     eprint!("{stderr}");
     assert!(
@@ -67,10 +62,7 @@ fn run<Body: FnOnce()>(body: Body, prepare: impl FnOnce(&mut Command)) {
         "failed inside its network namespace: {:?}",
         output.status
     );
-    assert!(
-        stdout.contains("1 passed"),
-        "the test `{test}` was not found inside: is isolated() called from its body?"
-    );
+    assert!(stdout.contains("1 passed"), "the test `{test}` was not found inside: is isolated() called from its body?");
 }
 
 /// The options of `unshare` that work here.
@@ -78,12 +70,7 @@ fn permitted_unshare() -> Result<&'static [&'static str], String> {
     let mut reason = String::new();
     // A plain one needs privilege; one inside a user namespace of our own needs that the system allows those.
     for options in [&["-n"][..], &["-r", "-n"]] {
-        match Command::new("unshare")
-            .args(options)
-            .arg("true")
-            .stdin(Stdio::null())
-            .output()
-        {
+        match Command::new("unshare").args(options).arg("true").stdin(Stdio::null()).output() {
             Ok(output) if output.status.success() => return Ok(options),
             Ok(output) => reason = String::from_utf8_lossy(&output.stderr).trim().to_owned(),
             Err(error) => reason = format!("unshare: {error}"),
@@ -107,10 +94,7 @@ mod tests {
 
     #[test]
     fn a_closure_names_its_test() {
-        assert_eq!(
-            test_name("e2e::reload::nobody_notices::{{closure}}"),
-            "reload::nobody_notices"
-        );
+        assert_eq!(test_name("e2e::reload::nobody_notices::{{closure}}"), "reload::nobody_notices");
     }
 
     /// Refused connections show in the kernel's counters, and nobody else's do.
@@ -118,11 +102,7 @@ mod tests {
     fn inside_only_our_own_traffic_is_counted() {
         isolated(|| {
             let before = Counters::read();
-            assert_eq!(
-                before.of("Tcp.OutSegs"),
-                0,
-                "somebody else has used this network"
-            );
+            assert_eq!(before.of("Tcp.OutSegs"), 0, "somebody else has used this network");
             for _ in 0..3 {
                 let refused = Stream::connect(&Target::fresh(), crate::wait::Deadline::patient());
                 assert_eq!(refused.err(), Some(Failure::Refused));

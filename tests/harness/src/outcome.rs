@@ -33,19 +33,10 @@ impl Failure {
             // A unix socket whose file is not there has nobody behind it either.
             io::ErrorKind::NotFound if doing == "connect" => Failure::Refused,
             // A broken pipe is the same reset, met while writing.
-            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe if received == 0 => {
-                Failure::ResetBeforeByte
-            }
-            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
-                Failure::ResetMidStream { received }
-            }
-            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
-                Failure::TimedOut { doing, received }
-            }
-            _ => Failure::Other {
-                doing,
-                error: error.to_string(),
-            },
+            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe if received == 0 => Failure::ResetBeforeByte,
+            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => Failure::ResetMidStream { received },
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Failure::TimedOut { doing, received },
+            _ => Failure::Other { doing, error: error.to_string() },
         }
     }
 
@@ -65,10 +56,7 @@ impl Failure {
 
     /// A reset, before or after the first byte.
     pub fn is_reset(&self) -> bool {
-        matches!(
-            self,
-            Failure::ResetBeforeByte | Failure::ResetMidStream { .. }
-        )
+        matches!(self, Failure::ResetBeforeByte | Failure::ResetMidStream { .. })
     }
 }
 
@@ -142,10 +130,7 @@ impl Tally {
     #[track_caller]
     pub fn assert_clean(&self) {
         assert!(self.failed() == 0, "clients saw failures: {self}");
-        assert!(
-            self.complete > 0,
-            "no exchange took place: nothing was shown"
-        );
+        assert!(self.complete > 0, "no exchange took place: nothing was shown");
     }
 }
 

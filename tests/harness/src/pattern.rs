@@ -37,11 +37,7 @@ impl Pattern {
             let count = rest.len().min(8 - from);
             let (now, later) = rest.split_at(count);
             if now != &word[from..from + count] {
-                let same = now
-                    .iter()
-                    .zip(&word[from..])
-                    .take_while(|(a, b)| a == b)
-                    .count();
+                let same = now.iter().zip(&word[from..]).take_while(|(a, b)| a == b).count();
                 return Err(at + same as u64);
             }
             at += count as u64;

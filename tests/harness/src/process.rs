@@ -21,21 +21,13 @@ pub fn finish(mut child: Child, deadline: Deadline) -> Finished {
     let stderr = child.stderr.take().map(read_to_end);
     let status = wait(&mut child, deadline);
     if status.is_none() {
-        child
-            .kill()
-            .expect("a child that has not been waited for can be killed");
+        child.kill().expect("a child that has not been waited for can be killed");
         child.wait().expect("a killed child ends");
     }
     let join = |reader: Option<std::thread::JoinHandle<Vec<u8>>>| {
-        reader.map_or(Vec::new(), |reader| {
-            reader.join().expect("a reader does not panic")
-        })
+        reader.map_or(Vec::new(), |reader| reader.join().expect("a reader does not panic"))
     };
-    Finished {
-        status,
-        stdout: join(stdout),
-        stderr: join(stderr),
-    }
+    Finished { status, stdout: join(stdout), stderr: join(stderr) }
 }
 
 /// Waits for the child's end. `None`: the deadline passed.
@@ -115,9 +107,8 @@ impl Process {
     /// Waits for a line of output that contains this.
     #[track_caller]
     pub fn wait_line(&self, part: &str) -> String {
-        let line = self.output.wait(Deadline::patient(), |lines| {
-            lines.iter().find(|line| line.contains(part)).cloned()
-        });
+        let line =
+            self.output.wait(Deadline::patient(), |lines| lines.iter().find(|line| line.contains(part)).cloned());
         line.unwrap_or_else(|| panic!("no line of output with {part:?} within {PATIENCE:?}"))
     }
 
@@ -133,10 +124,7 @@ impl Drop for Process {
         let _ = self.child.wait();
         if std::thread::panicking() {
             println!("--- output of process {}", self.child.id());
-            self.output
-                .look()
-                .iter()
-                .for_each(|line| println!("{line}"));
+            self.output.look().iter().for_each(|line| println!("{line}"));
             println!("---");
         }
     }
@@ -161,30 +149,19 @@ mod tests {
     use std::time::Duration;
 
     fn shell(script: &str) -> Child {
-        Command::new("sh")
-            .args(["-c", script])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("sh runs")
+        Command::new("sh").args(["-c", script]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("sh runs")
     }
 
     #[test]
     fn output_and_status_are_the_childs() {
         let done = finish(shell("echo out; echo err >&2; exit 3"), Deadline::patient());
         assert_eq!(done.status.and_then(|status| status.code()), Some(3));
-        assert_eq!(
-            (&done.stdout[..], &done.stderr[..]),
-            (&b"out\n"[..], &b"err\n"[..])
-        );
+        assert_eq!((&done.stdout[..], &done.stderr[..]), (&b"out\n"[..], &b"err\n"[..]));
     }
 
     #[test]
     fn a_child_that_does_not_end_is_killed_at_the_deadline() {
-        let done = finish(
-            shell("exec sleep 1000"),
-            Deadline::after(Duration::from_millis(50)),
-        );
+        let done = finish(shell("exec sleep 1000"), Deadline::after(Duration::from_millis(50)));
         assert!(done.status.is_none());
     }
 }

@@ -47,10 +47,7 @@ impl<T> Watched<T> {
 
     /// Reads it. A thread that panicked while changing it has already failed its test.
     pub fn look(&self) -> MutexGuard<'_, T> {
-        self.0
-            .0
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.0.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     /// Changes it and wakes all who wait.
@@ -61,11 +58,7 @@ impl<T> Watched<T> {
     }
 
     /// Waits until `found` finds what it looks for. `None`: the deadline passed.
-    pub fn wait<R>(
-        &self,
-        deadline: Deadline,
-        mut found: impl FnMut(&mut T) -> Option<R>,
-    ) -> Option<R> {
+    pub fn wait<R>(&self, deadline: Deadline, mut found: impl FnMut(&mut T) -> Option<R>) -> Option<R> {
         let mut value = self.look();
         loop {
             if let Some(result) = found(&mut value) {

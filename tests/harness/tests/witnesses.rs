@@ -21,60 +21,26 @@ const MIB: u64 = 1 << 20;
 #[test]
 fn good_backends_are_seen_as_good() {
     let echo = Backend::echo();
-    let source = Backend::start(Vice::Source {
-        seed: 5,
-        bytes: 3 * MIB,
-    });
+    let source = Backend::start(Vice::Source { seed: 5, bytes: 3 * MIB });
     let sink = Backend::start(Vice::Sink);
-    let trickle = Backend::start(Vice::Trickles {
-        seed: 6,
-        bytes: 50,
-        gap: Duration::from_millis(1),
-    });
+    let trickle = Backend::start(Vice::Trickles { seed: 6, bytes: 50, gap: Duration::from_millis(1) });
     for via in [Relay::none, Relay::faithful] {
-        let (to_echo, to_source, to_sink, to_trickle) = (
-            via(echo.target()),
-            via(source.target()),
-            via(sink.target()),
-            via(trickle.target()),
-        );
-        assert_eq!(
-            client::echo(to_echo.target(), 1, 3 * MIB, Deadline::patient()),
-            Ok(())
-        );
-        assert_eq!(
-            client::fetch(to_source.target(), 5, 3 * MIB, Deadline::patient()),
-            Ok(())
-        );
-        assert_eq!(
-            client::push(to_sink.target(), 7, 3 * MIB, Deadline::patient()),
-            Ok(())
-        );
-        assert_eq!(
-            client::fetch(to_trickle.target(), 6, 50, Deadline::patient()),
-            Ok(())
-        );
+        let (to_echo, to_source, to_sink, to_trickle) =
+            (via(echo.target()), via(source.target()), via(sink.target()), via(trickle.target()));
+        assert_eq!(client::echo(to_echo.target(), 1, 3 * MIB, Deadline::patient()), Ok(()));
+        assert_eq!(client::fetch(to_source.target(), 5, 3 * MIB, Deadline::patient()), Ok(()));
+        assert_eq!(client::push(to_sink.target(), 7, 3 * MIB, Deadline::patient()), Ok(()));
+        assert_eq!(client::fetch(to_trickle.target(), 6, 50, Deadline::patient()), Ok(()));
     }
-    assert_eq!(
-        echo.wait_seen("both connections ended", |seen| seen.ended == 2)
-            .received,
-        6 * MIB
-    );
+    assert_eq!(echo.wait_seen("both connections ended", |seen| seen.ended == 2).received, 6 * MIB);
 }
 
 #[test]
 fn ipv6_and_unix_carry_the_same_bytes() {
     let folder = tempfile::tempdir().expect("a folder can be made");
-    for target in [
-        Target::fresh_v6(),
-        Target::Unix(folder.path().join("echo.sock")),
-    ] {
+    for target in [Target::fresh_v6(), Target::Unix(folder.path().join("echo.sock"))] {
         let _echo = Backend::at(Vice::Echo, &target);
-        assert_eq!(
-            client::echo(&target, 1, MIB, Deadline::patient()),
-            Ok(()),
-            "{target}"
-        );
+        assert_eq!(client::echo(&target, 1, MIB, Deadline::patient()), Ok(()), "{target}");
     }
 }
 
@@ -82,57 +48,28 @@ fn ipv6_and_unix_carry_the_same_bytes() {
 fn each_vice_has_its_name() {
     let open = |target: &Target| Tunnel::open(target).map(drop);
     assert_eq!(open(&refusing()), Err(Failure::Refused));
+    assert_eq!(open(&Target::Unix("/nowhere/at.all".into())), Err(Failure::Refused));
+    assert_eq!(open(Backend::start(Vice::ResetsOnAccept).target()), Err(Failure::ResetBeforeByte));
     assert_eq!(
-        open(&Target::Unix("/nowhere/at.all".into())),
-        Err(Failure::Refused)
-    );
-    assert_eq!(
-        open(Backend::start(Vice::ResetsOnAccept).target()),
-        Err(Failure::ResetBeforeByte)
-    );
-    assert_eq!(
-        client::echo(
-            Backend::start(Vice::ClosesUnread).target(),
-            1,
-            3,
-            Deadline::patient()
-        )
-        .map_err(|f| f.class()),
+        client::echo(Backend::start(Vice::ClosesUnread).target(), 1, 3, Deadline::patient()).map_err(|f| f.class()),
         Err("wrong data")
     );
 
     let resets = Backend::start(Vice::ResetsAfter { bytes: 1000 });
     let mut tunnel = Tunnel::open(resets.target()).expect("64 of 1000 bytes");
     tunnel.ping(936).expect("all of the 1000 bytes");
-    let reset = tunnel
-        .wait_end(Deadline::patient())
-        .expect_err("it does not end, it resets");
+    let reset = tunnel.wait_end(Deadline::patient()).expect_err("it does not end, it resets");
     assert_eq!(reset, Failure::ResetMidStream { received: 1000 });
 
     let early = Backend::start(Vice::EndsEarly { after: 64 });
     let mut tunnel = Tunnel::open(early.target()).expect("the first 64 bytes");
-    assert_eq!(
-        tunnel.ping(1),
-        Err(Failure::EarlyEnd {
-            received: 64,
-            expected: 65
-        })
-    );
+    assert_eq!(tunnel.ping(1), Err(Failure::EarlyEnd { received: 64, expected: 65 }));
 
     let short = Backend::start(Vice::Source { seed: 1, bytes: 10 });
     let fetch = |seed, bytes| client::fetch(short.target(), seed, bytes, Deadline::patient());
-    assert_eq!(
-        fetch(1, 11),
-        Err(Failure::EarlyEnd {
-            received: 10,
-            expected: 11
-        })
-    );
+    assert_eq!(fetch(1, 11), Err(Failure::EarlyEnd { received: 10, expected: 11 }));
     assert_eq!(fetch(1, 9), Err(Failure::Surplus { expected: 9 }));
-    assert_eq!(
-        fetch(2, 10).map_err(|failure| failure.class()),
-        Err("wrong data")
-    );
+    assert_eq!(fetch(2, 10).map_err(|failure| failure.class()), Err("wrong data"));
 }
 
 #[test]
@@ -141,46 +78,22 @@ fn what_never_answers_times_out() {
     for vice in [Vice::Stalls, Vice::Silent] {
         let backend = Backend::start(vice);
         let outcome = client::echo(backend.target(), 1, 10, soon());
-        assert_eq!(
-            outcome,
-            Err(Failure::TimedOut {
-                doing: "receive",
-                received: 0
-            }),
-            "{vice:?}"
-        );
+        assert_eq!(outcome, Err(Failure::TimedOut { doing: "receive", received: 0 }), "{vice:?}");
     }
     let stalls = Backend::start(Vice::Stalls);
     let outcome = client::push(stalls.target(), 1, 64 * MIB, soon());
-    assert_eq!(
-        outcome,
-        Err(Failure::TimedOut {
-            doing: "send",
-            received: 0
-        })
-    );
+    assert_eq!(outcome, Err(Failure::TimedOut { doing: "send", received: 0 }));
     let deaf = Deaf::start();
     let outcome = client::push(deaf.target(), 1, 1, soon());
-    assert_eq!(
-        outcome,
-        Err(Failure::TimedOut {
-            doing: "connect",
-            received: 0
-        })
-    );
+    assert_eq!(outcome, Err(Failure::TimedOut { doing: "connect", received: 0 }));
 }
 
 #[test]
 fn a_backend_knows_how_its_client_left() {
     let echo = Backend::echo();
-    Tunnel::open(echo.target())
-        .expect("opens")
-        .close()
-        .expect("ends");
+    Tunnel::open(echo.target()).expect("opens").close().expect("ends");
     Tunnel::open(echo.target()).expect("opens").abort();
-    let seen = echo.wait_seen("both have left", |seen| {
-        seen.accepted == 2 && seen.open == 0
-    });
+    let seen = echo.wait_seen("both have left", |seen| seen.accepted == 2 && seen.open == 0);
     assert_eq!((seen.ended, seen.reset), (1, 1));
 }
 
@@ -205,17 +118,8 @@ fn fleet_and_churn_see_a_relay_that_changes_one_byte() {
     let fleet = Fleet::start(&[relay.target().clone()], 5, 1);
     let churn = Churn::start(&Doors::new(&[relay.target().clone()]), 2, 2);
     churn.wait_more(200);
-    assert!(
-        churn.finish().count("wrong data") > 0,
-        "no client of the churn saw the changed byte"
-    );
-    harness::wait::until("the fleet sees a changed byte", || {
-        if fleet.failed() > 0 {
-            Ok(())
-        } else {
-            Err("not yet")
-        }
-    });
+    assert!(churn.finish().count("wrong data") > 0, "no client of the churn saw the changed byte");
+    harness::wait::until("the fleet sees a changed byte", || if fleet.failed() > 0 { Ok(()) } else { Err("not yet") });
     assert!(fleet.finish().count("wrong data") > 0);
 }
 
@@ -226,30 +130,15 @@ fn fleet_and_churn_see_connections_cut() {
     let churn = Churn::start(&Doors::new(&[resets.target().clone()]), 2, 2);
     churn.wait_more(50);
     let tally = churn.finish();
-    assert!(
-        tally.count("reset mid-stream") + tally.count("reset before a byte") > 0,
-        "{tally}"
-    );
-    harness::wait::until("all of the fleet is cut", || {
-        if fleet.failed() == 5 {
-            Ok(())
-        } else {
-            Err(fleet.failed())
-        }
-    });
+    assert!(tally.count("reset mid-stream") + tally.count("reset before a byte") > 0, "{tally}");
+    harness::wait::until("all of the fleet is cut", || if fleet.failed() == 5 { Ok(()) } else { Err(fleet.failed()) });
 }
 
 #[test]
 fn fleet_and_churn_see_an_end_that_comes_too_early() {
     let early = Backend::start(Vice::EndsEarly { after: 5000 });
     let fleet = Fleet::start(&[early.target().clone()], 5, 1);
-    harness::wait::until("all of the fleet is cut", || {
-        if fleet.failed() == 5 {
-            Ok(())
-        } else {
-            Err(fleet.failed())
-        }
-    });
+    harness::wait::until("all of the fleet is cut", || if fleet.failed() == 5 { Ok(()) } else { Err(fleet.failed()) });
     assert_eq!(fleet.finish().count("early end"), 5);
 }
 
@@ -304,10 +193,7 @@ impl Relay {
                 };
                 for (from, into) in [(&front, &back), (&back, &front)] {
                     let (from, into) = (from.try_clone(), into.try_clone());
-                    let (from, into) = (
-                        from.expect("a free descriptor"),
-                        into.expect("a free descriptor"),
-                    );
+                    let (from, into) = (from.expect("a free descriptor"), into.expect("a free descriptor"));
                     let meddle = meddle.clone();
                     std::thread::spawn(move || carry(from, into, meddle));
                 }

@@ -17,16 +17,11 @@ struct Trio {
 
 impl Trio {
     fn new() -> Trio {
-        Trio {
-            echoes: [(); 3].map(|()| Backend::echo()),
-            front: Target::fresh(),
-        }
+        Trio { echoes: [(); 3].map(|()| Backend::echo()), front: Target::fresh() }
     }
 
     fn pool(&self, algorithm: &str, keys: [&str; 3]) -> String {
-        let mut pool = Pool::new("db")
-            .listen(&self.front)
-            .keys(".group.main", &format!("balance = {algorithm:?}"));
+        let mut pool = Pool::new("db").listen(&self.front).keys(".group.main", &format!("balance = {algorithm:?}"));
         for ((id, echo), keys) in ["a", "b", "c"].iter().zip(&self.echoes).zip(keys) {
             pool = pool.backend_with(id, echo.target(), keys);
         }
@@ -58,11 +53,7 @@ impl Trio {
 #[test]
 fn round_robin_divides_by_weight_exactly() {
     let trio = Trio::new();
-    let launch = |keys| {
-        Launch::new(&trio.pool("round-robin", keys))
-            .shards(1)
-            .start()
-    };
+    let launch = |keys| Launch::new(&trio.pool("round-robin", keys)).shards(1).start();
     let appliance = launch(["", "", ""]);
     assert_eq!(trio.visit(30), [10, 10, 10]);
     appliance.stop();
@@ -82,15 +73,12 @@ fn round_robin_over_two_shards_stays_even() {
 #[test]
 fn least_connections_fills_the_emptiest() {
     let trio = Trio::new();
-    let _appliance = Launch::new(&trio.pool("least-connections", ["", "", ""]))
-        .shards(1)
-        .start();
+    let _appliance = Launch::new(&trio.pool("least-connections", ["", "", ""])).shards(1).start();
     let mut kept: Vec<Tunnel> = (0..9).map(|_| trio.open()).collect();
     assert_eq!(trio.accepted(), [3, 3, 3]);
     // Two places at one backend fall free: the next two go there.
     let before = trio.accepted();
-    kept.drain(..2)
-        .for_each(|tunnel| tunnel.close().expect("a proper end"));
+    kept.drain(..2).for_each(|tunnel| tunnel.close().expect("a proper end"));
     let open = trio.echoes.each_ref().map(|echo| echo.seen().open);
     kept.extend((0..2).map(|_| trio.open()));
     let expected = open.map(|open| 3 - open);
@@ -100,9 +88,7 @@ fn least_connections_fills_the_emptiest() {
 #[test]
 fn random_two_keeps_open_connections_close_together() {
     let trio = Trio::new();
-    let _appliance = Launch::new(&trio.pool("random-two", ["", "", ""]))
-        .shards(1)
-        .start();
+    let _appliance = Launch::new(&trio.pool("random-two", ["", "", ""])).shards(1).start();
     let _kept: Vec<Tunnel> = (0..90).map(|_| trio.open()).collect();
     let got = trio.accepted();
     // Plain chance would leave this band once in a few runs; the better of two does not.
@@ -116,57 +102,32 @@ fn source_hash_sends_an_address_to_the_same_backend() {
     let source = |number: u8| IpAddr::V4(Ipv4Addr::new(127, 200, 0, number));
     let place = |number: u8| {
         let before = trio.accepted();
-        Tunnel::open_from(source(number), &trio.front)
-            .expect("a backend serves")
-            .close()
-            .expect("a proper end");
-        trio.got(before)
-            .iter()
-            .position(|got| *got == 1)
-            .expect("one backend got it")
+        Tunnel::open_from(source(number), &trio.front).expect("a backend serves").close().expect("a proper end");
+        trio.got(before).iter().position(|got| *got == 1).expect("one backend got it")
     };
     let places: Vec<usize> = (1..=60).map(place).collect();
-    assert_eq!(
-        (1..=60).map(place).collect::<Vec<_>>(),
-        places,
-        "the same addresses went elsewhere"
-    );
+    assert_eq!((1..=60).map(place).collect::<Vec<_>>(), places, "the same addresses went elsewhere");
     let used = [0, 1, 2].map(|ix| places.iter().filter(|place| **place == ix).count());
-    assert!(
-        used.iter().all(|count| *count >= 8),
-        "60 addresses over 3 backends: {used:?}"
-    );
+    assert!(used.iter().all(|count| *count >= 8), "60 addresses over 3 backends: {used:?}");
 
     // One backend leaves the rotation: only its own clients move.
     appliance.apply(&trio.pool("source-hash", ["", "drain = true", ""]));
     let moved: Vec<usize> = (1..=60).map(place).collect();
     for (old, new) in places.iter().zip(&moved) {
-        assert!(
-            *new != 1 && (old == new || *old == 1),
-            "{places:?}\n{moved:?}"
-        );
+        assert!(*new != 1 && (old == new || *old == 1), "{places:?}\n{moved:?}");
     }
 }
 
 #[test]
 fn weights_change_live() {
     let trio = Trio::new();
-    let appliance = Launch::new(&trio.pool("round-robin", ["", "", ""]))
-        .shards(1)
-        .start();
+    let appliance = Launch::new(&trio.pool("round-robin", ["", "", ""])).shards(1).start();
     let mut kept = trio.open();
     appliance.apply(&trio.pool("round-robin", ["weight = 5", "", "weight = 0"]));
     assert_eq!(trio.visit(60), [50, 10, 0]);
     let set = |id: &str, weight: u32| {
-        let set = BackendSet {
-            pool: "db".into(),
-            backend: id.into(),
-            weight: Some(weight),
-            ..Default::default()
-        };
-        let receipt = appliance
-            .change(Order::BackendSet(set))
-            .expect("a weight can be set");
+        let set = BackendSet { pool: "db".into(), backend: id.into(), weight: Some(weight), ..Default::default() };
+        let receipt = appliance.change(Order::BackendSet(set)).expect("a weight can be set");
         assert_eq!(receipt.outcome, JobOutcome::Applied);
     };
     set("a", 0);
@@ -181,15 +142,8 @@ fn a_draining_backend_keeps_what_it_has_and_gets_nothing_new() {
     let appliance = Appliance::start(&trio.pool("round-robin", ["", "weight = 0", "weight = 0"]));
     let mut kept: Vec<Tunnel> = (0..5).map(|_| trio.open()).collect();
     appliance.apply(&trio.pool("round-robin", ["drain = true", "", ""]));
-    assert_eq!(
-        trio.visit(20)[0],
-        0,
-        "a draining backend got new connections"
-    );
-    assert_eq!(
-        kept.iter_mut().try_for_each(|tunnel| tunnel.ping(1000)),
-        Ok(())
-    );
+    assert_eq!(trio.visit(20)[0], 0, "a draining backend got new connections");
+    assert_eq!(kept.iter_mut().try_for_each(|tunnel| tunnel.ping(1000)), Ok(()));
     assert_eq!(trio.echoes[0].seen().open, 5);
     let set = BackendSet {
         pool: "db".into(),
@@ -198,38 +152,23 @@ fn a_draining_backend_keeps_what_it_has_and_gets_nothing_new() {
         max_connections: Setting::Keep,
         ..Default::default()
     };
-    appliance
-        .change(Order::BackendSet(set))
-        .expect("the flag can be taken back");
-    assert!(
-        trio.visit(30)[0] >= 8,
-        "it gets nothing though it drains no more"
-    );
+    appliance.change(Order::BackendSet(set)).expect("the flag can be taken back");
+    assert!(trio.visit(30)[0] >= 8, "it gets nothing though it drains no more");
 }
 
 /// Counts of open connections carry over: the new algorithm fills up what the old one left uneven.
 #[test]
 fn the_algorithm_changes_live_and_knows_who_is_there() {
     let trio = Trio::new();
-    let appliance = Launch::new(&trio.pool("round-robin", ["", "weight = 0", "weight = 0"]))
-        .shards(1)
-        .start();
+    let appliance = Launch::new(&trio.pool("round-robin", ["", "weight = 0", "weight = 0"])).shards(1).start();
     let mut kept: Vec<Tunnel> = (0..6).map(|_| trio.open()).collect();
     assert_eq!(trio.accepted(), [6, 0, 0]);
     appliance.apply(&trio.pool("least-connections", ["", "", ""]));
     kept.extend((0..12).map(|_| trio.open()));
-    assert_eq!(
-        trio.accepted(),
-        [6, 6, 6],
-        "the new algorithm does not know of the connections before it"
-    );
+    assert_eq!(trio.accepted(), [6, 6, 6], "the new algorithm does not know of the connections before it");
     for algorithm in ["random-two", "source-hash", "round-robin"] {
         appliance.apply(&trio.pool(algorithm, ["", "", ""]));
         kept.push(trio.open());
-        assert_eq!(
-            kept.iter_mut().try_for_each(|tunnel| tunnel.ping(10)),
-            Ok(()),
-            "after {algorithm}"
-        );
+        assert_eq!(kept.iter_mut().try_for_each(|tunnel| tunnel.ping(10)), Ok(()), "after {algorithm}");
     }
 }

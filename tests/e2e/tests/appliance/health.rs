@@ -11,18 +11,13 @@ use harness::net::Target;
 const CHECKS: &str = "interval = \"100ms\"\ntimeout = \"300ms\"\nrise = 2\nfall = 2";
 
 fn wait_health(appliance: &Appliance, id: &str, health: Health) {
-    appliance.wait_status(&format!("{id} is {health}"), |status| {
-        backend(status, id).health == health
-    });
+    appliance.wait_status(&format!("{id} is {health}"), |status| backend(status, id).health == health);
 }
 
 /// Opens so many connections, one after another, and ends them.
 fn visit(front: &Target, count: usize) {
     for _ in 0..count {
-        Tunnel::open(front)
-            .expect("somebody serves")
-            .close()
-            .expect("a proper end");
+        Tunnel::open(front).expect("somebody serves").close().expect("a proper end");
     }
 }
 
@@ -30,20 +25,13 @@ fn visit(front: &Target, count: usize) {
 fn who_serves(front: &Target) -> u8 {
     let mut tunnel = Tunnel::connect(front).expect("it connects");
     let mut name = [0];
-    tunnel
-        .stream()
-        .receive_all(&mut name)
-        .expect("a backend greets");
+    tunnel.stream().receive_all(&mut name).expect("a backend greets");
     name[0]
 }
 
 #[test]
 fn a_backend_that_fails_its_checks_is_passed_over_until_it_passes_them() {
-    let (stays, goes, front) = (
-        Backend::start(Vice::Greets(b's')),
-        Target::fresh(),
-        Target::fresh(),
-    );
+    let (stays, goes, front) = (Backend::start(Vice::Greets(b's')), Target::fresh(), Target::fresh());
     let pool = Pool::new("db")
         .listen(&front)
         .backend("stays", stays.target())
@@ -59,10 +47,7 @@ fn a_backend_that_fails_its_checks_is_passed_over_until_it_passes_them() {
     let is = |wanted: Health| move |event: &api::Event| matches!(&event.happening, Happening::Health { backend, health, .. } if backend == "goes" && *health == wanted);
     events.wait("the event of its coming", is(Health::Up));
     wait_health(&appliance, "goes", Health::Up);
-    assert!(
-        (0..20).any(|_| who_serves(&front) == b'g'),
-        "it is up and gets nothing"
-    );
+    assert!((0..20).any(|_| who_serves(&front) == b'g'), "it is up and gets nothing");
 
     drop(back);
     events.wait("the event of its going", is(Health::Down));
@@ -72,11 +57,7 @@ fn a_backend_that_fails_its_checks_is_passed_over_until_it_passes_them() {
 
 #[test]
 fn a_hanging_backend_fails_its_checks_too() {
-    let (good, deaf, front) = (
-        Backend::start(Vice::Greets(b'g')),
-        Deaf::start(),
-        Target::fresh(),
-    );
+    let (good, deaf, front) = (Backend::start(Vice::Greets(b'g')), Deaf::start(), Target::fresh());
     let pool = Pool::new("db")
         .listen(&front)
         .backend("good", good.target())
@@ -92,12 +73,7 @@ fn a_hanging_backend_fails_its_checks_too() {
 #[test]
 fn without_checks_nobody_is_asked() {
     let (echo, front) = (Backend::echo(), Target::fresh());
-    let appliance = Appliance::start(
-        &Pool::new("db")
-            .listen(&front)
-            .backend("a", echo.target())
-            .to_string(),
-    );
+    let appliance = Appliance::start(&Pool::new("db").listen(&front).backend("a", echo.target()).to_string());
     assert_eq!(backend(&appliance.status(), "a").health, Health::Unchecked);
     visit(&front, 3);
     assert_eq!(echo.seen().accepted, 3);
@@ -105,11 +81,7 @@ fn without_checks_nobody_is_asked() {
 
 #[test]
 fn a_backup_serves_only_while_no_other_can() {
-    let (backup, primary, front) = (
-        Backend::start(Vice::Greets(b'b')),
-        Target::fresh(),
-        Target::fresh(),
-    );
+    let (backup, primary, front) = (Backend::start(Vice::Greets(b'b')), Target::fresh(), Target::fresh());
     let pool = Pool::new("db")
         .listen(&front)
         .backend("primary", &primary)
@@ -121,44 +93,27 @@ fn a_backup_serves_only_while_no_other_can() {
     assert!((0..5).all(|_| who_serves(&front) == b'b'));
     let _primary = Backend::at(Vice::Greets(b'p'), &primary);
     wait_health(&appliance, "primary", Health::Up);
-    assert!(
-        (0..10).all(|_| who_serves(&front) == b'p'),
-        "the backup serves beside the primary"
-    );
+    assert!((0..10).all(|_| who_serves(&front) == b'p'), "the backup serves beside the primary");
 }
 
 /// A new backend has proved nothing: it gets no client before its first good check, though others are told of it.
 #[test]
 fn a_new_backend_is_unproven_not_up() {
-    let (old, new, front) = (
-        Backend::start(Vice::Greets(b'o')),
-        refusing(),
-        Target::fresh(),
-    );
+    let (old, new, front) = (Backend::start(Vice::Greets(b'o')), refusing(), Target::fresh());
     let before = Pool::new("db")
         .listen(&front)
         .backend("old", old.target())
-        .keys(
-            ".group.main.health",
-            "interval = \"1h\"\ntimeout = \"300ms\"\nrise = 1\nfall = 1",
-        );
+        .keys(".group.main.health", "interval = \"1h\"\ntimeout = \"300ms\"\nrise = 1\nfall = 1");
     let appliance = Appliance::start(&before.to_string());
     wait_health(&appliance, "old", Health::Up);
     appliance.apply(&before.clone().backend("new", &new).to_string());
-    assert!(
-        (0..20).all(|_| who_serves(&front) == b'o'),
-        "a backend that has proved nothing got a client"
-    );
+    assert!((0..20).all(|_| who_serves(&front) == b'o'), "a backend that has proved nothing got a client");
     wait_health(&appliance, "new", Health::Down);
 }
 
 #[test]
 fn health_survives_changes_that_do_not_concern_it() {
-    let (good, bad, front) = (
-        Backend::start(Vice::Greets(b'g')),
-        refusing(),
-        Target::fresh(),
-    );
+    let (good, bad, front) = (Backend::start(Vice::Greets(b'g')), refusing(), Target::fresh());
     let pool = |weight: u32| {
         let keys = format!("weight = {weight}");
         Pool::new("db")
@@ -174,13 +129,7 @@ fn health_survives_changes_that_do_not_concern_it() {
     for weight in 2..10 {
         appliance.apply(&pool(weight));
         let status = appliance.status();
-        assert_eq!(
-            (
-                backend(&status, "good").health,
-                backend(&status, "bad").health
-            ),
-            (Health::Up, Health::Down)
-        );
+        assert_eq!((backend(&status, "good").health, backend(&status, "bad").health), (Health::Up, Health::Down));
         assert_eq!(who_serves(&front), b'g');
     }
 }

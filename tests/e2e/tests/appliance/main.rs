@@ -2,12 +2,16 @@
 
 #![forbid(unsafe_code)]
 
+mod accounts;
 mod balance;
 mod caps;
+mod documents;
 mod health;
 mod listen;
 mod neighbours;
 mod orders;
+mod plan;
+mod signals;
 mod timeouts;
 mod tunnels;
 mod vices;
