@@ -22,6 +22,7 @@ pub struct Launch {
     shards: usize,
     appliance_keys: String,
     other_tables: String,
+    folder: Option<TempDir>,
     wrapper: Vec<String>,
     environment: Vec<(String, String)>,
 }
@@ -34,6 +35,7 @@ impl Launch {
             shards: 2,
             appliance_keys: String::new(),
             other_tables: String::new(),
+            folder: None,
             wrapper: Vec::new(),
             environment: Vec::new(),
         }
@@ -51,6 +53,11 @@ impl Launch {
     /// More tables beside `[appliance]` and the pools.
     pub fn other_tables(self, tables: &str) -> Launch {
         Launch { other_tables: tables.to_owned(), ..self }
+    }
+
+    /// In the folder of another that has ended, with all that it left there.
+    pub fn in_folder(self, folder: TempDir) -> Launch {
+        Launch { folder: Some(folder), ..self }
     }
 
     /// A command that becomes the appliance, such as `prlimit --nofile=100`.
@@ -78,7 +85,8 @@ impl Launch {
     }
 
     fn spawn(self) -> Appliance {
-        let folder = TempDir::with_prefix("sluicegate-test-").expect("a folder can be made");
+        let fresh = || TempDir::with_prefix("sluicegate-test-").expect("a folder can be made");
+        let folder = self.folder.unwrap_or_else(fresh);
         let at = |name: &str| folder.path().join(name).display().to_string();
         let head = format!(
             "[appliance]\nshards = {}\ncontrol_socket = {:?}\nstate_dir = {:?}\n{}\n\n[log.access]\nformat = \"json\"\nsink = \"file\"\npath = {:?}\n\n{}\n",
@@ -132,6 +140,11 @@ impl Appliance {
 
     pub fn folder(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// Its folder, for the next one.
+    pub fn into_folder(self) -> TempDir {
+        self.folder
     }
 
     pub fn control_socket(&self) -> &Path {

@@ -5,12 +5,16 @@
 mod accounts;
 mod balance;
 mod caps;
+mod console;
 mod documents;
 mod health;
 mod listen;
 mod neighbours;
 mod orders;
 mod plan;
+mod protocol;
+mod reload;
+mod services;
 mod signals;
 mod timeouts;
 mod tunnels;
