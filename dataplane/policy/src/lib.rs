@@ -6,8 +6,10 @@
 
 #![forbid(unsafe_code)]
 
+pub mod balance;
 pub mod close;
 pub mod generation;
+pub mod health;
 pub mod ids;
 pub mod queue;
 pub mod record;
