@@ -3,6 +3,8 @@
 //! "Did not get in" is never concluded from a pause: the kernel counts segments that a socket's filter
 //! dropped, and the tests wait for that count to rise.
 
+#![cfg(not(any(loom, miri)))]
+
 use link::listen::{
     BindAddress, BindErrorKind, ListenGroup, ListenSocket, Registry, bind, pending_handshakes,
 };

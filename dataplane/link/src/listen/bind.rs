@@ -149,7 +149,7 @@ impl fmt::Display for BindError {
         match self.kind {
             BindErrorKind::InUse if is_unix => f.write_str("another process listens there"),
             BindErrorKind::InUse => f.write_str("the address is in use by another socket; choose a free port, or stop what uses it"),
-            BindErrorKind::Permission if is_unix => f.write_str("no permission to make a file in that folder"),
+            BindErrorKind::Permission if is_unix => f.write_str("no permission for its folder, or for the socket that is there"),
             BindErrorKind::Permission => f.write_str(
                 "no permission; take a port from net.ipv4.ip_unprivileged_port_start (1024 by default) on, or grant CAP_NET_BIND_SERVICE",
             ),

@@ -9,9 +9,9 @@
 //! **A new address** is bound and listening before anybody can connect: a socket filter drops bare SYNs (a
 //! Unix socket has another name) until the change is committed. So everything that can fail has failed
 //! before anything is visible. **An address that leaves** gets the filter back (its name is moved away): no
-//! handshake begins, those that have begun complete and can be accepted. When [`pending_handshakes`] and
-//! every [`ListenSocket::accept_queue_len`] are 0 it can be closed and nobody is reset. Closing earlier resets
-//! what is queued, and no counter of aborts shows it.
+//! handshake begins, those that have begun complete and can be accepted. When [`pending_handshakes`] and then,
+//! asked in this order, every [`ListenSocket::accept_queue_len`] are 0, it can be closed and nobody is
+//! reset. Closing earlier resets what is queued, and no counter of aborts shows it.
 //!
 //! An IP address has one socket per shard, all in one `SO_REUSEPORT` group: the kernel spreads connections
 //! by hash. [`ListenGroup::steer`] sends new ones only to shards that live. A Unix address has one socket
@@ -87,16 +87,21 @@ impl ListenGroup {
     /// for shards that commit a moment later wait in their queues, where a dropped SYN would come again only
     /// after a second. Sockets that are leaving stay shut, so a late Commit opens nothing by mistake.
     pub fn open(&self) -> io::Result<()> {
-        self.sockets
-            .iter()
-            .try_for_each(|(_, socket)| socket.open_first_time())
+        self.each(ListenSocket::open_first_time)
     }
 
     /// Lets no new client in on any socket. See [`ListenSocket::drop_syns`].
     pub fn drop_syns(&self) -> io::Result<()> {
-        self.sockets
-            .iter()
-            .try_for_each(|(_, socket)| socket.drop_syns())
+        self.each(ListenSocket::drop_syns)
+    }
+
+    /// All are tried; the first error is returned.
+    fn each(&self, act: impl Fn(&ListenSocket) -> io::Result<()>) -> io::Result<()> {
+        let mut outcome = Ok(());
+        for (_, socket) in &self.sockets {
+            outcome = outcome.and(act(socket));
+        }
+        outcome
     }
 
     /// New connections go only to shards in `live` (bit = shard), at random; with all alive, by the kernel's

@@ -17,7 +17,8 @@ impl Registry {
     pub fn new() -> Arc<Registry> {
         Arc::new(Registry::default())
     }
-
+    /// Whoever puts in a group while a shard is dead or lost steers it too: [`ListenGroup::steer`].
+    ///
     /// Panics if the slot is taken: control gives a slot to one address until every shard has released it.
     pub fn insert(&self, listener: u32, group: ListenGroup) -> Arc<ListenGroup> {
         let group = Arc::new(group);
