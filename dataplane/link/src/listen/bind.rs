@@ -173,3 +173,70 @@ impl std::error::Error for BindError {
         Some(&self.source)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(address: BindAddress, errno: i32, kind: BindErrorKind, says: &str) {
+        let source = io::Error::from_raw_os_error(errno);
+        assert_eq!(BindErrorKind::of(&source), kind, "{source}");
+        let text = BindError {
+            address,
+            kind,
+            source,
+        }
+        .to_string();
+        assert!(
+            text.starts_with("cannot listen on ") && text.contains(says),
+            "{text}"
+        );
+    }
+
+    /// Those that a test cannot provoke without changing the machine; the others are in `tests/listen`.
+    #[test]
+    fn errors_say_what_can_be_done() {
+        let ip = || BindAddress::Ip(SocketAddr::from(([127, 0, 0, 1], 80)));
+        let unix = || BindAddress::Unix {
+            path: "/run/web.sock".into(),
+            mode: 0o660,
+        };
+        check(
+            ip(),
+            libc::EACCES,
+            BindErrorKind::Permission,
+            "CAP_NET_BIND_SERVICE",
+        );
+        check(unix(), libc::EACCES, BindErrorKind::Permission, "folder");
+        check(
+            ip(),
+            libc::EMFILE,
+            BindErrorKind::DescriptorLimit,
+            "ulimit -n",
+        );
+        check(
+            unix(),
+            libc::ENFILE,
+            BindErrorKind::DescriptorLimit,
+            "LimitNOFILE=",
+        );
+        check(
+            ip(),
+            libc::EAFNOSUPPORT,
+            BindErrorKind::Other,
+            "not supported",
+        );
+        check(unix(), libc::EROFS, BindErrorKind::Other, "Read-only");
+    }
+
+    #[test]
+    fn shards_are_distinct_and_below_64() {
+        let address = BindAddress::Ip(SocketAddr::from(([127, 0, 0, 1], 0)));
+        for shards in [&[][..], &[1, 1], &[64]] {
+            assert!(
+                std::panic::catch_unwind(|| bind(&address, shards, 1)).is_err(),
+                "{shards:?}"
+            );
+        }
+    }
+}
