@@ -135,7 +135,7 @@ pub enum Backend {
         #[arg(long, value_name = "N")]
         max_connections: Option<u32>,
     },
-    /// No new connection goes there; waits until the last one has ended
+    /// No new connection goes there; waits until the last one has ended. Interrupting it only ends the wait
     Remove {
         pool: String,
         /// The backend's id

@@ -30,7 +30,7 @@ pub fn plan(plan: &Plan) -> String {
     }
     for warning in &plan.warnings {
         page.gap();
-        page.block(&failure::problem(warning));
+        failure::draw_problem(warning, &mut page);
     }
     page.text()
 }
