@@ -80,33 +80,36 @@ fn plan_goes_by_pool_and_says_what_cannot_be_live() {
     shows(
         "plan /dev/null",
         r#"
-compared with generation 41: 4 changes in 2 pools, 1 of them not live
+compared with generation 41: 5 changes in 2 pools, 1 of them not live
 
 appliance
   ~ appliance.shards  2 -> 4
-      process, restart, creationConfig, 259 connections touched
-      Shards are pinned threads, and every table is sized for their number at
-      start.
+      process, restart, process, 259 connections touched
+      Shards are started with the process, and each owns its connections for
+      their life.
 
 db
   ~ group.main.backend.a.weight  1 -> 3
       soft, next-connection, lbBackends, 223 connections touched
-      A weight is read whenever a backend is picked; connections that have one
-      keep it.
-  - group.main.backend.b  {"address":"127.0.0.1:9002","weight":1}
+      Asked for each new connection; open ones stay where they are.
+  - group.main.backend.b
       soft, next-connection, lbBackends, 17 connections touched
-      A removed backend is picked no more; its connections go on until they end.
+      It gets no new connections; those that it has go on until they end.
 
 web
   ~ group.app  "old" -> "new"
       soft, next-connection, lbBackends
-      No backend of this group is one of those before.
+      Backends belong to their group, so under another name they begin anew.
       all targets are others: perhaps another application
+  + create.listen  "127.0.0.1:7001"
+      soft, now, listen
+      An added address is bound before anything else happens; a removed one
+      serves what it has already let in.
 
 cannot be made live, and so `apply` will be refused:
   appliance.shards (process)
-      Shards are pinned threads, and every table is sized for their number at
-      start.
+      Shards are started with the process, and each owns its connections for
+      their life.
 "#,
     );
 }
@@ -167,7 +170,7 @@ stages: check 600 µs, plan 90 µs, compile 400 µs, bind 20 µs, prepare 1.0 ms
 db
   ~ timeouts.idle  "1h" -> "5m"
       soft, next-timer-tick, timeouts, 240 connections touched
-      Open tunnels read the pool's time-outs whenever their timer fires.
+      Open tunnels read their pool's current time-outs at each timer tick.
 "#,
     );
     let applied = Appliance::saying(transcript("backend.remove", 0));
@@ -181,9 +184,9 @@ stages: check 15 µs, plan 60 µs, compile 300 µs, prepare 900 µs, adopt 700 �
 drain 12.4 s
 
 db
-  - group.main.backend.b  {"address":"127.0.0.1:9002","weight":1}
+  - group.main.backend.b
       soft, next-connection, lbBackends, 17 connections touched
-      A removed backend is picked no more; its connections go on until they end.
+      It gets no new connections; those that it has go on until they end.
 
 SHARD  ADOPTED AFTER  PAUSE  CARRIED  ADOPTED  RETIRED
     0         290 µs   3 µs      121        2        0
@@ -205,8 +208,8 @@ fn keys_and_version() {
 pool.*.timeouts.idle = 1h
     End a tunnel in which nothing moved for so long. Accepted: a duration such
     as 30s, or off.
-    soft, next-timer-tick, timeouts. Open tunnels read the pool's time-outs
-    whenever their timer fires.
+    soft, next-timer-tick, timeouts. Open tunnels read their pool's current
+    time-outs at each timer tick.
 ",
     );
     let version = env!("CARGO_PKG_VERSION");
@@ -295,8 +298,8 @@ error: unknown key `idel`: did you mean `idle`?
         "
 error: 1 change cannot be made live, so none was made (restart_required)
   appliance.shards (process)
-      Shards are pinned threads, and every table is sized for their number at
-      start.
+      Shards are started with the process, and each owns its connections for
+      their life.
   it ended at stage plan
   generation 42 goes on
   sluicectl receipt 44
@@ -521,13 +524,29 @@ fn the_standard_input_is_a_document_too() {
 
 #[test]
 fn help_names_the_exit_codes_and_fits_80_columns() {
-    let mut command = sluicectl();
-    command.env("COLUMNS", "80").arg("--help");
-    let output = finish(command);
-    let help = text(&output.stdout);
+    let help_of = |command: &str| {
+        let mut run = sluicectl();
+        run.env("COLUMNS", "80");
+        run.args(command.split_whitespace()).arg("--help");
+        let output = finish(run);
+        assert_eq!(output.status.code(), Some(0));
+        let help = text(&output.stdout).to_owned();
+        let widest = help.lines().map(|line| line.chars().count()).max();
+        assert!(widest <= Some(80), "{widest:?} columns:\n{help}");
+        help
+    };
+    let help = help_of("");
     for code in 0..=5 {
         assert!(help.contains(&format!("\n  {code}  ")), "{help}");
     }
-    let widest = help.lines().map(|line| line.chars().count()).max();
-    assert!(widest <= Some(80), "{widest:?} columns:\n{help}");
+    for command in [
+        "apply",
+        "backend add",
+        "backend set",
+        "backend remove",
+        "events",
+        "stop",
+    ] {
+        help_of(command);
+    }
 }
