@@ -38,14 +38,13 @@ backend origins
     )
 }
 
-/// One shard. `directory` takes the control socket and the state.
+/// One shard. `directory` takes the control socket.
 pub fn sluicegate(front: SocketAddr, origin: SocketAddr, directory: &Path) -> String {
     let directory = directory.display();
     format!(
         "[appliance]
 shards = 1
 control_socket = \"{directory}/control.sock\"
-state_dir = \"{directory}/state\"
 
 [pool.bench.create]
 service = \"tcp\"
@@ -106,8 +105,9 @@ mod tests {
 
     #[test]
     fn sluicegate_runs_one_shard_with_one_backend_and_no_access_log() {
+        let text = sluicegate(FRONT.parse().unwrap(), ORIGIN.parse().unwrap(), Path::new("/tmp/x"));
         check(
-            &sluicegate(FRONT.parse().unwrap(), ORIGIN.parse().unwrap(), Path::new("/tmp/x")),
+            &text,
             &[
                 "[appliance]",
                 "shards = 1",
@@ -120,5 +120,10 @@ mod tests {
                 "address = \"[::1]:9001\"",
             ],
         );
+        let around = config::Surroundings { source: &config::NoFiles, variables: &|_| None, shards_auto: 2 };
+        match config::parse(Path::new("bench.toml"), text.as_bytes(), &around) {
+            Ok(parsed) => assert!(parsed.warnings.is_empty(), "{}", parsed.warnings),
+            Err(problems) => panic!("{problems}"),
+        }
     }
 }

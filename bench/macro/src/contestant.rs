@@ -133,10 +133,7 @@ impl Running {
         running.wait_until_serving(origin)?;
         if contestant == Contestant::Sluicegate {
             // It pins its own threads for its own reasons; a run must not depend on those.
-            let cpu_of = |name: &str| {
-                if name.starts_with("sluice-shard") { layout.proxy_cpu } else { layout.load_cpu }
-            };
-            cpu::place_threads(pid, cpu_of).map_err(told)?;
+            cpu::place_threads(pid, |thread| sluicegate_cpu(thread, layout)).map_err(told)?;
         }
         Ok(running)
     }
@@ -193,6 +190,15 @@ impl Drop for Running {
             let _ = rustix::process::pidfd_send_signal(&self.pidfd, Signal::KILL);
         }
         let _ = self.child.wait();
+    }
+}
+
+/// Where a thread of Sluicegate belongs. The kernel's own workers cannot be moved and stay with their shard.
+fn sluicegate_cpu(thread: &str, layout: Layout) -> Option<usize> {
+    match thread {
+        thread if thread.starts_with("iou-") => None,
+        thread if thread.starts_with("sluice-shard") => Some(layout.proxy_cpu),
+        _ => Some(layout.load_cpu),
     }
 }
 
@@ -261,4 +267,30 @@ fn timespec(duration: Duration) -> Timespec {
 
 fn free_address() -> io::Result<SocketAddr> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shards_are_on_the_proxys_core_and_the_rest_is_not() {
+        let layout = Layout { proxy_cpu: 0, load_cpu: 1 };
+        assert_eq!(sluicegate_cpu("sluice-shard-0", layout), Some(0));
+        assert_eq!(sluicegate_cpu("sluice-control", layout), Some(1));
+        assert_eq!(sluicegate_cpu("sluicegate", layout), Some(1));
+        assert_eq!(sluicegate_cpu("iou-wrk-12", layout), None);
+    }
+
+    #[test]
+    fn a_program_that_ends_at_once_is_told_with_its_last_words() {
+        let origin = crate::load::listen().unwrap();
+        // This test's program does not know the arguments of a floor, says so and ends.
+        let programs = Programs { own: std::env::current_exe().unwrap(), haproxy: None, sluicegate: None };
+        let layout = Layout { proxy_cpu: 0, load_cpu: 0 };
+        let error = start(Contestant::FloorCopy, &programs, layout, &origin).err().expect("no floor starts here");
+        assert!(error.contains("floor-copy does not start: it ended at once and said:\n"), "{error}");
+        let error = start(Contestant::Haproxy, &programs, layout, &origin).err().expect("there is no haproxy");
+        assert!(error.contains("haproxy is not on this machine"), "{error}");
+    }
 }

@@ -199,10 +199,11 @@ pub fn pin_to(cpu: usize) -> io::Result<()> {
 }
 
 /// Puts each thread of `pid` where `cpu_of` its name says. A thread that ends meanwhile is left out.
-pub fn place_threads(pid: Pid, cpu_of: impl Fn(&str) -> usize) -> io::Result<()> {
+pub fn place_threads(pid: Pid, cpu_of: impl Fn(&str) -> Option<usize>) -> io::Result<()> {
     for (tid, (name, _)) in ProcessTime::read(pid)?.threads {
+        let Some(cpu) = cpu_of(&name) else { continue };
         let tid = Pid::from_raw(tid as i32).expect("no thread has the number 0");
-        match rustix::thread::sched_setaffinity(Some(tid), &only(cpu_of(&name))) {
+        match rustix::thread::sched_setaffinity(Some(tid), &only(cpu)) {
             Ok(()) | Err(rustix::io::Errno::SRCH) => {}
             Err(error) => return Err(error.into()),
         }
