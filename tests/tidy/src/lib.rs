@@ -13,10 +13,7 @@ use std::path::{Path, PathBuf};
 /// The root of the workspace.
 pub fn root() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    here.ancestors()
-        .nth(2)
-        .expect("this crate lies in tests/tidy")
-        .to_owned()
+    here.ancestors().nth(2).expect("this crate lies in tests/tidy").to_owned()
 }
 
 /// A text file of the tree, by its path from the root.

@@ -14,47 +14,27 @@ pub struct Source {
 impl Source {
     /// Every Rust file of the tree, sorted.
     pub fn all() -> Vec<Source> {
-        files("rs")
-            .iter()
-            .map(|path| Source::new(path, crate::read(path)))
-            .collect()
+        files("rs").iter().map(|path| Source::new(path, crate::read(path))).collect()
     }
 
     pub fn new(path: &str, text: String) -> Source {
         let code = only_code(&text);
-        Source {
-            path: path.to_owned(),
-            text,
-            code,
-        }
+        Source { path: path.to_owned(), text, code }
     }
 
     /// Line numbers, from 1, of the lines whose code contains `needle` as whole words.
     pub fn lines_with(&self, needle: &str) -> Vec<usize> {
-        let has = |line: &str| {
-            line.match_indices(needle)
-                .any(|(at, _)| is_whole(line, at, needle.len()))
-        };
-        self.code
-            .lines()
-            .enumerate()
-            .filter(|(_, line)| has(line))
-            .map(|(ix, _)| ix + 1)
-            .collect()
+        let has = |line: &str| line.match_indices(needle).any(|(at, _)| is_whole(line, at, needle.len()));
+        self.code.lines().enumerate().filter(|(_, line)| has(line)).map(|(ix, _)| ix + 1).collect()
     }
 
     /// The first line that is compiled for tests only, to the end of the file; 1 if all of it is.
     pub fn tests_begin(&self) -> Option<usize> {
-        let folders = Path::new(&self.path)
-            .components()
-            .any(|part| part.as_os_str() == "tests");
+        let folders = Path::new(&self.path).components().any(|part| part.as_os_str() == "tests");
         if folders {
             return Some(1);
         }
-        self.code
-            .lines()
-            .position(|line| line.trim_start().starts_with("#[cfg(test)]"))
-            .map(|ix| ix + 1)
+        self.code.lines().position(|line| line.trim_start().starts_with("#[cfg(test)]")).map(|ix| ix + 1)
     }
 }
 
@@ -63,25 +43,15 @@ pub fn files(extension: &str) -> Vec<String> {
     let root = crate::root();
     let (mut found, mut open) = (Vec::new(), vec![root.clone()]);
     while let Some(folder) = open.pop() {
-        let entries = std::fs::read_dir(&folder)
-            .unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+        let entries = std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
         for entry in entries {
             let path: PathBuf = entry.expect("a folder can be read to its end").path();
-            let name = path
-                .file_name()
-                .and_then(|name| name.to_str())
-                .unwrap_or_default();
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
             if path.is_dir() && !["target", ".git"].contains(&name) && !path.is_symlink() {
                 open.push(path);
             } else if path.extension().is_some_and(|found| found == extension) {
-                let path = path
-                    .strip_prefix(&root)
-                    .expect("it was found below the root");
-                found.push(
-                    path.to_str()
-                        .expect("the project's paths are text")
-                        .to_owned(),
-                );
+                let path = path.strip_prefix(&root).expect("it was found below the root");
+                found.push(path.to_str().expect("the project's paths are text").to_owned());
             }
         }
     }
@@ -173,20 +143,13 @@ fn string(rest: &str) -> usize {
 /// `r"…"`, `r#"…"#`, and the same with `b` or `c` in front.
 fn raw_string(rest: &str) -> Option<usize> {
     let prefix = ["r", "br", "cr"].into_iter().find(|prefix| {
-        let after = rest
-            .strip_prefix(*prefix)
-            .map(|after| after.trim_start_matches('#'));
+        let after = rest.strip_prefix(*prefix).map(|after| after.trim_start_matches('#'));
         after.is_some_and(|after| after.starts_with('"'))
     })?;
-    let hashes = rest[prefix.len()..]
-        .chars()
-        .take_while(|c| *c == '#')
-        .count();
+    let hashes = rest[prefix.len()..].chars().take_while(|c| *c == '#').count();
     let end = format!("\"{}", "#".repeat(hashes));
     let inside = prefix.len() + hashes + 1;
-    let length = rest[inside..]
-        .find(&end)
-        .map_or(rest.len(), |at| inside + at + end.len());
+    let length = rest[inside..].find(&end).map_or(rest.len(), |at| inside + at + end.len());
     Some(length)
 }
 
@@ -195,10 +158,7 @@ fn character(rest: &str) -> Option<usize> {
     let mut inside = rest.char_indices().skip(1);
     match inside.next()?.1 {
         '\\' => rest[3..].find('\'').map(|at| 3 + at + 1),
-        _ => inside
-            .next()
-            .filter(|(_, c)| *c == '\'')
-            .map(|(at, _)| at + 1),
+        _ => inside.next().filter(|(_, c)| *c == '\'').map(|(at, _)| at + 1),
     }
 }
 
@@ -225,11 +185,7 @@ mod tests {
     #[test]
     fn needles_are_whole_words() {
         let lines = |needle: &str| {
-            Source::new(
-                "x.rs",
-                "unsafe_code\nunsafe {\n// unsafe\nmy_todo!()\n".into(),
-            )
-            .lines_with(needle)
+            Source::new("x.rs", "unsafe_code\nunsafe {\n// unsafe\nmy_todo!()\n".into()).lines_with(needle)
         };
         assert_eq!(lines("unsafe"), [2]);
         assert!(lines("todo!").is_empty());
@@ -238,9 +194,7 @@ mod tests {
 
     #[test]
     fn tests_are_told_from_what_ships() {
-        let begin = |path: &str| {
-            Source::new(path, "fn a() {}\n#[cfg(test)]\nmod tests {}\n".into()).tests_begin()
-        };
+        let begin = |path: &str| Source::new(path, "fn a() {}\n#[cfg(test)]\nmod tests {}\n".into()).tests_begin();
         assert_eq!(begin("dataplane/policy/src/tick.rs"), Some(2));
         assert_eq!(begin("tests/e2e/src/lib.rs"), Some(1));
         assert_eq!(begin("control/tests/console.rs"), Some(1));

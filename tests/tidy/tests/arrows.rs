@@ -12,10 +12,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("shard", &["policy", "wire", "link"]),
     ("config", &["policy"]),
     ("agent", &["config", "policy", "link", "api"]),
-    (
-        "sluicegate",
-        &["agent", "shard", "config", "link", "policy"],
-    ),
+    ("sluicegate", &["agent", "shard", "config", "link", "policy"]),
     ("sluicectl", &["api"]),
 ];
 
@@ -38,20 +35,11 @@ fn each_crate_asks_only_for_those_it_may_know() {
     for member in graph.members.keys().map(String::as_str) {
         let asks_for = graph.asks_for_ours(member);
         let Some(allowed) = allowed.get(member) else {
-            assert!(
-                FREE.contains(&member),
-                "`{member}` is new: say in this file whom it may know"
-            );
+            assert!(FREE.contains(&member), "`{member}` is new: say in this file whom it may know");
             continue;
         };
-        let beyond: Vec<&&str> = asks_for
-            .iter()
-            .filter(|name| !allowed.contains(*name))
-            .collect();
-        assert!(
-            beyond.is_empty(),
-            "`{member}` may know {allowed:?}, but asks for {beyond:?}"
-        );
+        let beyond: Vec<&&str> = asks_for.iter().filter(|name| !allowed.contains(*name)).collect();
+        assert!(beyond.is_empty(), "`{member}` may know {allowed:?}, but asks for {beyond:?}");
     }
     for (member, _) in ARROWS.iter().chain(BESIDE) {
         graph.member(member);
@@ -70,17 +58,13 @@ fn the_document_draws_the_same_arrows() {
             let knows = drawn.entry(name).or_default();
             let mut more = words.next_if_eq(&"──>").is_some();
             while more {
-                let known = words
-                    .next()
-                    .unwrap_or_else(|| panic!("an arrow leads nowhere: {level}"));
+                let known = words.next().unwrap_or_else(|| panic!("an arrow leads nowhere: {level}"));
                 more = known.ends_with(',');
                 knows.insert(known.trim_end_matches(','));
             }
         }
     }
-    let listed = ARROWS
-        .iter()
-        .map(|(name, knows)| (*name, knows.iter().copied().collect()));
+    let listed = ARROWS.iter().map(|(name, knows)| (*name, knows.iter().copied().collect()));
     assert_eq!(drawn, listed.collect());
 }
 
@@ -88,19 +72,8 @@ fn the_document_draws_the_same_arrows() {
 #[test]
 fn out_of_reach_means_by_any_way() {
     const EXECUTORS: &[&str] = &["glommio", "io-uring"];
-    const OUTSIDE_WORLD: &[&str] = &[
-        "glommio",
-        "io-uring",
-        "tokio",
-        "mio",
-        "async-io",
-        "smol",
-        "socket2",
-        "nix",
-        "rand",
-        "getrandom",
-        "fastrand",
-    ];
+    const OUTSIDE_WORLD: &[&str] =
+        &["glommio", "io-uring", "tokio", "mio", "async-io", "smol", "socket2", "nix", "rand", "getrandom", "fastrand"];
     const TERMINAL: &[&str] = &["clap", "indicatif", "ratatui", "crossterm"];
     let forbidden: &[(&str, &[&str])] = &[
         ("agent", EXECUTORS),
@@ -112,31 +85,15 @@ fn out_of_reach_means_by_any_way() {
         ("api", OUTSIDE_WORLD),
         ("api", &["rustls", "hyper"]),
         ("link", &["glommio", "io-uring", "tokio"]),
-        (
-            "sluicectl",
-            &["glommio", "io-uring", "tokio", "config", "policy"],
-        ),
-        (
-            "harness",
-            &["config", "policy", "wire", "link", "shard", "agent"],
-        ),
-        (
-            "e2e",
-            &["config", "policy", "wire", "link", "shard", "agent"],
-        ),
+        ("sluicectl", &["glommio", "io-uring", "tokio", "config", "policy"]),
+        ("harness", &["config", "policy", "wire", "link", "shard", "agent"]),
+        ("e2e", &["config", "policy", "wire", "link", "shard", "agent"]),
     ];
     let graph = Graph::read();
     for (member, names) in forbidden {
         let reached = graph.reaches(member);
-        let met: Vec<&&str> = names
-            .iter()
-            .filter(|name| reached.contains(**name))
-            .collect();
-        assert!(
-            met.is_empty(),
-            "`{member}` reaches {met:?}; ask `cargo tree -p {member} -i {}`",
-            met[0]
-        );
+        let met: Vec<&&str> = names.iter().filter(|name| reached.contains(**name)).collect();
+        assert!(met.is_empty(), "`{member}` reaches {met:?}; ask `cargo tree -p {member} -i {}`", met[0]);
     }
     // The same question has an answer where the answer is yes: otherwise nothing above means anything.
     assert!(graph.reaches("shard").contains("io-uring"));

@@ -11,14 +11,9 @@ const SECTIONS: [(char, u32); 5] = [('T', 35), ('A', 12), ('S', 24), ('F', 16), 
 const NOT_YET: &str = "not yet";
 
 fn promises() -> BTreeMap<String, String> {
-    let table: toml::Table = tidy::read("tests/promises.toml")
-        .parse()
-        .expect("tests/promises.toml is TOML");
+    let table: toml::Table = tidy::read("tests/promises.toml").parse().expect("tests/promises.toml is TOML");
     let text = |(id, value): (String, toml::Value)| {
-        let tests = value
-            .as_str()
-            .unwrap_or_else(|| panic!("{id}: not a text"))
-            .to_owned();
+        let tests = value.as_str().unwrap_or_else(|| panic!("{id}: not a text")).to_owned();
         (id, tests)
     };
     table.into_iter().map(text).collect()
@@ -27,9 +22,8 @@ fn promises() -> BTreeMap<String, String> {
 #[test]
 fn every_promise_has_its_line_and_nothing_else_has() {
     let listed: BTreeSet<String> = promises().into_keys().collect();
-    let promised = SECTIONS
-        .iter()
-        .flat_map(|(section, count)| (1..=*count).map(move |number| format!("{section}{number}")));
+    let promised =
+        SECTIONS.iter().flat_map(|(section, count)| (1..=*count).map(move |number| format!("{section}{number}")));
     let promised: BTreeSet<String> = promised.collect();
     assert_eq!(promised.len(), 113);
     assert_eq!(listed, promised);
@@ -58,22 +52,14 @@ impl Tests {
         let (graph, root) = (Graph::read(), tidy::root());
         let mut found = BTreeSet::new();
         // The deepest folder that holds a file is its package: `control` holds `control/api`.
-        let mut packages: Vec<_> = graph
-            .members
-            .iter()
-            .map(|(name, member)| (name, member.folder.as_path()))
-            .collect();
+        let mut packages: Vec<_> = graph.members.iter().map(|(name, member)| (name, member.folder.as_path())).collect();
         packages.sort_by_key(|(_, folder)| std::cmp::Reverse(folder.as_os_str().len()));
         for source in Source::all() {
             let path = root.join(&source.path);
-            let Some((package, folder)) =
-                packages.iter().find(|(_, folder)| path.starts_with(folder))
-            else {
+            let Some((package, folder)) = packages.iter().find(|(_, folder)| path.starts_with(folder)) else {
                 continue;
             };
-            let inside = path
-                .strip_prefix(folder)
-                .expect("it starts with the folder");
+            let inside = path.strip_prefix(folder).expect("it starts with the folder");
             let module = module_path(inside.to_str().expect("the project's paths are text"));
             found.extend(test_functions(&source).map(|name| {
                 [package.as_str(), &module, name]
@@ -111,9 +97,7 @@ fn test_functions(source: &Source) -> impl Iterator<Item = &str> {
         let line = line.trim();
         marked |= line.starts_with("#[test]") || line.starts_with("#[tokio::test");
         // Inside `proptest! { … }` each function is marked the same way.
-        let name = line
-            .split_once("fn ")
-            .map(|(_, after)| after.split(['(', '<']).next().unwrap_or_default());
+        let name = line.split_once("fn ").map(|(_, after)| after.split(['(', '<']).next().unwrap_or_default());
         name.filter(|_| std::mem::take(&mut marked))
     })
 }

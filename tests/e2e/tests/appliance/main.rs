@@ -16,6 +16,7 @@ mod protocol;
 mod reload;
 mod services;
 mod signals;
+mod start;
 mod timeouts;
 mod tunnels;
 mod vices;
