@@ -79,9 +79,9 @@ impl Shard<'_> {
             }
             Deed::Open(listener) => {
                 self.borrow(listener);
-                if let Some(row) = self.listeners.find_mut(listener)
-                    && row.socket.open().is_err()
-                {
+                // All of the group's sockets, not only ours: a client that hashes to a shard that commits a
+                // moment later waits in its queue instead of losing a SYN, and with it a second.
+                if self.setup.registry.group(listener.0).is_none_or(|group| group.open().is_err()) {
                     self.counters.shard().add(ShardCounter::AcceptErrors, 1);
                 }
                 self.arm_accept(listener);
