@@ -223,8 +223,10 @@ impl Shard<'_> {
 
     /// A pool that nothing leads to is forgotten with its last connection.
     pub(crate) fn drop_pool_if_over(&mut self, slot: PoolSlot) {
-        if self.pools[slot.ix()].as_ref().is_some_and(|pool| pool.forgotten && pool.connections == 0) {
-            self.pools[slot.ix()] = None;
+        let Some(row) = self.pools.get_mut(slot.ix()) else { return };
+        if row.as_ref().is_some_and(|pool| pool.forgotten && pool.connections == 0) {
+            *row = None;
+            self.counters.pool(slot.0).wipe();
         }
     }
 

@@ -4,7 +4,7 @@
 use crate::conns::ConnId;
 use policy::balance::Picker;
 use policy::generation::{Endpoint, Group, Health, PoolGeneration};
-use policy::ids::{EndpointSlot, PoolSlot};
+use policy::ids::{EndpointSlot, PoolSlot, ShardId};
 use policy::queue::Line;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -30,9 +30,9 @@ pub struct Pool {
 }
 
 impl Pool {
-    pub fn new() -> Pool {
+    pub fn new(shard: ShardId) -> Pool {
         Pool {
-            picker: Picker::new(),
+            picker: Picker::of_shard(shard),
             line: Line::new(0),
             connections: 0,
             undecided: 0,
