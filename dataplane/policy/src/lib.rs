@@ -9,6 +9,7 @@
 pub mod close;
 pub mod generation;
 pub mod ids;
+pub mod record;
 pub mod reload;
 pub mod tick;
 
