@@ -1,0 +1,3 @@
+//! Access log.
+pub mod line;
+pub mod sink;
