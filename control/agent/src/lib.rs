@@ -2,5 +2,9 @@
 #![forbid(unsafe_code)]
 
 pub mod access_log;
+mod clock;
+mod events;
+mod exposition;
+mod history;
 pub mod names;
 pub mod resolve;
