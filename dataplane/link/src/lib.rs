@@ -1,0 +1,30 @@
+//! What crosses threads, and nothing else.
+//!
+//! | module | who writes | who reads |
+//! |---|---|---|
+//! | [`mailbox`] | many posters | one receiver, woken by a [`doorbell`] |
+//! | [`log`] | one shard | the log thread |
+//! | [`counters`] | one shard | anybody, a moment late |
+//! | [`quota`] | every shard: the one shared write of the data path | every shard |
+//! | [`listen`] | the process owns the sockets | shards borrow them |
+//!
+//! This crate knows threads and descriptors. It refuses to know what a message says, what a pool is or
+//! when a listener should leave: identities are plain numbers here (`u16` for a shard, `u32` for a slot).
+//!
+//! `unsafe` stands in [`listen`] only, round two socket options that no safe library offers.
+//!
+//! Checked by: `cargo test -p link`; the protocols under loom by
+//! `RUSTFLAGS="--cfg loom" cargo test -p link --release --lib loom_`; the parts without system calls
+//! under miri by `cargo +nightly miri test -p link --lib miri_`.
+
+pub mod counters;
+pub mod doorbell;
+#[cfg(not(any(loom, miri)))]
+pub mod listen;
+pub mod log;
+pub mod mailbox;
+pub mod quota;
+mod slots;
+mod sync;
+
+pub use slots::SlotOutOfBounds;

@@ -1,0 +1,181 @@
+//! The wake-up protocol of every queue here: who rings, who sleeps, and why no wake-up is lost.
+//!
+//! A [`Doorbell`] is a flag and an eventfd. The flag says "look at your queue"; the eventfd wakes a
+//! receiver that waits in the kernel. Only the ringer that raises the flag writes the eventfd: one system
+//! call per burst, none while the receiver is awake and behind.
+//!
+//! ```text
+//!   ringer                                 receiver
+//!   put the message in the queue           hush: read the eventfd       (only after it was readable)
+//!   ── fence ──                            lower the flag
+//!   flag up already? done                  ── fence ──
+//!   raise it; it was down? write eventfd   take from the queue until it is empty
+//!                                          pending()? again : sleep on the eventfd
+//! ```
+//!
+//! Why nothing is lost: the two fences are totally ordered. If the ringer's comes first, the receiver's
+//! look at the queue sees the message. If the receiver's comes first, the ringer sees the flag that was
+//! lowered (or raised since, by a ringer that has written or will write the eventfd), so the eventfd is
+//! written after the receiver hushed it, and the receiver comes round once more.
+//!
+//! The order on the receiver's side matters twice: lower the flag *before* emptying the queue, and hush
+//! *before* lowering the flag. A receiver whose ring reads the eventfd for it has hushed when that
+//! completion arrives; it must then take again, or look at [`Doorbell::pending`] before it sleeps.
+//!
+//! Refuses to know: what the queue is. [`crate::mailbox`] and [`crate::log`] bring theirs.
+
+use crate::sync::{AtomicBool, Ordering, fence};
+use std::io;
+
+/// A flag that is cheap to read and an eventfd that wakes who sleeps. See the module for the protocol.
+#[derive(Debug)]
+pub struct Doorbell {
+    pending: AtomicBool,
+    bell: Bell,
+}
+
+impl Doorbell {
+    /// Lowered and silent. Fails when no descriptor is free.
+    pub fn new() -> io::Result<Doorbell> {
+        Ok(Doorbell {
+            pending: AtomicBool::new(false),
+            bell: Bell::new()?,
+        })
+    }
+
+    /// Wakes the receiver unless it is awake. Everything this thread put into the queue before is seen by
+    /// the receiver before it sleeps again.
+    pub fn ring(&self) {
+        // Pairs with the fence in `lower`: either the receiver sees the message, or we see its lowered flag.
+        fence(Ordering::SeqCst);
+        // Relaxed: the fence above orders it. While the receiver is awake the flag stays up, and ringing
+        // writes nothing that it shares.
+        if self.pending.load(Ordering::Relaxed) {
+            return;
+        }
+        // Relaxed: which of several ringers raises the flag is decided by the read-modify-write itself;
+        // what they ring about is ordered by the fences.
+        if !self.pending.swap(true, Ordering::Relaxed) {
+            self.bell.write();
+        }
+    }
+
+    /// Whether somebody rang since the receiver last lowered the flag. One relaxed load: may be a moment
+    /// late, never lost, because the eventfd says so too.
+    #[inline]
+    pub fn pending(&self) -> bool {
+        self.pending.load(Ordering::Relaxed)
+    }
+
+    /// Receiver: from here on a ring counts again. Call before emptying the queue.
+    pub fn lower(&self) {
+        self.pending.store(false, Ordering::Relaxed);
+        // Pairs with the fence in `ring`.
+        fence(Ordering::SeqCst);
+    }
+
+    /// Receiver: makes the eventfd unreadable again. Call before [`Doorbell::lower`], never after.
+    pub fn hush(&self) {
+        self.bell.read();
+    }
+
+    /// The eventfd (non-blocking, close-on-exec): readable from a ring until [`Doorbell::hush`], or until
+    /// the receiver's own ring reads its eight bytes.
+    #[cfg(not(any(loom, miri)))]
+    pub fn fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.bell.fd()
+    }
+
+    /// What a receiver does where there is no kernel to wait in.
+    #[cfg(all(test, any(loom, miri)))]
+    pub(crate) fn sleep(&self) {
+        self.bell.sleep();
+    }
+}
+
+#[cfg(any(loom, miri))]
+use counted::Bell;
+#[cfg(not(any(loom, miri)))]
+use eventfd::Bell;
+
+#[cfg(not(any(loom, miri)))]
+mod eventfd {
+    use rustix::event::{EventfdFlags, eventfd};
+    use rustix::io::{Errno, retry_on_intr};
+    use std::io;
+    use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+    /// The eventfd: counts writes, readable while the count is not zero.
+    #[derive(Debug)]
+    pub(super) struct Bell(OwnedFd);
+
+    impl Bell {
+        pub(super) fn new() -> io::Result<Bell> {
+            Ok(Bell(eventfd(
+                0,
+                EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC,
+            )?))
+        }
+
+        pub(super) fn write(&self) {
+            match retry_on_intr(|| rustix::io::write(&self.0, &1u64.to_ne_bytes())) {
+                // EAGAIN: the count is at its maximum, so the eventfd is readable, which is all we want.
+                Ok(_) | Err(Errno::AGAIN) => {}
+                Err(error) => unreachable!("writing our own eventfd: {error}"),
+            }
+        }
+
+        pub(super) fn read(&self) {
+            let mut count = [0; 8];
+            match retry_on_intr(|| rustix::io::read(&self.0, &mut count)) {
+                // EAGAIN: nobody rang, or the receiver's ring has read it already.
+                Ok(_) | Err(Errno::AGAIN) => {}
+                Err(error) => unreachable!("reading our own eventfd: {error}"),
+            }
+        }
+
+        pub(super) fn fd(&self) -> BorrowedFd<'_> {
+            self.0.as_fd()
+        }
+    }
+}
+
+/// The eventfd's meaning without a kernel, for loom and miri.
+#[cfg(any(loom, miri))]
+mod counted {
+    use crate::sync::{Condvar, Mutex};
+    use std::io;
+
+    #[derive(Debug)]
+    pub(super) struct Bell {
+        count: Mutex<u64>,
+        rung: Condvar,
+    }
+
+    impl Bell {
+        pub(super) fn new() -> io::Result<Bell> {
+            Ok(Bell {
+                count: Mutex::new(0),
+                rung: Condvar::new(),
+            })
+        }
+
+        pub(super) fn write(&self) {
+            *self.count.lock().unwrap() += 1;
+            self.rung.notify_one();
+        }
+
+        pub(super) fn read(&self) {
+            *self.count.lock().unwrap() = 0;
+        }
+
+        /// Returns when the eventfd would be readable. Does not read it.
+        #[cfg(test)]
+        pub(super) fn sleep(&self) {
+            let mut count = self.count.lock().unwrap();
+            while *count == 0 {
+                count = self.rung.wait(count).unwrap();
+            }
+        }
+    }
+}

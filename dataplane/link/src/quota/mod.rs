@@ -1,0 +1,162 @@
+//! Caps that hold over all shards: the one shared write of the data path, paid only by pools and backends
+//! that have a cap, once per connection and once at its end.
+//!
+//! Two layers. [`Quota`] is the shared number with its list of waiters. [`ShardQuotas`] is one shard's side
+//! of all of them: it knows how many connections of this shard each slot has, whether or not there is a
+//! cap, and therefore can let a cap appear, change and vanish under load.
+//!
+//! # A cap that appears while connections are open
+//!
+//! Connections without a cap touch no shared number. So when a generation introduces a cap, each shard adds
+//! the connections it already has as it adopts that generation ([`Caps::set`]), takes them back out when a
+//! generation removes the cap, and counts single connections only in between. Consequences:
+//!
+//! - Once every shard has adopted, `used` is exact.
+//! - Until then, shards that have not adopted admit without asking, as the old generation says. `used` may
+//!   so start above the cap. It then admits nobody until connections have ended; it ends none.
+//! - The refused alternative: always count, cap or not. Exact at once, but every connection of every
+//!   pool would write a line that all shards share, which is what shards exist to avoid.
+//!
+//! # Waiting
+//!
+//! A shard whose connections queue for a quota says so, *then tries once more*, then sleeps; whoever gives
+//! back looks for waiters *after* it gave back. [`Quota::take_or_wait`] and [`Quota::give_back`] are these
+//! two halves: one of the two always sees the other. A waiter is rung once (ringing clears its bit) and must
+//! ask with `take_or_wait` again when it finds the quota used up. Nobody is promised a turn: after
+//! a ring the fastest shard wins, and the loser asks again.
+
+mod share;
+
+pub use share::{Caps, ShardQuotas};
+
+use crate::slots::{SlotOutOfBounds, Slots};
+use crate::sync::{AtomicU32, AtomicU64, Ordering, fence};
+use std::sync::Arc;
+
+/// Shards, one bit each, that are to be rung: they wait for what was just given back.
+pub type Waiters = u64;
+
+/// How much of one cap is used, over all shards, and which shards wait for it.
+///
+/// On cache lines of its own: all shards write it.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct Quota {
+    used: AtomicU32,
+    waiting: AtomicU64,
+}
+
+impl Quota {
+    /// Takes one if fewer than `cap` are taken. The cap may differ from call to call: below what is used,
+    /// nobody gets one until enough were given back.
+    pub fn try_take(&self, cap: u32) -> bool {
+        // Relaxed throughout: the number guards no other memory, and a read-modify-write never acts on an
+        // old value. What waiters need is ordered by the fences in `take_or_wait` and `wake`.
+        self.used
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
+                (used < cap).then_some(used + 1)
+            })
+            .is_ok()
+    }
+
+    /// As [`Quota::try_take`]; on `false` this shard has been noted as waiting and will be rung when one is
+    /// given back. On `true` it is not waiting any more.
+    pub fn take_or_wait(&self, cap: u32, shard: u16) -> bool {
+        if self.try_take(cap) {
+            self.unwait(shard);
+            return true;
+        }
+        self.waiting.fetch_or(bit(shard), Ordering::Relaxed);
+        // Pairs with the fence in `wake`: either we see what was given back, or they see that we wait.
+        fence(Ordering::SeqCst);
+        let taken = self.try_take(cap);
+        if taken {
+            self.unwait(shard);
+        }
+        taken
+    }
+
+    /// Nobody on this shard waits any more.
+    pub fn unwait(&self, shard: u16) {
+        // The look before the write keeps takes without a queue to one shared write.
+        if self.waiting.load(Ordering::Relaxed) & bit(shard) != 0 {
+            self.waiting.fetch_and(!bit(shard), Ordering::Relaxed);
+        }
+    }
+
+    /// Gives one back. The shards named are to be rung by the caller, at once; they have been taken off the list.
+    #[must_use = "these shards wait and sleep until somebody rings them"]
+    pub fn give_back(&self) -> Waiters {
+        self.give_back_many(1)
+    }
+
+    /// Gives back `n` at once.
+    #[must_use = "these shards wait and sleep until somebody rings them"]
+    pub fn give_back_many(&self, n: u32) -> Waiters {
+        let before = self.used.fetch_sub(n, Ordering::Relaxed);
+        debug_assert!(before >= n, "gave back {n} of {before}");
+        self.wake()
+    }
+
+    /// Gives back what a dead shard had, leaving the waiters on the list: there is nobody here to ring
+    /// them, so whoever reports the death rings all shards.
+    fn forfeit(&self, n: u32) {
+        self.used.fetch_sub(n, Ordering::Relaxed);
+        // As in `wake`: a shard that asks after having been rung must see it.
+        fence(Ordering::SeqCst);
+    }
+
+    /// Counts `n` that exist already: a cap has come to connections that were made without one. May exceed any cap.
+    pub fn preload(&self, n: u32) {
+        self.used.fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// Taken now. Exact when no shard is between two generations.
+    pub fn used(&self) -> u32 {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    fn wake(&self) -> Waiters {
+        // Pairs with the fence in `take_or_wait`.
+        fence(Ordering::SeqCst);
+        // Usually nobody waits: a load leaves the line as it is.
+        if self.waiting.load(Ordering::Relaxed) == 0 {
+            return 0;
+        }
+        // Of several that give back, the one that takes the bit rings.
+        self.waiting.swap(0, Ordering::Relaxed)
+    }
+}
+
+fn bit(shard: u16) -> u64 {
+    assert!(shard < 64, "shard {shard}: at most 64 shards");
+    1 << shard
+}
+
+/// The quotas of all pools and endpoints, by slot, shared by all shards.
+#[derive(Debug)]
+pub struct Quotas {
+    pools: Slots<Quota>,
+    endpoints: Slots<Quota>,
+}
+
+impl Quotas {
+    /// Room for slots `0..pools_max` and `0..endpoints_max`. Memory only for chunks in which a slot has a cap.
+    pub fn new(pools_max: u32, endpoints_max: u32) -> Arc<Quotas> {
+        Arc::new(Quotas {
+            pools: Slots::new(pools_max),
+            endpoints: Slots::new(endpoints_max),
+        })
+    }
+
+    /// The quota of a pool's slot. Control calls this before it sends a generation that gives the slot a
+    /// cap, so that shards never allocate for it.
+    pub fn pool(&self, slot: u32) -> Result<&Quota, SlotOutOfBounds> {
+        self.pools.ensure(slot)
+    }
+
+    /// As [`Quotas::pool`], for an endpoint.
+    pub fn endpoint(&self, slot: u32) -> Result<&Quota, SlotOutOfBounds> {
+        self.endpoints.ensure(slot)
+    }
+}

@@ -1,0 +1,13 @@
+//! Atomics and locks of the protocols that loom explores: the real ones, or loom's.
+//!
+//! Only what takes part in such a protocol comes from here. Tables and counters use `std` directly.
+
+#[cfg(loom)]
+pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
+#[cfg(loom)]
+pub(crate) use loom::sync::{Condvar, Mutex};
+
+#[cfg(not(loom))]
+pub(crate) use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
+#[cfg(all(miri, not(loom)))]
+pub(crate) use std::sync::{Condvar, Mutex};
