@@ -8,7 +8,7 @@
 //! connection's decisions are taken, and its [`TunnelPolicy`], leased until a tunnel ends. A tunnel so
 //! never pins rules, backends or tables.
 
-use crate::ids::{EndpointSlot, GenerationId, ListenerSlot, PartId, PoolId, PoolSlot, ShardSet};
+use crate::ids::{EndpointSlot, GenerationId, ListenerSlot, PartId, PoolId, PoolSlot, RootVersion, ShardSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -172,10 +172,14 @@ pub struct Change {
     pub pools: Vec<(PoolSlot, Option<Arc<PoolGeneration>>)>,
     /// Addresses that gain a meaning. Their sockets are bound behind a filter that drops SYNs.
     pub listen: Vec<Listen>,
-    /// Addresses that lose it.
+    /// Addresses that lose it. A pool that goes takes all its addresses with it.
     pub leave: Vec<ListenerSlot>,
-    /// Endpoints that no generation names any more. A shard releases one when its last tunnel there ends.
-    pub endpoints_gone: Vec<EndpointSlot>,
+    /// Endpoints that the running generation does not name and this one does: new ones, and ones that
+    /// come back while tunnels still use them.
+    pub endpoints_come: Vec<(PoolSlot, EndpointSlot)>,
+    /// Endpoints that the running generation names and this one does not. A shard releases one when its
+    /// last tunnel there ends.
+    pub endpoints_gone: Vec<(PoolSlot, EndpointSlot)>,
 }
 
 /// One address and what it means.
@@ -189,6 +193,7 @@ pub struct Listen {
 /// Everything a shard needs when it starts or comes back: the whole root at one generation.
 #[derive(Debug, Default)]
 pub struct Snapshot {
+    pub version: RootVersion,
     pub generation: Option<GenerationId>,
     pub pools: Vec<Arc<PoolGeneration>>,
     pub listen: Vec<Listen>,

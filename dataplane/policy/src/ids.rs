@@ -58,6 +58,11 @@ index! {
     PartId(u64)
 }
 
+/// How far a root has come: rises with every Commit, whatever pools it names. Every shard's root is the
+/// root at some version, so of two shards the one with the higher version knows more.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct RootVersion(pub u64);
+
 impl From<JobId> for GenerationId {
     fn from(job: JobId) -> GenerationId {
         GenerationId(job.0)

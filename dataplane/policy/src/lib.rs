@@ -13,5 +13,5 @@ pub mod record;
 pub mod reload;
 pub mod tick;
 
-pub use ids::{EndpointSlot, GenerationId, JobId, ListenerSlot, PartId, PoolId, PoolSlot, ShardId, ShardSet};
+pub use ids::{EndpointSlot, GenerationId, JobId, ListenerSlot, PartId, PoolId, PoolSlot, RootVersion, ShardId, ShardSet};
 pub use tick::Tick;

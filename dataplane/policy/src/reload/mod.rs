@@ -6,6 +6,7 @@
 //!                 │ ◀────── Prepared | Refused ────
 //!        all Prepared        any Refused, or late
 //!                 │               └─▶ Abort ──────▶ forgets it;  job ends `refused`
+//!                 │ ◀────── Forgotten ─────────────  so that control may free what it held
 //!                 ▼
 //!             Committing ── Commit ───────────────▶ swaps the named slots between two events
 //!                 │ ◀────── Adopted ───────────────
@@ -14,15 +15,38 @@
 //!            job ends `applied`
 //!                   ◀────── Released(part) ──────── its last lease ended (may come before others adopt)
 //!          all released: free on the compiler thread
+//!
+//! a shard that starts, was lost, or whose control restarted:
+//!              Joining ──── Sync ─────────────────▶ takes the whole root, accepts nothing yet
+//!                 │ ◀────── Synced(all it holds) ──
+//!        the root is still the newest
+//!                 └──────── Resume ───────────────▶ accepts
 //! ```
 //!
 //! Each shard's two queues are first in, first out; nothing is assumed about the order between shards.
+//!
+//! Two rules carry the rest:
+//!
+//! - **A shard is live or it is not.** A live shard runs the newest root and takes part in every job. Of
+//!   one that is not live nothing is believed until its `Synced` has told all that it holds.
+//! - **Whatever a shard lets go of travels home.** A [`Report::Released`] carries the reference itself, so
+//!   that no shard ever frees a generation.
+//!
+//! The shard's end is [`adopter`], control's end is [`rollout`]. Both are values: messages and a
+//! [`Tick`] go in, deeds and effects come out.
 
-use crate::generation::{Change, EndpointState, Snapshot};
-use crate::ids::{EndpointSlot, GenerationId, JobId, ListenerSlot, PartId, PoolSlot};
+use crate::generation::{Change, EndpointState, PoolGeneration, Snapshot, TunnelPolicy};
+use crate::ids::{EndpointSlot, GenerationId, JobId, ListenerSlot, PartId, PoolSlot, RootVersion};
 use crate::tick::Tick;
 use std::sync::Arc;
 use std::time::Duration;
+
+pub mod adopter;
+pub mod lease;
+pub mod listener;
+pub mod pace;
+
+pub use adopter::{Adopter, Deed, PolicyLease, RootLease};
 
 /// Control → shard.
 #[derive(Clone, Debug)]
@@ -30,14 +54,16 @@ pub enum Order {
     /// Everything that can fail happens now; nothing becomes visible.
     Prepare { job: JobId, change: Arc<Change> },
     /// Cannot fail. Answered by [`Report::Adopted`].
-    Commit { job: JobId },
-    /// Forget a prepared change. Not answered.
+    Commit { job: JobId, version: RootVersion },
+    /// Forget a prepared change. Answered by [`Report::Forgotten`].
     Abort { job: JobId },
-    /// The shard is lost: it accepts nothing until [`Order::Sync`]. Not answered.
+    /// The shard is lost: it accepts nothing until [`Order::Resume`]. Not answered.
     Suspend,
     /// Take this root as a whole: at start, after having been lost, after control came back.
     /// Prepared changes are forgotten. Answered by [`Report::Synced`].
     Sync { epoch: u64, to: Arc<Snapshot> },
+    /// The shard is live: it accepts. Sent only while its root is the newest. Not answered.
+    Resume,
     /// Tell what you hold. Asked by a control that has restarted; answered by [`Report::Holding`].
     Tell { epoch: u64 },
     /// Runtime state of an endpoint, learned by control. Not a generation.
@@ -46,24 +72,51 @@ pub enum Order {
     Close { listener: ListenerSlot },
     /// End the tunnels of these endpoints now, paced (`backend remove --now`).
     Retire { endpoint: EndpointSlot },
-    /// Leave all addresses, let connections end, end what is left at the deadline. Answered by [`Report::Stopped`].
+    /// Leave all addresses, let connections end, end what is left at the deadline. Answered by
+    /// [`Report::Leaving`] at once and by [`Report::Stopped`] in the end.
     Stop { deadline: Tick },
 }
 
 /// Shard → control.
 #[derive(Clone, Debug)]
 pub enum Report {
-    Prepared { job: JobId },
-    Refused { job: JobId, refusal: Refusal },
-    Adopted { job: JobId, adoption: Adoption },
-    Synced { epoch: u64 },
-    Holding { epoch: u64, held: Held },
-    /// No lease on this superseded part is left here and none can come.
-    Released { part: PartId },
+    Prepared {
+        job: JobId,
+    },
+    Refused {
+        job: JobId,
+        refusal: Refusal,
+    },
+    Adopted {
+        job: JobId,
+        adoption: Adoption,
+    },
+    /// Nothing of an aborted change is left here.
+    Forgotten {
+        job: JobId,
+    },
+    Synced {
+        epoch: u64,
+        held: Box<Held>,
+    },
+    Holding {
+        epoch: u64,
+        held: Box<Held>,
+    },
+    /// No lease on this superseded part is left here and none can come. Carries the shard's reference.
+    Released {
+        part: Part,
+    },
     /// No connection uses this endpoint here and none will.
-    EndpointReleased { endpoint: EndpointSlot },
+    EndpointReleased {
+        endpoint: EndpointSlot,
+    },
     /// The shard's borrowed socket of this address is no longer in use.
-    ListenerClosed { listener: ListenerSlot },
+    ListenerClosed {
+        listener: ListenerSlot,
+    },
+    /// Answer to [`Order::Stop`]: every address here drops SYNs now.
+    Leaving,
     /// Every connection has ended.
     Stopped,
     /// The executor is gone, and with it every connection it had. Last report of this incarnation; sent by its keeper.
@@ -83,17 +136,18 @@ pub struct Adoption {
     pub retired: u32,
 }
 
-/// What a shard answers to [`Order::Tell`].
+/// All that one shard holds, as it was when it sent this.
 #[derive(Clone, Debug, Default)]
 pub struct Held {
-    /// Current parts by pool, with the generation that each has.
-    pub current: Vec<Arc<crate::generation::PoolGeneration>>,
+    pub version: RootVersion,
+    /// The root, sorted by slot.
+    pub current: Vec<Arc<PoolGeneration>>,
     /// Superseded parts that are still leased.
     pub pinned: Vec<Pinned>,
     /// Changes that are prepared and neither committed nor aborted.
     pub prepared: Vec<(JobId, Arc<Change>)>,
-    /// The newest job this shard has committed.
-    pub committed: Option<JobId>,
+    /// Jobs this shard has committed, newest last; at most [`Adopter::COMMITTED_KEPT`] of them.
+    pub committed: Vec<JobId>,
     pub listening: Vec<ListenerSlot>,
     pub leaving: Vec<ListenerSlot>,
     pub endpoints_leaving: Vec<EndpointSlot>,
@@ -109,8 +163,8 @@ pub struct Pinned {
 /// A strong reference to a separately pinnable part.
 #[derive(Clone, Debug)]
 pub enum Part {
-    Pool(Arc<crate::generation::PoolGeneration>),
-    Policy(Arc<crate::generation::TunnelPolicy>),
+    Pool(Arc<PoolGeneration>),
+    Policy(Arc<TunnelPolicy>),
 }
 
 impl Part {
@@ -147,7 +201,10 @@ pub enum Refusal {
     /// A table of the shard is at its bound: which, and the bound.
     TableFull { table: &'static str, bound: usize },
     /// A socket that control lent could not be used.
-    Listener { listener: ListenerSlot, error: String },
+    Listener {
+        listener: ListenerSlot,
+        error: String,
+    },
     /// The shard is suspended or stopping.
     NotServing,
 }
@@ -155,7 +212,9 @@ pub enum Refusal {
 impl std::fmt::Display for Refusal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Refusal::TableFull { table, bound } => write!(f, "the {table} table is full ({bound} entries)"),
+            Refusal::TableFull { table, bound } => {
+                write!(f, "the {table} table is full ({bound} entries)")
+            }
             Refusal::Listener { listener, error } => write!(f, "listener {listener}: {error}"),
             Refusal::NotServing => write!(f, "the shard is not serving"),
         }
