@@ -6,12 +6,15 @@
 
 #![forbid(unsafe_code)]
 
+pub mod balance;
 pub mod close;
 pub mod generation;
 pub mod ids;
+pub mod queue;
 pub mod record;
 pub mod reload;
 pub mod tick;
+pub mod wheel;
 
 pub use ids::{EndpointSlot, GenerationId, JobId, ListenerSlot, PartId, PoolId, PoolSlot, RootVersion, ShardId, ShardSet};
 pub use tick::Tick;
