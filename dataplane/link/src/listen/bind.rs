@@ -125,6 +125,8 @@ pub enum BindErrorKind {
     DescriptorLimit,
     /// The path holds something that is not a socket, which will not be replaced.
     NotASocket,
+    /// Longer than a Unix address can be.
+    PathTooLong,
     Other,
 }
 
@@ -155,6 +157,12 @@ impl fmt::Display for BindError {
             BindErrorKind::NotAvailable => f.write_str("no network interface has this address"),
             BindErrorKind::DescriptorLimit => f.write_str("no file descriptor is free; raise the limit (ulimit -n, LimitNOFILE=)"),
             BindErrorKind::NotASocket => f.write_str("the path exists and is not a socket, so it is not replaced; remove it or choose another path"),
+            BindErrorKind::PathTooLong => write!(
+                f,
+                "the path is too long; it may have at most {} bytes, its folder at most {}",
+                unix::PATH_BYTES_MAX,
+                unix::FOLDER_BYTES_MAX
+            ),
             BindErrorKind::Other => self.source.fmt(f),
         }
     }

@@ -19,6 +19,15 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+/// What the kernel's `sun_path` holds, its final NUL taken off.
+pub(super) const PATH_BYTES_MAX: usize = 107;
+
+/// Leaves room for a slash and the hidden name.
+pub(super) const FOLDER_BYTES_MAX: usize = PATH_BYTES_MAX - 1 - HIDDEN_NAME_BYTES_MAX;
+
+/// A dot, a process id, a dash and a number, both in hexadecimal.
+const HIDDEN_NAME_BYTES_MAX: usize = 1 + 8 + 1 + 16;
+
 /// The file of a bound socket, under one name or the other. Dropping it unlinks the file if it is still ours.
 #[derive(Debug)]
 pub(super) struct SocketFile {
@@ -79,6 +88,7 @@ pub(super) fn bind(path: &Path, mode: u32, backlog: i32) -> Result<ListenSocket,
     };
     let failed_for = |source: io::Error| failed(BindErrorKind::of(&source), source);
 
+    check_length(path).map_err(|source| failed(BindErrorKind::PathTooLong, source))?;
     check_place(path).map_err(|(kind, source)| failed(kind, source))?;
     let hidden = hidden_name(path);
     let address = SockAddr::unix(&hidden).map_err(failed_for)?;
@@ -97,6 +107,14 @@ pub(super) fn bind(path: &Path, mode: u32, backlog: i32) -> Result<ListenSocket,
     std::fs::set_permissions(&file.hidden, Permissions::from_mode(mode)).map_err(failed_for)?;
     socket.listen(backlog).map_err(failed_for)?;
     Ok(ListenSocket::new(socket, DoorKind::Name(file)))
+}
+
+fn check_length(path: &Path) -> io::Result<()> {
+    let folder = path.parent().map_or(0, |folder| folder.as_os_str().len());
+    if path.as_os_str().len() > PATH_BYTES_MAX || folder > FOLDER_BYTES_MAX {
+        return Err(io::Error::from_raw_os_error(libc::ENAMETOOLONG));
+    }
+    Ok(())
 }
 
 /// Whether the path is free, or holds a socket that nobody listens on any more.
