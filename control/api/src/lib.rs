@@ -18,6 +18,7 @@
 #![forbid(unsafe_code)]
 
 pub mod answer;
+pub mod client;
 pub mod event;
 pub mod framing;
 pub mod order;
@@ -25,9 +26,11 @@ pub mod plan;
 pub mod problem;
 pub mod receipt;
 pub mod request;
+pub mod socket;
 pub mod status;
 
 pub use answer::{Answer, Body, ErrorCode, Failure, Progress, Reply};
+pub use client::{Client, ClientError, Patience};
 pub use event::{Event, Happening};
 pub use framing::{Decoder, End};
 pub use order::{Edit, Order};
@@ -35,6 +38,7 @@ pub use plan::{Class, Plan, PlannedChange, Reach, RestartReason};
 pub use problem::{Place, Problem, Severity};
 pub use receipt::{JobOutcome, Receipt, Stage};
 pub use request::{Rejected, Request};
+pub use socket::{SocketError, default_socket, find_socket};
 pub use status::{Generations, Status};
 
 /// The protocol's number. It rises when a client made for the older one could misunderstand the newer one;
