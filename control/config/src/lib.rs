@@ -1,0 +1,107 @@
+//! Operator text becomes `Draft`, then [`Config`], then a generation.
+//!
+//! ```text
+//! text ── tree ── strict, draft ── check ──▶ Config ── diff ──▶ Plan
+//!   (load, variable)  (keys, form)              │  ▲
+//!                                     compile ──┘  └── edit
+//!                                        │
+//!                                        ▼
+//!                                  policy's Change
+//! ```
+//!
+//! Every key is defined once, in `keys`; all problems of a document are told at once; what a change does is
+//! known before it happens. This crate opens no socket, reads no clock, and knows neither shards at work
+//! nor the people who send documents: files come through a [`Source`], variables through a function.
+
+#![forbid(unsafe_code)]
+
+mod address;
+mod check;
+mod class;
+mod compile;
+mod document;
+mod draft;
+mod draw;
+mod edit;
+mod form;
+mod keys;
+mod load;
+mod maglev;
+mod place;
+mod plan;
+mod problem;
+mod running;
+mod schema;
+mod slots;
+mod source;
+mod strict;
+mod suggest;
+mod tree;
+mod unit;
+mod variable;
+mod warn;
+
+pub use class::{Category, Class, Reach, Reason};
+pub use compile::{Bind, Compiled, compile};
+pub use document::{Config, Document, Group, GroupContent, Pool, PoolContent, Sealed};
+pub use draw::Colour;
+pub use edit::{BackendSettings, EDITS_MAX, Edit, Edited, Limit};
+pub use form::{Shards, Shown};
+pub use keys::{
+    AccessFormat, AccessLog, Algorithm, Appliance, Backend, Balancing, Create, EventFormat,
+    EventLevel, EventLog, Health, Limits, LogSink, PoolSwitches, Reload, Root, Service, TABLES,
+    Timeouts, keys,
+};
+pub use load::{DOCUMENT_BYTES_MAX, FILE_BYTES_MAX, INCLUDE_DEPTH_MAX, INCLUDES_MAX};
+pub use place::{Place, Span};
+pub use plan::{
+    ChangeKind, Live, Object, Plan, PlanWarning, PlanWarningCode, PlannedChange, RestartReason,
+    Touches, diff, happenings,
+};
+pub use problem::{Also, Code, Problem, Problems, Severity};
+pub use running::{Running, RunningPool};
+pub use schema::{Exception, Key, Presence, TableKeys};
+pub use slots::{EndpointIdentity, Freed, Slots};
+pub use source::{Disk, NoFiles, Source};
+pub use variable::Variables;
+
+use std::path::{Path, PathBuf};
+
+/// What a document is read in: everything that is not in the text itself.
+pub struct Surroundings<'a> {
+    pub source: &'a dyn Source,
+    pub variables: &'a Variables<'a>,
+    /// Shards that `appliance.shards = "auto"` stands for: the cores that the process may use.
+    pub shards_auto: usize,
+}
+
+/// A document that is in order.
+#[derive(Debug)]
+pub struct Parsed {
+    pub config: Config,
+    /// Warnings only.
+    pub warnings: Problems,
+    /// Every file that was read, the main one first.
+    pub files: Vec<PathBuf>,
+}
+
+/// Reads a document. `name` is its path, for problems and because includes are relative to it; the text
+/// may come from anywhere and be anything.
+pub fn parse(name: &Path, text: &[u8], around: &Surroundings<'_>) -> Result<Parsed, Problems> {
+    let mut problems = Problems::default();
+    let load::Loaded { tree, files } =
+        load::load(name, text, around.source, around.variables, &mut problems);
+    strict::check(&tree, &mut problems);
+    let draft = draft::Draft::read(&tree, &mut problems);
+    let config = check::check(draft, around.shards_auto, &mut problems);
+    let names = files.names().map(PathBuf::from).collect();
+    let problems = problems.placed(files);
+    match config {
+        Some(config) => Ok(Parsed {
+            config,
+            warnings: problems,
+            files: names,
+        }),
+        None => Err(problems),
+    }
+}

@@ -1,0 +1,478 @@
+//! From one configuration to the next: the change that shards are asked to make.
+//!
+//! Incremental: a pool whose hash is the same is not looked at and stays the same `Arc`; within a pool that
+//! changed, every part that is equal stays the same `Arc` too. A [`TunnelPolicy`] that stays keeps its part
+//! and its number, which is that of the generation that last changed *it*; it is not superseded.
+//!
+//! Cost: O(pools) comparisons of hashes, and O(backends) for each pool that changed.
+
+use crate::document::{Config, GroupContent, Pool};
+use crate::keys::{Algorithm, Backend, Balancing, Health};
+use crate::maglev;
+use crate::plan::Live;
+use crate::running::{Running, RunningPool};
+use crate::slots::{EndpointIdentity, Freed, Reservations, Slots};
+use policy::generation::{
+    Address, Balance, Change, Endpoint, Group as PolicyGroup, HealthCheck, Listen, PoolGeneration,
+    PoolLimits, Timeouts, TunnelPolicy,
+};
+use policy::{EndpointSlot, GenerationId, JobId, ListenerSlot, PoolId, PoolSlot, ShardSet};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// A change ready to be prepared, and what control must know besides.
+#[derive(Debug)]
+#[must_use = "slots are reserved until the job is settled by `applied` or `withdrawn`"]
+pub struct Compiled {
+    pub job: JobId,
+    pub change: Arc<Change>,
+    /// Addresses to bind before shards can prepare: one for each of `change.listen`.
+    pub bind: Vec<Bind>,
+    /// Endpoints that are new or differ from before, with their pool: to be checked and resolved anew.
+    pub endpoints: Vec<(PoolSlot, Arc<Endpoint>)>,
+    pub(crate) from: Arc<Config>,
+    pub(crate) to: Arc<Config>,
+    pub(crate) pools: Vec<(PoolId, Option<RunningPool>)>,
+    pub(crate) listeners: Vec<(Address, Option<Listen>)>,
+    reserved: Reservations,
+}
+
+/// An address to bind.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Bind {
+    pub listener: ListenerSlot,
+    pub address: Address,
+    pub pool: PoolId,
+    pub shards: ShardSet,
+    /// The same address is still being left. Bind only when this one is closed.
+    pub after: Option<ListenerSlot>,
+}
+
+impl Compiled {
+    /// The job is in force.
+    pub fn applied(self, slots: &mut Slots) -> Freed {
+        slots.applied(self.reserved)
+    }
+
+    /// The job ended and left nothing behind.
+    pub fn withdrawn(self, slots: &mut Slots) -> Freed {
+        slots.withdrawn(self.reserved)
+    }
+
+    /// The configuration that this makes of what it was compiled against.
+    pub fn config(&self) -> &Arc<Config> {
+        &self.to
+    }
+}
+
+/// Compiles what turns `running` into `new`. `live` is the proof, from a plan of just these two, that it
+/// needs no restart; `shards` are all shards of the process.
+pub fn compile(
+    running: &Running,
+    new: &Arc<Config>,
+    live: Live,
+    job: JobId,
+    shards: ShardSet,
+    slots: &mut Slots,
+) -> Compiled {
+    assert_eq!(
+        (live.from, live.to),
+        (running.config.hash(), new.hash()),
+        "the plan is of another change"
+    );
+    let mut compiler = Compiler {
+        running,
+        number: job.into(),
+        shards,
+        slots,
+        reserved: Reservations::default(),
+        change: Change::default(),
+        bind: Vec::new(),
+        endpoints: Vec::new(),
+        pools: Vec::new(),
+        listeners: Vec::new(),
+    };
+    compiler.document(new);
+    let Compiler {
+        reserved,
+        mut change,
+        bind,
+        mut endpoints,
+        pools,
+        listeners,
+        ..
+    } = compiler;
+    change.pools.sort_by_key(|(slot, _)| *slot);
+    change.listen.sort_by_key(|listen| listen.listener);
+    change.leave.sort();
+    change.endpoints_come.sort();
+    change.endpoints_gone.sort();
+    endpoints.sort_by_key(|(_, endpoint)| endpoint.slot);
+    Compiled {
+        job,
+        change: Arc::new(change),
+        bind,
+        endpoints,
+        from: running.config.clone(),
+        to: new.clone(),
+        pools,
+        listeners,
+        reserved,
+    }
+}
+
+struct Compiler<'a> {
+    running: &'a Running,
+    number: GenerationId,
+    shards: ShardSet,
+    slots: &'a mut Slots,
+    reserved: Reservations,
+    change: Change,
+    bind: Vec<Bind>,
+    endpoints: Vec<(PoolSlot, Arc<Endpoint>)>,
+    pools: Vec<(PoolId, Option<RunningPool>)>,
+    listeners: Vec<(Address, Option<Listen>)>,
+}
+
+impl Compiler<'_> {
+    fn document(&mut self, new: &Config) {
+        for (id, pool) in self
+            .running
+            .pools
+            .iter()
+            .filter(|(id, _)| !new.pools.contains_key(id))
+        {
+            self.remove_pool(id, pool);
+        }
+        for (id, pool) in &new.pools {
+            match self.running.pools.get(id) {
+                Some(old) if old.content.hash() == pool.hash() => {}
+                old => self.pool(pool, old),
+            }
+        }
+    }
+
+    fn remove_pool(&mut self, id: &PoolId, pool: &RunningPool) {
+        let slot = pool.generation.slot;
+        self.slots.drop_pool(slot, &mut self.reserved);
+        pool.content
+            .create
+            .listen
+            .iter()
+            .for_each(|address| self.leave(address));
+        pool.generation
+            .group
+            .endpoints
+            .iter()
+            .for_each(|endpoint| self.endpoint_gone(slot, endpoint));
+        self.change.pools.push((slot, None));
+        self.pools.push((id.clone(), None));
+    }
+
+    fn pool(&mut self, pool: &Arc<Pool>, old: Option<&RunningPool>) {
+        let slot = match old {
+            Some(old) => old.generation.slot,
+            None => self.slots.name_pool(&pool.id, &mut self.reserved),
+        };
+        let shards = pool.create.shards.unwrap_or(self.shards);
+        let listeners = self.listeners(pool, slot, shards, old);
+        let (group, made) = self.group(pool, slot, old);
+        let policy = self.policy(pool, slot, old.map(|old| &old.generation.policy));
+        let bytes =
+            size_of::<PoolGeneration>() + size_of_val(&*listeners) + group_bytes(&group) + made;
+        let generation = Arc::new(PoolGeneration {
+            part: self.slots.part(),
+            id: pool.id.clone(),
+            slot,
+            number: self.number,
+            hash: pool.hash(),
+            listeners,
+            shards,
+            limits: PoolLimits {
+                max_connections: pool.limits.max_connections,
+                memory: pool.create.memory,
+            },
+            policy,
+            group,
+            bytes: bytes as u64,
+        });
+        self.change.pools.push((slot, Some(generation.clone())));
+        self.pools.push((
+            pool.id.clone(),
+            Some(RunningPool {
+                content: pool.clone(),
+                generation,
+            }),
+        ));
+    }
+
+    fn listeners(
+        &mut self,
+        pool: &Pool,
+        slot: PoolSlot,
+        shards: ShardSet,
+        old: Option<&RunningPool>,
+    ) -> Box<[ListenerSlot]> {
+        let before = old
+            .map(|old| &*old.content.create.listen)
+            .unwrap_or_default();
+        for address in before
+            .iter()
+            .filter(|address| !pool.create.listen.contains(address))
+        {
+            self.leave(address);
+        }
+        let mut listeners = Vec::with_capacity(pool.create.listen.len());
+        for address in &pool.create.listen {
+            let listener = match before.contains(address) {
+                true => self.running.listeners[address].listener,
+                false => self.listen(pool, address, slot, shards),
+            };
+            listeners.push(listener);
+        }
+        listeners.sort();
+        listeners.into()
+    }
+
+    fn listen(
+        &mut self,
+        pool: &Pool,
+        address: &Address,
+        slot: PoolSlot,
+        shards: ShardSet,
+    ) -> ListenerSlot {
+        let (listener, after) = self.slots.name_listener(address, &mut self.reserved);
+        let listen = Listen {
+            listener,
+            pool: slot,
+            shards,
+        };
+        self.bind.push(Bind {
+            listener,
+            address: address.clone(),
+            pool: pool.id.clone(),
+            shards,
+            after,
+        });
+        self.listeners.push((address.clone(), Some(listen.clone())));
+        self.change.listen.push(listen);
+        listener
+    }
+
+    fn leave(&mut self, address: &Address) {
+        let listener = self.running.listeners[address].listener;
+        self.slots.drop_listener(listener, &mut self.reserved);
+        self.change.leave.push(listener);
+        self.listeners.push((address.clone(), None));
+    }
+
+    /// The group as shards see it, and the bytes of those of its endpoints that had to be made.
+    fn group(
+        &mut self,
+        pool: &Pool,
+        slot: PoolSlot,
+        old: Option<&RunningPool>,
+    ) -> (Arc<PolicyGroup>, usize) {
+        // Under another name it is another group, and none of its endpoints stays.
+        let same = old.filter(|old| old.content.group.id == pool.group.id);
+        if let Some(old) = same.filter(|old| old.content.group.hash() == pool.group.hash()) {
+            return (old.generation.group.clone(), 0);
+        }
+        let before = old
+            .map(|old| &*old.generation.group.endpoints)
+            .unwrap_or_default();
+        let mut kept: HashMap<&Address, &Arc<Endpoint>> = HashMap::new();
+        match same {
+            Some(_) => kept.extend(before.iter().map(|endpoint| (&endpoint.address, endpoint))),
+            None => before
+                .iter()
+                .for_each(|endpoint| self.endpoint_gone(slot, endpoint)),
+        }
+        let mut made = 0;
+        let mut endpoints = Vec::with_capacity(pool.group.backends.len());
+        for backend in &pool.group.backends {
+            let old = kept.remove(&backend.address);
+            if let Some(old) = old.filter(|old| means(old, backend)) {
+                endpoints.push(old.clone());
+                continue;
+            }
+            let endpoint_slot = match old {
+                Some(old) => old.slot,
+                None => self.endpoint_comes(pool, slot, backend),
+            };
+            let Backend {
+                id,
+                address,
+                weight,
+                backup,
+                drain,
+                max_connections,
+            } = (***backend).clone();
+            let endpoint = Arc::new(Endpoint {
+                slot: endpoint_slot,
+                id,
+                address,
+                weight,
+                backup,
+                drain,
+                max_connections,
+            });
+            made += endpoint_bytes(&endpoint);
+            self.endpoints.push((slot, endpoint.clone()));
+            endpoints.push(endpoint);
+        }
+        kept.into_values()
+            .for_each(|endpoint| self.endpoint_gone(slot, endpoint));
+        endpoints.sort_by_key(|endpoint| endpoint.slot);
+        let old = old.map(|old| &*old.generation.group);
+        (
+            Arc::new(policy_group(&pool.group, endpoints.into(), old)),
+            made,
+        )
+    }
+
+    fn endpoint_comes(&mut self, pool: &Pool, slot: PoolSlot, backend: &Backend) -> EndpointSlot {
+        let identity = EndpointIdentity {
+            pool: pool.id.clone(),
+            group: pool.group.id.clone(),
+            address: backend.address.clone(),
+        };
+        let endpoint = self.slots.name_endpoint(&identity, &mut self.reserved);
+        self.change.endpoints_come.push((slot, endpoint));
+        endpoint
+    }
+
+    fn endpoint_gone(&mut self, slot: PoolSlot, endpoint: &Endpoint) {
+        self.slots.drop_endpoint(endpoint.slot, &mut self.reserved);
+        self.change.endpoints_gone.push((slot, endpoint.slot));
+    }
+
+    fn policy(
+        &mut self,
+        pool: &Pool,
+        slot: PoolSlot,
+        old: Option<&Arc<TunnelPolicy>>,
+    ) -> Arc<TunnelPolicy> {
+        let crate::keys::Timeouts {
+            connect,
+            idle,
+            lifetime,
+        } = pool.timeouts;
+        let timeouts = Timeouts {
+            connect,
+            idle,
+            lifetime,
+        };
+        let access_log = pool.switches.access_log;
+        match old {
+            Some(old) if old.timeouts == timeouts && old.access_log == access_log => old.clone(),
+            _ => Arc::new(TunnelPolicy {
+                part: self.slots.part(),
+                pool: slot,
+                number: self.number,
+                timeouts,
+                access_log,
+                bytes: size_of::<TunnelPolicy>() as u64,
+            }),
+        }
+    }
+}
+
+/// Whether the endpoint says what the backend says. Its slot is not the document's business.
+fn means(endpoint: &Endpoint, backend: &Backend) -> bool {
+    let Backend {
+        id,
+        address,
+        weight,
+        backup,
+        drain,
+        max_connections,
+    } = backend;
+    endpoint.id == *id
+        && endpoint.address == *address
+        && (endpoint.weight, endpoint.backup, endpoint.drain) == (*weight, *backup, *drain)
+        && endpoint.max_connections == *max_connections
+}
+
+fn policy_group(
+    content: &GroupContent,
+    endpoints: Box<[Arc<Endpoint>]>,
+    old: Option<&PolicyGroup>,
+) -> PolicyGroup {
+    let GroupContent {
+        id,
+        balancing,
+        health,
+        backends: _,
+    } = content;
+    let Balancing {
+        balance,
+        attempts,
+        queue,
+        queue_wait,
+    } = *balancing;
+    let balance = match balance {
+        Algorithm::RoundRobin => Balance::RoundRobin,
+        Algorithm::LeastConnections => Balance::LeastConnections,
+        Algorithm::RandomTwo => Balance::RandomTwo,
+        Algorithm::SourceHash => Balance::SourceHash(source_table(&endpoints, old)),
+    };
+    let health = health.as_ref().map(
+        |Health {
+             interval,
+             timeout,
+             rise,
+             fall,
+         }| HealthCheck {
+            interval: *interval,
+            timeout: *timeout,
+            rise: *rise,
+            fall: *fall,
+        },
+    );
+    PolicyGroup {
+        id: id.clone(),
+        balance,
+        endpoints,
+        attempts,
+        queue,
+        queue_wait,
+        health,
+    }
+}
+
+/// The old table if it would come out the same: it depends on addresses, weights and backups only.
+fn source_table(endpoints: &[Arc<Endpoint>], old: Option<&PolicyGroup>) -> Arc<[u32]> {
+    let same = |(old, new): (&Arc<Endpoint>, &Arc<Endpoint>)| {
+        (old.slot, &old.address, old.weight, old.backup)
+            == (new.slot, &new.address, new.weight, new.backup)
+    };
+    match old {
+        Some(PolicyGroup {
+            balance: Balance::SourceHash(table),
+            endpoints: before,
+            ..
+        }) if before.len() == endpoints.len() && before.iter().zip(endpoints).all(same) => {
+            table.clone()
+        }
+        _ => maglev::build(endpoints),
+    }
+}
+
+/// What keeping the group costs if its successor shares none of it but the endpoints.
+fn group_bytes(group: &PolicyGroup) -> usize {
+    let table = match &group.balance {
+        Balance::SourceHash(table) => size_of_val(&**table),
+        Balance::RoundRobin | Balance::LeastConnections | Balance::RandomTwo => 0,
+    };
+    size_of::<PolicyGroup>() + group.id.len() + size_of_val(&*group.endpoints) + table
+}
+
+fn endpoint_bytes(endpoint: &Endpoint) -> usize {
+    let address = match &endpoint.address {
+        Address::Ip(_) => 0,
+        Address::Unix(path) => path.as_os_str().len(),
+        Address::Name { host, .. } => host.len(),
+    };
+    size_of::<Endpoint>() + endpoint.id.len() + address
+}

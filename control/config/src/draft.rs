@@ -1,0 +1,204 @@
+//! What the operator wrote, each value checked for itself, nothing checked against another.
+//!
+//! A draft always exists, however wrong the document is: what could not be read is absent and has been
+//! told. `check` makes a [`crate::Config`] of it.
+
+use crate::address::{ID_ACCEPTED, is_id, parse_backend};
+use crate::keys::{
+    AccessLog, Appliance, Backend, Balancing, Create, EventLog, Health, Limits, PoolSwitches,
+    Reload, Timeouts,
+};
+use crate::place::{At, Span};
+use crate::problem::{Code, Problem, Problems};
+use crate::tree::{Entry, Node, Table, Value};
+
+pub(crate) struct Draft<'t> {
+    pub(crate) appliance: Option<Appliance>,
+    pub(crate) reload: Option<Reload>,
+    pub(crate) access_log: Option<AccessLog>,
+    pub(crate) event_log: Option<EventLog>,
+    pub(crate) pools: Vec<PoolDraft<'t>>,
+    pub(crate) tree: &'t Node,
+}
+
+pub(crate) struct PoolDraft<'t> {
+    pub(crate) id: &'t str,
+    pub(crate) node: &'t Node,
+    pub(crate) switches: Option<PoolSwitches>,
+    pub(crate) create: Option<Create>,
+    pub(crate) limits: Option<Limits>,
+    pub(crate) timeouts: Option<Timeouts>,
+    pub(crate) groups: Vec<GroupDraft<'t>>,
+}
+
+pub(crate) struct GroupDraft<'t> {
+    pub(crate) id: &'t str,
+    pub(crate) node: &'t Node,
+    pub(crate) span: Option<Span>,
+    pub(crate) balancing: Option<Balancing>,
+    pub(crate) health: Option<Health>,
+    /// In the order of the document; those that cannot be read are left out.
+    pub(crate) backends: Vec<BackendDraft<'t>>,
+}
+
+pub(crate) struct BackendDraft<'t> {
+    /// Its index in the document.
+    pub(crate) ix: usize,
+    pub(crate) node: &'t Node,
+    pub(crate) backend: Backend,
+}
+
+impl<'t> Draft<'t> {
+    pub(crate) fn read(tree: &'t Node, problems: &mut Problems) -> Draft<'t> {
+        let root = At::ROOT;
+        let log = At::ROOT.key("log");
+        let log_node = child(tree, "log");
+        Draft {
+            appliance: Appliance::read(child(tree, "appliance"), &root.key("appliance"), problems),
+            reload: Reload::read(child(tree, "reload"), &root.key("reload"), problems),
+            access_log: AccessLog::read(child(log_node, "access"), &log.key("access"), problems),
+            event_log: EventLog::read(child(log_node, "events"), &log.key("events"), problems),
+            pools: entries(tree, "pool")
+                .map(|(id, entry)| PoolDraft::read(id, entry, problems))
+                .collect(),
+            tree,
+        }
+    }
+}
+
+impl<'t> PoolDraft<'t> {
+    fn read(id: &'t str, entry: &'t Entry, problems: &mut Problems) -> PoolDraft<'t> {
+        let pools = At::ROOT.key("pool");
+        let at = pools.key(id);
+        let node = &entry.node;
+        check_id("pool", id, entry.key_span, &at, problems);
+        let create = match child(node, "create") {
+            other if other.table().is_none() => None,
+            // Told as a whole: the table's absence explains its missing keys.
+            empty if empty.table().is_some_and(|table| table.entries.is_empty()) => {
+                let message = format!("pool `{id}` has no `create` table, so nobody can come in");
+                let problem = Problem::error(Code::Missing, at.key("create"), node.span, message);
+                problems.push(
+                    problem.accepted(format!("[pool.{id}.create] with `service` and `listen`")),
+                );
+                None
+            }
+            create => Create::read(create, &at.key("create"), problems),
+        };
+        PoolDraft {
+            id,
+            node,
+            switches: PoolSwitches::read(node, &at, problems),
+            create,
+            limits: Limits::read(child(node, "limits"), &at.key("limits"), problems),
+            timeouts: Timeouts::read(child(node, "timeouts"), &at.key("timeouts"), problems),
+            groups: entries(node, "group")
+                .map(|(id, entry)| GroupDraft::read(id, entry, &at, problems))
+                .collect(),
+        }
+    }
+}
+
+impl<'t> GroupDraft<'t> {
+    fn read(
+        id: &'t str,
+        entry: &'t Entry,
+        pool: &At<'_>,
+        problems: &mut Problems,
+    ) -> GroupDraft<'t> {
+        let groups = pool.key("group");
+        let at = groups.key(id);
+        let node = &entry.node;
+        check_id("group", id, entry.key_span, &at, problems);
+        let health = node.table().and_then(|table| table.get("health"));
+        let list = at.key("backend");
+        let nodes = child(node, "backend").list().unwrap_or_default();
+        let backends = nodes
+            .iter()
+            .enumerate()
+            .filter(|(_, node)| node.table().is_some());
+        GroupDraft {
+            id,
+            node,
+            span: entry.key_span,
+            balancing: Balancing::read(node, &at, problems),
+            health: health.and_then(|health| Health::read(health, &at.key("health"), problems)),
+            backends: backends
+                .filter_map(|(ix, node)| {
+                    Some(BackendDraft {
+                        ix,
+                        node,
+                        backend: read_backend(node, &list.index(ix), problems)?,
+                    })
+                })
+                .collect(),
+        }
+    }
+}
+
+/// A backend without an id is called by its address; one that is named by an address must be at it.
+pub(crate) fn read_backend(node: &Node, at: &At<'_>, problems: &mut Problems) -> Option<Backend> {
+    let address = match node
+        .table()
+        .and_then(|table| table.get("address"))
+        .map(|node| &node.value)
+    {
+        Some(Value::Text { text, .. }) => parse_backend(text).ok(),
+        _ => None,
+    };
+    if node.table().is_some_and(|table| table.get("id").is_none())
+        && let Some(address) = &address
+    {
+        let mut named = node.clone();
+        if let Value::Table(table) = &mut named.value {
+            table.set("id", Node::text(address.to_string()));
+        }
+        return Backend::read(&named, at, problems);
+    }
+    let backend = Backend::read(node, at, problems)?;
+    if !is_id(&backend.id) && *backend.id != backend.address.to_string() {
+        let span = node.table().and_then(|table| table.span_of("id"));
+        let problem = Problem::error(
+            Code::Clash,
+            at.key("id"),
+            span,
+            "a backend cannot be called by the address of another",
+        );
+        problems.push(
+            problem
+                .found(format!("{:?}", &*backend.id))
+                .accepted(format!(
+                    "{ID_ACCEPTED}; or its own address \"{}\"",
+                    backend.address
+                )),
+        );
+        return None;
+    }
+    Some(backend)
+}
+
+fn check_id(kind: &str, id: &str, span: Option<Span>, at: &At<'_>, problems: &mut Problems) {
+    if !is_id(id) {
+        let problem = Problem::error(Code::BadValue, at, span, format!("not a name for a {kind}"));
+        problems.push(problem.found(format!("{id:?}")).accepted(ID_ACCEPTED));
+    }
+}
+
+/// The table or value under `key`; an empty table if there is none or `node` is no table (which `strict` tells).
+fn child<'t>(node: &'t Node, key: &str) -> &'t Node {
+    static EMPTY: Node = Node {
+        value: Value::Table(Table::EMPTY),
+        span: None,
+    };
+    node.table()
+        .and_then(|table| table.get(key))
+        .unwrap_or(&EMPTY)
+}
+
+fn entries<'t>(node: &'t Node, key: &str) -> impl Iterator<Item = (&'t str, &'t Entry)> {
+    let table = child(node, key).table();
+    let entries = table.into_iter().flat_map(|table| &table.entries);
+    entries
+        .filter(|(_, entry)| entry.node.table().is_some())
+        .map(|(id, entry)| (&**id, entry))
+}

@@ -1,0 +1,381 @@
+//! Every key of the configuration, defined once.
+//!
+//! An entry reads: what it sets (the manual prints it) · `name: type = form, presence;` · class, category,
+//! reach, `"reason_code": "reason"` · and, for a key whose changes are not all alike, exceptions. From it
+//! come the struct's field, the reader, the default, the diff, the canonical writing, `KEYS.md` and the
+//! JSON Schema. To add a key, add an entry; the compiler then asks for what it does in `compile`.
+
+use crate::address::{BackendAddress, BackendId, ListenList};
+use crate::class::{Category, Class, Reach, Reason};
+use crate::form::{
+    Bytes, Count, FileMode, FilePath, Flag, Form, OneOf, Patterns, ShardCount, ShardList, Shards,
+    Shown, Time, words,
+};
+use crate::place::At;
+use crate::problem::Problems;
+use crate::schema::{self, Exception, Key, Presence, TableKeys, keys};
+use crate::tree::{Node, Table};
+use policy::ShardSet;
+use policy::generation::{Address, Endpoint};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+words! {
+    /// What a pool speaks.
+    Service {
+        /// Bytes, both ways.
+        Tcp = "tcp";
+    }
+}
+
+words! {
+    /// How a group's backend is chosen.
+    Algorithm {
+        RoundRobin = "round-robin";
+        LeastConnections = "least-connections";
+        RandomTwo = "random-two";
+        SourceHash = "source-hash";
+    }
+}
+
+words! {
+    /// How an access-log line is written.
+    AccessFormat {
+        /// One line of words, in the order of the common log format.
+        Common = "common";
+        /// One JSON object a line.
+        Json = "json";
+    }
+}
+
+words! {
+    /// Where a log goes.
+    LogSink {
+        Off = "off";
+        Stdout = "stdout";
+        Stderr = "stderr";
+        File = "file";
+    }
+}
+
+words! {
+    /// How an event-log line is written.
+    EventFormat {
+        Text = "text";
+        Json = "json";
+    }
+}
+
+words! {
+    /// The least important event that is written.
+    EventLevel {
+        Error = "error";
+        Warning = "warning";
+        Info = "info";
+        Debug = "debug";
+    }
+}
+
+const fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+const fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+const HOUR: Duration = secs(3_600);
+const MIB: u64 = 1 << 20;
+const TIB: u64 = 1 << 40;
+
+/// More connections than one host can hold sockets for.
+const CONNECTIONS_MAX: u32 = 10_000_000;
+
+keys! {
+    /// The document as a whole.
+    table Root at "", keys begin "" {
+        /// Files that are read as if they stood here: paths relative to this file, with `*` and `?` in the last part.
+        /// A key may be defined in one of the files only.
+        include: Vec<String> = Patterns, default(Vec::new());
+            Soft, Reload, NextSubmission, "include": "Where a key stands changes nothing; what the files say is compared key by key.";
+    }
+
+    /// The process: sized and opened at start.
+    table Appliance at "appliance", keys begin "appliance." {
+        /// Executors, each pinned to a core. `"auto"`: one for each core that the process may use.
+        shards: Shards = ShardCount, default(Shards::Auto);
+            Process, Process, ApplianceRestart, "process_shards": "Shards are started with the process, and each owns its connections for their life.";
+
+        /// The Unix socket for orders. Not written: `sluicegate.sock` in `$XDG_RUNTIME_DIR`, else in a private
+        /// folder under the temporary one.
+        control_socket: Option<PathBuf> = FilePath, default(None);
+            Process, Process, ApplianceRestart, "process_control_socket": "The control socket is opened once, at start.";
+
+        /// Permissions of the control socket.
+        control_mode: u32 = FileMode, default(0o660);
+            Process, Process, ApplianceRestart, "process_control_mode": "The control socket is opened once, at start.";
+
+        /// Folder for receipts. Not written: they are kept in memory only.
+        state_dir: Option<PathBuf> = FilePath, default(None);
+            Process, Process, ApplianceRestart, "process_state_dir": "The journal of receipts is opened once, at start.";
+
+        /// Connections of all pools and shards together. Each shard's tables hold its share.
+        connections: u32 = Count::between(1, CONNECTIONS_MAX), default(100_000);
+            Process, Process, ApplianceRestart, "process_connections": "The shards' connection tables are sized when they start.";
+
+        /// How long connections may take to end by themselves after SIGTERM or `stop`.
+        stop_grace: Duration = Time::between(secs(0), secs(24 * 3_600)), default(secs(30));
+            Soft, Process, Now, "stop_grace": "Read when the appliance is asked to stop.";
+    }
+
+    /// How submissions are carried out.
+    table Reload at "reload", keys begin "reload." {
+        /// Longest life of a job, waiting included.
+        job_timeout: Duration = Time::between(secs(1), secs(300)), default(secs(300));
+            Soft, Reload, NextSubmission, "reload_job_timeout": "A job keeps the deadline it began with.";
+
+        /// How long all shards may take to prepare. Afterwards the change is withdrawn and nothing has happened.
+        prepare_timeout: Duration = Time::between(ms(10), secs(60)), default(secs(10));
+            Soft, Reload, NextSubmission, "reload_prepare_timeout": "A job keeps the time-outs it began with.";
+
+        /// How long a shard may take to adopt. Afterwards it counts as lost: it gets no new connections until it
+        /// has caught up.
+        adopt_timeout: Duration = Time::between(ms(10), secs(60)), default(secs(1));
+            Soft, Reload, NextSubmission, "reload_adopt_timeout": "A job keeps the time-outs it began with.";
+
+        /// Memory that superseded parts of one pool may hold. At the bound, submissions that change the pool wait
+        /// and say what pins it; nothing is closed to make room.
+        retained_max: u64 = Bytes::between(MIB, TIB), default(64 * MIB);
+            Soft, Reload, NextSubmission, "reload_retained_max": "Asked before each change is prepared.";
+
+        /// Receipts kept.
+        keep_receipts: u32 = Count::between(1, 100_000), default(1_000);
+            Soft, Reload, NextSubmission, "reload_keep_receipts": "The oldest receipts go when the next one is stored.";
+
+        /// Pause before a job is carried out.
+        wait_before: Duration = Time::between(secs(0), secs(60)), default(secs(0));
+            Soft, Reload, NextSubmission, "reload_wait_before": "A job keeps the pauses it began with.";
+
+        /// Pause after a job was carried out, before it is answered.
+        wait_after: Duration = Time::between(secs(0), secs(60)), default(secs(0));
+            Soft, Reload, NextSubmission, "reload_wait_after": "A job keeps the pauses it began with.";
+    }
+
+    /// One line for each connection that ended.
+    table AccessLog at "log.access", keys begin "log.access." {
+        /// How a line is written.
+        format: AccessFormat = OneOf::<AccessFormat>::words(), default(AccessFormat::Common);
+            Soft, Log, Now, "log_access_format": "The log writer changes over between two lines.";
+
+        /// Where the lines go. `"file"` needs `path`.
+        sink: LogSink = OneOf::<LogSink>::words(), default(LogSink::Stdout);
+            Soft, Log, Now, "log_access_sink": "The log writer changes over between two lines; no line is lost.";
+
+        /// The file. It is opened again at every SIGHUP, so it may be renamed away.
+        path: Option<PathBuf> = FilePath, default(None);
+            Soft, Log, Now, "log_access_path": "The log writer changes over between two lines; no line is lost.";
+    }
+
+    /// What the appliance says of itself, on stderr.
+    table EventLog at "log.events", keys begin "log.events." {
+        /// How a line is written.
+        format: EventFormat = OneOf::<EventFormat>::words(), default(EventFormat::Text);
+            Soft, Log, Now, "log_events_format": "The log writer changes over between two lines.";
+
+        /// The least important event that is written.
+        level: EventLevel = OneOf::<EventLevel>::words(), default(EventLevel::Info);
+            Soft, Log, Now, "log_events_level": "Asked for each event.";
+    }
+
+    /// One service: its addresses, its backends and its policies.
+    table PoolSwitches at "pool.*", keys begin "pool.*." {
+        /// Whether connections of this pool are logged.
+        access_log: bool = Flag, default(true);
+            Soft, Log, NextConnection, "pool_access_log": "A connection is logged as it was decided when it began.";
+    }
+
+    /// What the pool is created as.
+    table Create at "pool.*.create", keys begin "pool.*.create." {
+        /// What the pool speaks.
+        service: Service = OneOf::<Service>::words(), required;
+            Hard, Creation, PoolRestart, "create_service": "Connections are handled by the machinery of their service from their first byte on.";
+
+        /// Where clients come in. No address may serve two pools.
+        listen: Vec<Address> = ListenList, required;
+            Soft, Listen, Now, "listen": "An added address is bound before anything else happens; a removed one serves what it has already let in.",
+            except Hard, Creation, PoolRestart, "create_listen_replaced": "No address stays, so this is another service under the same name; clients of the old addresses would be refused." when "every address is replaced at once",
+            except Hard, Creation, PoolRestart, "create_listen_moved": "The sockets of an address belong to one pool while they are open; remove it there first, then add it here." when "the address serves another pool until now";
+
+        /// Shards that serve it. Not written: all.
+        shards: Option<ShardSet> = ShardList, default(None);
+            Hard, Creation, PoolRestart, "create_shards": "Listening sockets, budgets and queues are divided among the pool's shards when it is created.";
+
+        /// User memory for bytes on their way between the two sides, over all shards.
+        memory: u64 = Bytes::between(MIB, TIB), default(64 * MIB);
+            Hard, Creation, PoolRestart, "create_memory": "The budget is divided among the shards when the pool is created.";
+    }
+
+    /// How much a pool takes in.
+    table Limits at "pool.*.limits", keys begin "pool.*.limits." {
+        /// Connections of this pool over all shards.
+        max_connections: Option<u32> = Count::between(1, CONNECTIONS_MAX).or_off(), default(None);
+            Soft, RateLimits, NextConnection, "limit_connections": "Asked for each new connection; those above a lowered limit go on.";
+    }
+
+    /// How long a pool's connections wait.
+    table Timeouts at "pool.*.timeouts", keys begin "pool.*.timeouts." {
+        /// One attempt to reach one backend.
+        connect: Duration = Time::between(ms(1), secs(600)), default(secs(5));
+            Soft, Timeouts, NextConnection, "timeout_connect": "A connection finishes its attempts as it began them.";
+
+        /// Nothing moved in either direction.
+        idle: Option<Duration> = Time::between(ms(1), secs(365 * 86_400)).or_off(), default(Some(HOUR));
+            Soft, Timeouts, NextTimerTick, "timeout_idle": "Open tunnels read their pool's current time-outs at each timer tick.";
+
+        /// From accept to end.
+        lifetime: Option<Duration> = Time::between(ms(1), secs(365 * 86_400)).or_off(), default(None);
+            Soft, Timeouts, NextTimerTick, "timeout_lifetime": "Open tunnels read their pool's current time-outs at each timer tick.";
+    }
+
+    /// The backends of a pool and how one is chosen. A TCP pool has one group; its name is free.
+    table Balancing at "pool.*.group.*", keys begin "pool.*.group.*." {
+        /// How a backend is chosen.
+        balance: Algorithm = OneOf::<Algorithm>::words(), default(Algorithm::RoundRobin);
+            Soft, Backends, NextConnection, "group_balance": "Asked for each new connection; counts and health carry over to the new algorithm.";
+
+        /// Backends tried for one connection, the first included.
+        attempts: u32 = Count::between(1, 100), default(3);
+            Soft, Backends, NextConnection, "group_attempts": "A connection finishes its attempts as it began them.";
+
+        /// Connections that may wait for a backend while all are at their caps, over all shards.
+        queue: u32 = Count::between(0, 1_000_000), default(128);
+            Soft, RateLimits, NextConnection, "group_queue": "Asked before a connection joins the queue; those in a shortened queue stay.";
+
+        /// How long one may wait.
+        queue_wait: Duration = Time::between(ms(1), secs(600)), default(secs(5));
+            Soft, RateLimits, NextConnection, "group_queue_wait": "A connection in the queue keeps its deadline.";
+    }
+
+    /// Active checks: connect, and that is all. Without this table backends count as up.
+    table Health at "pool.*.group.*.health", keys begin "pool.*.group.*.health." {
+        /// Time between two checks of one backend.
+        interval: Duration = Time::between(ms(100), HOUR), default(secs(2));
+            Soft, HealthChecks, Now, "health_interval": "The next check follows the new interval; health is kept.";
+
+        /// A check that takes longer has failed.
+        timeout: Duration = Time::between(ms(10), secs(600)), default(secs(1));
+            Soft, HealthChecks, Now, "health_timeout": "Holds from the next check on; health is kept.";
+
+        /// Successes in a row that bring a backend up.
+        rise: u32 = Count::between(1, 100), default(2);
+            Soft, HealthChecks, Now, "health_rise": "Counted against the results already seen; health is kept.";
+
+        /// Failures in a row that take it down.
+        fall: u32 = Count::between(1, 100), default(3);
+            Soft, HealthChecks, Now, "health_fall": "Counted against the results already seen; health is kept.";
+    }
+
+    /// One backend. It is known by its address: with another address it is another backend.
+    table Backend at "pool.*.group.*.backend[]", keys begin "pool.*.group.*.backend[]." {
+        /// Its name in orders, logs and metrics. Not written: its address.
+        id: Arc<str> = BackendId, derived;
+            Soft, Backends, Now, "backend_id": "Only the name changes; connections, health and counts belong to the address.";
+
+        /// Where it is. Names are resolved off the shards, and the last good answer is kept.
+        address: Address = BackendAddress, required;
+            Soft, Backends, NextConnection, "backend_address": "Another address is another backend: the old one is removed, the new one added.";
+
+        /// Its share of new connections. 0: none.
+        weight: u32 = Count::between(0, Endpoint::WEIGHT_MAX), default(1);
+            Soft, Backends, NextConnection, "backend_weight": "Asked for each new connection; open ones stay where they are.";
+
+        /// Chosen only while no other backend is in rotation.
+        backup: bool = Flag, default(false);
+            Soft, Backends, NextConnection, "backend_backup": "Asked for each new connection; open ones stay where they are.";
+
+        /// Takes no new connections; those it has go on.
+        drain: bool = Flag, default(false);
+            Soft, Backends, NextConnection, "backend_drain": "Asked for each new connection; open ones stay where they are.";
+
+        /// Connections to it over all shards.
+        max_connections: Option<u32> = Count::between(1, CONNECTIONS_MAX).or_off(), default(None);
+            Soft, RateLimits, NextConnection, "backend_max_connections": "Asked for each new connection; those above a lowered limit go on.";
+    }
+}
+
+/// Every key, in the order of the manual.
+pub fn keys() -> impl Iterator<Item = &'static Key> {
+    TABLES.iter().flat_map(|table| table.keys)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn paths_and_reason_codes_are_unique() {
+        let mut paths = HashSet::new();
+        let mut codes = HashSet::new();
+        for key in keys() {
+            assert!(paths.insert(key.path), "{} is defined twice", key.path);
+            let exceptions = key.except.iter().map(|except| except.reason);
+            for reason in exceptions.chain([key.reason]) {
+                assert!(
+                    codes.insert(reason.code),
+                    "reason code {} is used twice",
+                    reason.code
+                );
+                assert!(
+                    reason.sentence.ends_with('.'),
+                    "{}: the reason is a sentence",
+                    key.path
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_key_lies_in_its_table() {
+        for table in TABLES {
+            for key in table.keys {
+                let inside = key
+                    .path
+                    .strip_suffix(key.name)
+                    .unwrap()
+                    .trim_end_matches('.');
+                assert_eq!(inside, table.path, "{}", key.path);
+            }
+        }
+    }
+
+    #[test]
+    fn class_and_reach_agree() {
+        for reason in keys().flat_map(|key| {
+            key.except
+                .iter()
+                .map(|except| except.reason)
+                .chain([key.reason])
+        }) {
+            assert_eq!(
+                reason.class == Class::Hard,
+                reason.reach == Reach::PoolRestart,
+                "{}",
+                reason.code
+            );
+            assert_eq!(
+                reason.class == Class::Process,
+                reason.reach == Reach::ApplianceRestart,
+                "{}",
+                reason.code
+            );
+            assert_eq!(
+                reason.class == Class::Hard,
+                reason.category == Category::Creation,
+                "{}",
+                reason.code
+            );
+        }
+    }
+}

@@ -1,0 +1,714 @@
+//! What a change would do, before it does it.
+//!
+//! [`diff`] compares two configurations subtree by subtree and tells each difference with its class,
+//! category, reach and reason. Equal hashes are not looked into, so the cost follows the difference. Live
+//! counts of connections are not known here: whoever runs the appliance fills them in.
+
+use crate::class::{Category, Class, Reach, Reason};
+use crate::document::{Config, Document, Group, GroupContent, Pool, PoolContent, Sealed};
+use crate::form::Shown;
+use crate::keys::{Backend, Create, Health};
+use crate::schema::Key;
+use policy::PoolId;
+use policy::generation::{Address, ContentHash};
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+/// What a change would do.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Plan {
+    /// Nothing differs; there is nothing to do.
+    pub unchanged: bool,
+    /// What it takes as a whole: the class of the worst change.
+    pub class: Class,
+    #[serde(serialize_with = "as_text")]
+    pub from: ContentHash,
+    #[serde(serialize_with = "as_text")]
+    pub to: ContentHash,
+    /// Sorted by path, the process first, then pools by id.
+    pub changes: Vec<PlannedChange>,
+    /// The changes that are not soft.
+    pub restart_reasons: Vec<RestartReason>,
+    pub warnings: Vec<PlanWarning>,
+    pub touches: Touches,
+}
+
+/// One difference.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct PlannedChange {
+    /// `pool.db.group.main.backend.a.weight`; backends by id.
+    pub path: String,
+    pub pool: Option<String>,
+    pub object: Object,
+    pub kind: ChangeKind,
+    #[serde(flatten)]
+    pub reason: Reason,
+    /// Null if it was not there, or is not a single value.
+    pub old: serde_json::Value,
+    pub new: serde_json::Value,
+    /// Live connections of the object. `None`: not counted, as when planning away from the appliance.
+    pub touched: Option<u64>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChangeKind {
+    Added,
+    Removed,
+    Set,
+}
+
+/// What changes.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Object {
+    /// The appliance as a whole: process, reload and log settings.
+    Appliance,
+    Pool,
+    Listen {
+        #[serde(serialize_with = "as_text")]
+        address: Address,
+    },
+    Group {
+        id: Arc<str>,
+    },
+    Backend {
+        group: Arc<str>,
+        id: Arc<str>,
+        #[serde(serialize_with = "as_text")]
+        address: Address,
+    },
+}
+
+/// Why the change cannot be applied to what runs.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct RestartReason {
+    pub path: String,
+    pub pool: Option<String>,
+    #[serde(flatten)]
+    pub reason: Reason,
+}
+
+/// Something that is done as told, and that the operator should know before.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct PlanWarning {
+    pub code: PlanWarningCode,
+    pub path: String,
+    pub pool: Option<String>,
+    /// One sentence.
+    pub message: String,
+    /// As [`PlannedChange::touched`].
+    pub touched: Option<u64>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PlanWarningCode {
+    /// A whole pool goes.
+    PoolRemoved,
+    /// The group has no backend in common with the one before: perhaps it is another application.
+    SemanticJump,
+    /// Backends keep their addresses, but lose health and counts.
+    StateReset,
+}
+
+/// What an overlapping change would have to wait for. Sorted.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
+pub struct Touches {
+    #[serde(serialize_with = "all_as_text")]
+    pub pools: BTreeSet<PoolId>,
+    /// Addresses that are added or removed.
+    #[serde(serialize_with = "all_as_text")]
+    pub listeners: BTreeSet<Address>,
+}
+
+/// Proof that a plan needs no restart. Made only by [`Plan::live`].
+#[derive(Clone, Copy, Debug)]
+pub struct Live {
+    pub(crate) from: ContentHash,
+    pub(crate) to: ContentHash,
+}
+
+impl Plan {
+    /// `None`: see [`Plan::restart_reasons`].
+    pub fn live(&self) -> Option<Live> {
+        let Plan { from, to, .. } = *self;
+        (self.class == Class::Soft).then_some(Live { from, to })
+    }
+}
+
+/// Changes that are not of one key.
+pub mod happenings {
+    use super::{Category, Class, Reach, Reason};
+
+    const fn soft(
+        category: Category,
+        reach: Reach,
+        code: &'static str,
+        sentence: &'static str,
+    ) -> Reason {
+        Reason {
+            class: Class::Soft,
+            category,
+            reach,
+            code,
+            sentence,
+        }
+    }
+
+    pub const POOL_ADDED: Reason = soft(
+        Category::Creation,
+        Reach::Now,
+        "pool_added",
+        "Its addresses are bound before anything else happens; no other pool is touched.",
+    );
+    pub const POOL_REMOVED: Reason = soft(
+        Category::Creation,
+        Reach::Now,
+        "pool_removed",
+        "Its addresses are left; connections that it has go on until they end.",
+    );
+    pub const GROUP_RENAMED: Reason = soft(
+        Category::Backends,
+        Reach::NextConnection,
+        "group_renamed",
+        "Backends belong to their group, so under another name they begin anew.",
+    );
+    pub const BACKEND_ADDED: Reason = soft(
+        Category::Backends,
+        Reach::NextConnection,
+        "backend_added",
+        "It is unproven until its first check, where there are checks.",
+    );
+    pub const BACKEND_REMOVED: Reason = soft(
+        Category::Backends,
+        Reach::NextConnection,
+        "backend_removed",
+        "It gets no new connections; those that it has go on until they end.",
+    );
+    pub const CHECKS_ADDED: Reason = soft(
+        Category::HealthChecks,
+        Reach::Now,
+        "health_added",
+        "Backends count as unproven until their first check.",
+    );
+    pub const CHECKS_REMOVED: Reason = soft(
+        Category::HealthChecks,
+        Reach::Now,
+        "health_removed",
+        "All backends count as up.",
+    );
+
+    pub const ALL: &[Reason] = &[
+        POOL_ADDED,
+        POOL_REMOVED,
+        GROUP_RENAMED,
+        BACKEND_ADDED,
+        BACKEND_REMOVED,
+        CHECKS_ADDED,
+        CHECKS_REMOVED,
+    ];
+}
+
+/// What turns `old` into `new`.
+pub fn diff(old: &Config, new: &Config) -> Plan {
+    let mut diff = Diff {
+        moved: Moved { old, owners: None },
+        changes: Vec::new(),
+        warnings: Vec::new(),
+        touches: Touches::default(),
+    };
+    if old.hash() != new.hash() {
+        diff.document(old, new);
+    }
+    diff.plan(old.hash(), new.hash())
+}
+
+struct Diff<'a> {
+    moved: Moved<'a>,
+    changes: Vec<PlannedChange>,
+    warnings: Vec<PlanWarning>,
+    touches: Touches,
+}
+
+/// Which pool an address led to. Made when first asked: most changes add no address.
+struct Moved<'a> {
+    old: &'a Config,
+    owners: Option<HashMap<&'a Address, &'a PoolId>>,
+}
+
+impl<'a> Moved<'a> {
+    fn owner(&mut self, address: &Address) -> Option<&'a PoolId> {
+        let old = self.old;
+        let owners = self.owners.get_or_insert_with(|| {
+            let owned =
+                |pool: &'a Arc<Pool>| pool.create.listen.iter().map(|address| (address, &pool.id));
+            old.pools.values().flat_map(owned).collect()
+        });
+        owners.get(address).copied()
+    }
+}
+
+impl<'a> Diff<'a> {
+    fn plan(mut self, from: ContentHash, to: ContentHash) -> Plan {
+        self.changes
+            .sort_by(|a, b| (&a.pool, &a.path, &a.object).cmp(&(&b.pool, &b.path, &b.object)));
+        let hard = self
+            .changes
+            .iter()
+            .filter(|change| change.reason.class != Class::Soft);
+        let restart_reasons = hard.map(|change| RestartReason {
+            path: change.path.clone(),
+            pool: change.pool.clone(),
+            reason: change.reason,
+        });
+        Plan {
+            unchanged: self.changes.is_empty(),
+            class: self
+                .changes
+                .iter()
+                .map(|change| change.reason.class)
+                .max()
+                .unwrap_or(Class::Soft),
+            from,
+            to,
+            restart_reasons: restart_reasons.collect(),
+            changes: self.changes,
+            warnings: self.warnings,
+            touches: self.touches,
+        }
+    }
+
+    fn document(&mut self, old: &'a Document, new: &'a Document) {
+        let Document {
+            appliance,
+            reload,
+            access_log,
+            event_log,
+            pools,
+        } = old;
+        appliance.diff(&new.appliance, &mut |key, old, new| {
+            self.setting("appliance", key, old, new)
+        });
+        reload.diff(&new.reload, &mut |key, old, new| {
+            self.setting("reload", key, old, new)
+        });
+        access_log.diff(&new.access_log, &mut |key, old, new| {
+            self.setting("log.access", key, old, new)
+        });
+        event_log.diff(&new.event_log, &mut |key, old, new| {
+            self.setting("log.events", key, old, new)
+        });
+        for (id, old) in pools {
+            match new.pools.get(id) {
+                None => self.pool_removed(old),
+                Some(new) if old.hash() == new.hash() => {}
+                Some(new) => self.pool(old, new),
+            }
+        }
+        for (_, pool) in new.pools.iter().filter(|(id, _)| !pools.contains_key(id)) {
+            self.pool_added(pool);
+        }
+    }
+
+    fn setting(&mut self, table: &str, key: &Key, old: Shown, new: Shown) {
+        self.change(
+            None,
+            format!("{table}.{}", key.name),
+            Object::Appliance,
+            key.reason,
+            old.to_json(),
+            new.to_json(),
+        );
+    }
+
+    fn pool_added(&mut self, pool: &Pool) {
+        self.touches.pools.insert(pool.id.clone());
+        self.event(
+            &pool.id,
+            format!("pool.{}", pool.id),
+            Object::Pool,
+            ChangeKind::Added,
+            happenings::POOL_ADDED,
+        );
+        for address in &pool.create.listen {
+            self.listen(pool, address, ChangeKind::Added, None);
+        }
+    }
+
+    fn pool_removed(&mut self, pool: &Pool) {
+        self.touches.pools.insert(pool.id.clone());
+        self.touches
+            .listeners
+            .extend(pool.create.listen.iter().cloned());
+        let path = format!("pool.{}", pool.id);
+        self.event(
+            &pool.id,
+            path.clone(),
+            Object::Pool,
+            ChangeKind::Removed,
+            happenings::POOL_REMOVED,
+        );
+        let message = format!(
+            "Pool `{}` goes, and its addresses with it; sessions that it has end by themselves and cannot come back.",
+            pool.id
+        );
+        self.warn(PlanWarningCode::PoolRemoved, path, &pool.id, message);
+    }
+
+    fn pool(&mut self, old: &'a PoolContent, new: &'a PoolContent) {
+        let PoolContent {
+            id,
+            switches,
+            create,
+            limits,
+            timeouts,
+            group,
+        } = old;
+        self.touches.pools.insert(id.clone());
+        let pool = Some(id);
+        let at = format!("pool.{id}");
+        switches.diff(&new.switches, &mut |key, old, new| {
+            self.key(pool, &at, Object::Pool, key, old, new)
+        });
+        self.create(id, create, new);
+        limits.diff(&new.limits, &mut |key, old, new| {
+            self.key(pool, &format!("{at}.limits"), Object::Pool, key, old, new)
+        });
+        timeouts.diff(&new.timeouts, &mut |key, old, new| {
+            self.key(pool, &format!("{at}.timeouts"), Object::Pool, key, old, new)
+        });
+        if group.hash() != new.group.hash() {
+            self.group(id, group, &new.group);
+        }
+    }
+
+    fn create(&mut self, pool: &PoolId, old: &Create, new: &PoolContent) {
+        let at = format!("pool.{pool}.create");
+        let mut others = Vec::new();
+        old.diff(&new.create, &mut |key, old, new| {
+            others.push((key, old, new))
+        });
+        for (key, old_shown, new_shown) in others {
+            if key.name != "listen" {
+                self.key(Some(pool), &at, Object::Pool, key, old_shown, new_shown);
+                continue;
+            }
+            let (before, after) = (&old.listen, &new.create.listen);
+            // No address in common: the exception of the key applies to every one of them.
+            let replaced = before.iter().all(|address| !after.contains(address));
+            let exception = replaced.then(|| exception(key, "create_listen_replaced"));
+            for address in before.iter().filter(|address| !after.contains(address)) {
+                self.listen(new, address, ChangeKind::Removed, exception);
+            }
+            for address in after.iter().filter(|address| !before.contains(address)) {
+                self.listen(new, address, ChangeKind::Added, exception);
+            }
+        }
+    }
+
+    /// One address of a pool that comes or goes.
+    fn listen(
+        &mut self,
+        pool: &PoolContent,
+        address: &Address,
+        kind: ChangeKind,
+        exception: Option<Reason>,
+    ) {
+        let key = Create::KEYS
+            .iter()
+            .find(|key| key.name == "listen")
+            .expect("the key that this function is about");
+        let from_another = kind == ChangeKind::Added
+            && self
+                .moved
+                .owner(address)
+                .is_some_and(|owner| *owner != pool.id);
+        let reason = match exception {
+            Some(reason) => reason,
+            None if from_another => self::exception(key, "create_listen_moved"),
+            None => key.reason,
+        };
+        self.touches.listeners.insert(address.clone());
+        let (mut old, mut new) = (serde_json::Value::Null, serde_json::Value::Null);
+        *(if kind == ChangeKind::Added {
+            &mut new
+        } else {
+            &mut old
+        }) = address.to_string().into();
+        let path = format!("pool.{}.create.listen", pool.id);
+        let object = Object::Listen {
+            address: address.clone(),
+        };
+        self.changes.push(PlannedChange {
+            path,
+            pool: Some(pool.id.to_string()),
+            object,
+            kind,
+            reason,
+            old,
+            new,
+            touched: None,
+        });
+    }
+
+    fn group(&mut self, pool: &PoolId, old: &'a Group, new: &'a Group) {
+        let GroupContent {
+            id,
+            balancing,
+            health,
+            backends,
+        } = &**old;
+        let at = format!("pool.{pool}.group.{}", new.id);
+        let object = Object::Group { id: new.id.clone() };
+        if *id != new.id {
+            let (old, new) = (id.to_string().into(), new.id.to_string().into());
+            self.change(
+                Some(pool),
+                at.clone(),
+                object.clone(),
+                happenings::GROUP_RENAMED,
+                old,
+                new,
+            );
+            let message = format!(
+                "Backends of group `{id}` begin anew under another name: health, counts and caps are reset."
+            );
+            self.warn(PlanWarningCode::StateReset, at.clone(), pool, message);
+        }
+        balancing.diff(&new.balancing, &mut |key, old, new| {
+            self.key(Some(pool), &at, object.clone(), key, old, new)
+        });
+        self.health(
+            pool,
+            &format!("{at}.health"),
+            &object,
+            health.as_ref(),
+            new.health.as_ref(),
+        );
+        self.backends(pool, &at, &new.id, backends, &new.backends);
+    }
+
+    fn health(
+        &mut self,
+        pool: &PoolId,
+        at: &str,
+        object: &Object,
+        old: Option<&Health>,
+        new: Option<&Health>,
+    ) {
+        match (old, new) {
+            (Some(old), Some(new)) => old.diff(new, &mut |key, old, new| {
+                self.key(Some(pool), at, object.clone(), key, old, new)
+            }),
+            (None, Some(_)) => self.event(
+                pool,
+                at.into(),
+                object.clone(),
+                ChangeKind::Added,
+                happenings::CHECKS_ADDED,
+            ),
+            (Some(_), None) => self.event(
+                pool,
+                at.into(),
+                object.clone(),
+                ChangeKind::Removed,
+                happenings::CHECKS_REMOVED,
+            ),
+            (None, None) => {}
+        }
+    }
+
+    fn backends(
+        &mut self,
+        pool: &PoolId,
+        at: &str,
+        group: &Arc<str>,
+        old: &'a Backends,
+        new: &'a Backends,
+    ) {
+        let (kept, removed, added) = matched(old, new);
+        for (old, new) in &kept {
+            let at = format!("{at}.backend.{}", new.id);
+            old.diff(new, &mut |key, old, shown| {
+                self.key(Some(pool), &at, object(group, new), key, old, shown)
+            });
+        }
+        for backend in &removed {
+            let path = format!("{at}.backend.{}", backend.id);
+            self.event(
+                pool,
+                path,
+                object(group, backend),
+                ChangeKind::Removed,
+                happenings::BACKEND_REMOVED,
+            );
+        }
+        for backend in &added {
+            let path = format!("{at}.backend.{}", backend.id);
+            self.event(
+                pool,
+                path,
+                object(group, backend),
+                ChangeKind::Added,
+                happenings::BACKEND_ADDED,
+            );
+        }
+        // Every kept backend is in `kept` or equal; so nothing in common means that all went and others came.
+        if removed.len() == old.len()
+            && added.len() == new.len()
+            && !removed.is_empty()
+            && !added.is_empty()
+        {
+            let message = format!(
+                "Group `{group}` of pool `{pool}` has no backend in common with the one before; is it still the same service?"
+            );
+            self.warn(PlanWarningCode::SemanticJump, at.into(), pool, message);
+        }
+    }
+
+    fn key(
+        &mut self,
+        pool: Option<&PoolId>,
+        table: &str,
+        object: Object,
+        key: &Key,
+        old: Shown,
+        new: Shown,
+    ) {
+        self.change(
+            pool,
+            format!("{table}.{}", key.name),
+            object,
+            key.reason,
+            old.to_json(),
+            new.to_json(),
+        );
+    }
+
+    fn change(
+        &mut self,
+        pool: Option<&PoolId>,
+        path: String,
+        object: Object,
+        reason: Reason,
+        old: serde_json::Value,
+        new: serde_json::Value,
+    ) {
+        let pool = pool.map(PoolId::to_string);
+        self.changes.push(PlannedChange {
+            path,
+            pool,
+            object,
+            kind: ChangeKind::Set,
+            reason,
+            old,
+            new,
+            touched: None,
+        });
+    }
+
+    fn event(
+        &mut self,
+        pool: &PoolId,
+        path: String,
+        object: Object,
+        kind: ChangeKind,
+        reason: Reason,
+    ) {
+        let (old, new) = (serde_json::Value::Null, serde_json::Value::Null);
+        self.changes.push(PlannedChange {
+            path,
+            pool: Some(pool.to_string()),
+            object,
+            kind,
+            reason,
+            old,
+            new,
+            touched: None,
+        });
+    }
+
+    fn warn(&mut self, code: PlanWarningCode, path: String, pool: &PoolId, message: String) {
+        self.warnings.push(PlanWarning {
+            code,
+            path,
+            pool: Some(pool.to_string()),
+            message,
+            touched: None,
+        });
+    }
+}
+
+fn exception(key: &Key, code: &str) -> Reason {
+    key.except
+        .iter()
+        .find(|except| except.reason.code == code)
+        .expect("an exception of this key")
+        .reason
+}
+
+fn object(group: &Arc<str>, backend: &Backend) -> Object {
+    Object::Backend {
+        group: group.clone(),
+        id: backend.id.clone(),
+        address: backend.address.clone(),
+    }
+}
+
+pub(crate) type Backends = [Arc<Sealed<Backend>>];
+type Ref<'a> = &'a Arc<Sealed<Backend>>;
+
+/// Backends of one group before and after, by identity, which is the address: those that differ under one
+/// address, those that are gone, those that are new. Equal ones are left out.
+pub(crate) fn matched<'a>(
+    old: &'a Backends,
+    new: &'a Backends,
+) -> (Vec<(Ref<'a>, Ref<'a>)>, Vec<Ref<'a>>, Vec<Ref<'a>>) {
+    let mut gone: BTreeMap<&Address, Ref<'a>> = BTreeMap::new();
+    let mut came: Vec<Ref<'a>> = Vec::new();
+    let mut kept = Vec::new();
+    // Both are sorted by id and most ids have kept their address, so most pairs meet here.
+    let (mut olds, mut news) = (old.iter().peekable(), new.iter().peekable());
+    loop {
+        let order = match (olds.peek(), news.peek()) {
+            (Some(old), Some(new)) => old.id.cmp(&new.id),
+            (Some(_), None) => std::cmp::Ordering::Less,
+            (None, Some(_)) => std::cmp::Ordering::Greater,
+            (None, None) => break,
+        };
+        let old = if order.is_le() { olds.next() } else { None };
+        let new = if order.is_ge() { news.next() } else { None };
+        match (old, new) {
+            (Some(old), Some(new)) if Arc::ptr_eq(old, new) || old.hash() == new.hash() => {}
+            (Some(old), Some(new)) if old.address == new.address => kept.push((old, new)),
+            (old, new) => {
+                gone.extend(old.map(|old| (&old.address, old)));
+                came.extend(new);
+            }
+        }
+    }
+    came.retain(|new| match gone.remove(&new.address) {
+        Some(old) => {
+            kept.push((old, new));
+            false
+        }
+        None => true,
+    });
+    (kept, gone.into_values().collect(), came)
+}
+
+fn as_text<T: std::fmt::Display, S: serde::Serializer>(
+    value: &T,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
+}
+
+fn all_as_text<T: std::fmt::Display, S: serde::Serializer>(
+    values: &BTreeSet<T>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(values.iter().map(T::to_string))
+}

@@ -1,0 +1,104 @@
+//! What runs: the configuration in force and what was compiled of it.
+//!
+//! A value: [`Running::after`] makes the next one when a job is applied. Jobs that touch different pools
+//! may end in any order, so a job brings only what it touched.
+
+use crate::compile::Compiled;
+use crate::document::{Config, Document, Pool, Sealed};
+use policy::generation::{Address, Listen, PoolGeneration};
+use policy::{GenerationId, PoolId};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+#[derive(Clone, Debug)]
+pub struct Running {
+    pub config: Arc<Config>,
+    /// The newest generation. `None`: nothing has been applied since the start.
+    pub generation: Option<GenerationId>,
+    pub pools: BTreeMap<PoolId, RunningPool>,
+    /// What each address means.
+    pub listeners: BTreeMap<Address, Listen>,
+}
+
+#[derive(Clone, Debug)]
+pub struct RunningPool {
+    pub content: Arc<Pool>,
+    pub generation: Arc<PoolGeneration>,
+}
+
+impl Running {
+    /// Before the first job: the process settings of the document that it was started with, and no pool.
+    pub fn at_start(config: &Config) -> Running {
+        let Document {
+            appliance,
+            reload,
+            access_log,
+            event_log,
+            pools: _,
+        } = (**config).clone();
+        let config = Arc::new(Sealed::new(Document {
+            appliance,
+            reload,
+            access_log,
+            event_log,
+            pools: BTreeMap::new(),
+        }));
+        Running {
+            config,
+            generation: None,
+            pools: BTreeMap::new(),
+            listeners: BTreeMap::new(),
+        }
+    }
+
+    /// After the job was applied. What it did not touch stays, whatever else was applied since it was compiled.
+    pub fn after(&self, compiled: &Compiled) -> Running {
+        let mut pools = self.pools.clone();
+        let mut documents = self.config.pools.clone();
+        for (id, pool) in &compiled.pools {
+            match pool {
+                Some(pool) => {
+                    documents.insert(id.clone(), pool.content.clone());
+                    pools.insert(id.clone(), pool.clone());
+                }
+                None => {
+                    documents.remove(id);
+                    pools.remove(id);
+                }
+            }
+        }
+        let mut listeners = self.listeners.clone();
+        for (address, listen) in &compiled.listeners {
+            match listen {
+                Some(listen) => listeners.insert(address.clone(), listen.clone()),
+                None => listeners.remove(address),
+            };
+        }
+        let generation = self.generation.max(Some(compiled.job.into()));
+        Running {
+            config: self.config_after(compiled, documents),
+            generation,
+            pools,
+            listeners,
+        }
+    }
+
+    fn config_after(&self, compiled: &Compiled, pools: BTreeMap<PoolId, Arc<Pool>>) -> Arc<Config> {
+        if self.config.hash() == compiled.from.hash() {
+            return compiled.to.clone();
+        }
+        let (mine, from, to) = (&self.config, &compiled.from, &compiled.to);
+        Arc::new(Sealed::new(Document {
+            appliance: changed(&mine.appliance, &from.appliance, &to.appliance),
+            reload: changed(&mine.reload, &from.reload, &to.reload),
+            access_log: changed(&mine.access_log, &from.access_log, &to.access_log),
+            event_log: changed(&mine.event_log, &from.event_log, &to.event_log),
+            pools,
+        }))
+    }
+}
+
+/// `to` if the job changed it, else what runs.
+fn changed<T: Clone + PartialEq>(mine: &T, from: &T, to: &T) -> T {
+    if from == to { mine.clone() } else { to.clone() }
+}
