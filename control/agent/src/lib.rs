@@ -8,3 +8,4 @@ mod exposition;
 mod history;
 pub mod names;
 pub mod resolve;
+mod tell;

@@ -89,6 +89,8 @@ pub enum Reach {
     NextRequest,
     NextHandshake,
     NextConnection,
+    /// Settings of the reload itself: from the next job on.
+    NextSubmission,
     /// With the restart that the class asks for.
     Restart,
 }
@@ -111,6 +113,7 @@ impl Reach {
             Reach::NextRequest => "next-request",
             Reach::NextHandshake => "next-handshake",
             Reach::NextConnection => "next-connection",
+            Reach::NextSubmission => "next-submission",
             Reach::Restart => "restart",
         }
     }

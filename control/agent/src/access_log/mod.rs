@@ -272,11 +272,9 @@ impl Writer {
     fn pass(&mut self) {
         let mut rings = std::mem::take(&mut self.rings);
         rings.retain_mut(|ring| {
-            // Asked first: what the shard wrote before it went is then still to be taken.
-            let abandoned = ring.is_abandoned();
             ring.hush();
-            let taken = ring.drain(RING_RECORDS, |record| self.write(&record));
-            !(abandoned && taken < RING_RECORDS)
+            ring.drain(RING_RECORDS, |record| self.write(&record));
+            !ring.has_ended()
         });
         self.rings = rings;
     }
