@@ -7,5 +7,7 @@ mod events;
 mod exposition;
 mod history;
 pub mod names;
+mod probe;
 pub mod resolve;
+mod slate;
 mod tell;

@@ -71,25 +71,45 @@ impl Resolver {
         }
     }
 
-    /// The addresses of a name, or why there are none.
-    pub async fn resolve(&mut self, host: &str) -> Result<Answer, String> {
+    /// The addresses of a name, or why there are none. Files are looked at now; the future asks the servers
+    /// and does not borrow, so that a slow answer delays no other.
+    pub fn resolve(
+        &mut self,
+        host: &str,
+    ) -> impl Future<Output = Result<Answer, String>> + 'static {
+        let known = self.begin(host);
+        let host = host.to_owned();
+        async move {
+            let (servers, name) = match known? {
+                Known::Answer(answer) => return Ok(answer),
+                Known::Ask(servers, name) => (servers, name),
+            };
+            let found = servers.lookup_ip(name).await;
+            let found = found.map_err(|error| explain(&host, &error))?;
+            answer(&found, Instant::now()).ok_or_else(|| format!("`{host}` has no address"))
+        }
+    }
+
+    fn begin(&mut self, host: &str) -> Result<Known, String> {
         let name = Name::from_utf8(host)
             .map_err(|error| format!("`{host}` is not a host name: {error}"))?;
         if let Some(answer) = in_hosts(self.hosts.newest(read_hosts), &name) {
-            return Ok(answer);
+            return Ok(Known::Answer(answer));
         }
         let source = &self.source;
-        let Some(servers) = self.servers.newest(|_| servers(source)) else {
-            return Err(format!(
+        match self.servers.newest(|_| servers(source)) {
+            Some(servers) => Ok(Known::Ask(servers.clone(), name)),
+            None => Err(format!(
                 "`{host}` is not in the hosts file and no name server is configured"
-            ));
-        };
-        let found = servers
-            .lookup_ip(name)
-            .await
-            .map_err(|error| explain(host, &error))?;
-        answer(&found, Instant::now()).ok_or_else(|| format!("`{host}` has no address"))
+            )),
+        }
     }
+}
+
+/// What is known without asking anybody.
+enum Known {
+    Answer(Answer),
+    Ask(TokioResolver, Name),
 }
 
 /// A value made from a file, made anew when the file's time stamp differs.
