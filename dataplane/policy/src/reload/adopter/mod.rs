@@ -361,7 +361,7 @@ impl Adopter {
         for (pool, endpoint) in &change.endpoints_gone {
             left.entry(*pool)
                 .or_default()
-                .push(self.endpoints.go(*endpoint));
+                .push(self.endpoints.go(*pool, *endpoint));
         }
         for (slot, pool) in &change.pools {
             let left = left.remove(slot).unwrap_or_default();
@@ -424,8 +424,8 @@ impl Adopter {
                 .flat_map(|group| group.endpoints.iter())
                 .map(|endpoint| endpoint.slot);
             let left = endpoints
-                .filter(|slot| !named.contains(slot))
-                .map(|slot| self.endpoints.go(slot))
+                .filter(|endpoint| !named.contains(endpoint))
+                .map(|endpoint| self.endpoints.go(slot, endpoint))
                 .collect();
             self.switch(slot, pool, left, Seen::Perhaps, &mut gone, deeds);
         }
@@ -446,6 +446,9 @@ impl Adopter {
     }
 
     fn stop(&mut self, deadline: Tick, deeds: &mut Vec<Deed>) {
+        if self.mode == Mode::Stopped {
+            return; // asked again
+        }
         if self.mode == Mode::Suspended {
             deeds.push(Deed::ResumeAccept); // what is queued gets the root we have rather than a reset
         }
