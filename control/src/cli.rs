@@ -13,31 +13,37 @@ use std::time::Duration;
 
 /// The operator's console of a running sluicegate.
 #[derive(Parser, Debug)]
-#[command(name = "sluicectl", version, after_help = EXIT_CODES, max_term_width = 100)]
+#[command(name = "sluicectl", version, after_help = AFTER_HELP, max_term_width = 100)]
 pub struct Cli {
-    /// The appliance's control socket [default: $SLUICEGATE_SOCKET, else the first that exists of
-    /// $XDG_RUNTIME_DIR/sluicegate.sock, /run/sluicegate/sluicegate.sock and a private folder
-    /// under the temporary one]
-    #[arg(long, global = true, value_name = "PATH")]
+    /// The appliance's control socket [default: found, see `sluicectl --help`]
+    #[arg(long, global = true, value_name = "PATH", help_heading = EVERYWHERE)]
     pub socket: Option<PathBuf>,
     /// Print the final answer as one line of JSON; of `events`, one line each
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = EVERYWHERE)]
     pub json: bool,
-    /// Give up when the appliance has been silent for so long, such as 10s [default: as the order needs]
-    #[arg(long, global = true, value_name = "DURATION", value_parser = parse_duration)]
+    /// Give up after so long a silence, such as 10s [default: as the order needs]
+    #[arg(long, global = true, value_name = "DURATION", value_parser = parse_duration, help_heading = EVERYWHERE)]
     pub timeout: Option<Duration>,
     #[command(subcommand)]
     pub command: Command,
 }
 
-pub const EXIT_CODES: &str = "\
+const EVERYWHERE: &str = "Options of every command";
+
+pub const AFTER_HELP: &str = "\
+The socket, unless named: $SLUICEGATE_SOCKET, else the first that exists of
+  $XDG_RUNTIME_DIR/sluicegate.sock
+  /run/sluicegate/sluicegate.sock
+  sluicegate-<uid>/sluicegate.sock in the temporary folder
+
 Exit codes:
   0  the appliance did it
-  1  the appliance says error: refused, invalid, not found, ...; nothing was changed
+  1  the appliance says error (refused, invalid, ...); nothing was changed
   2  mistake on the command line, or FILE cannot be read
   3  the appliance cannot be reached; nothing was sent
-  4  no final answer: the connection was lost or silent; look at `sluicectl history`
-  5  done, but the output could not be written";
+  4  connection lost or silent before the final answer; what was ordered may
+     have been carried out: see `sluicectl history`
+  5  the answer came, but the output could not be written";
 
 #[derive(Subcommand, Debug)]
 pub enum Command {
@@ -74,7 +80,10 @@ pub enum Command {
         before: Option<u64>,
     },
     /// The whole account of one job
-    Receipt { job: u64 },
+    Receipt {
+        /// Its number
+        job: u64,
+    },
     /// Jobs that have not ended
     Jobs,
     /// Add, remove or change one backend
@@ -114,8 +123,9 @@ pub struct File {
 pub enum Backend {
     /// New connections may go there
     Add {
+        /// The pool's id
         pool: String,
-        /// 127.0.0.1:9001, [::1]:9001, unix:/run/x.sock or host:port
+        #[arg(help = "127.0.0.1:9001, [::1]:9001, unix:/run/x.sock or host:port")]
         address: String,
         /// [default: derived from the address]
         #[arg(long)]
@@ -136,7 +146,10 @@ pub enum Backend {
         max_connections: Option<u32>,
     },
     /// No new connection goes there; waits until the last one has ended
+    ///
+    /// Interrupting it ends the wait and nothing else.
     Remove {
+        /// The pool's id
         pool: String,
         /// The backend's id
         id: String,
@@ -150,8 +163,10 @@ pub enum Backend {
         no_wait: bool,
     },
     /// Change what is given, keep the rest
+    #[command(override_usage = "sluicectl backend set [OPTIONS] <POOL> <ID>")]
     #[command(group = clap::ArgGroup::new("settings").required(true).multiple(true))]
     Set {
+        /// The pool's id
         pool: String,
         /// The backend's id
         id: String,
@@ -161,10 +176,10 @@ pub enum Backend {
         #[arg(long, value_name = "N", group = "settings")]
         weight: Option<u32>,
         /// Takes no new connections
-        #[arg(long, value_name = "BOOL", group = "settings", num_args = 0..=1, default_missing_value = "true")]
+        #[arg(long, value_name = "BOOL", group = "settings", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
         drain: Option<bool>,
         /// Chosen only while no other is in rotation
-        #[arg(long, value_name = "BOOL", group = "settings", num_args = 0..=1, default_missing_value = "true")]
+        #[arg(long, value_name = "BOOL", group = "settings", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
         backup: Option<bool>,
         /// Connections at most, over all shards; `none` lifts the limit
         #[arg(long, value_name = "N", group = "settings", value_parser = parse_limit)]
@@ -351,11 +366,11 @@ mod tests {
             json!({"order": "backend.remove", "pool": "db", "backend": "a", "now": true, "wait": false}),
         );
         check(
-            "backend set db a --drain --weight 0",
+            "backend set --weight 0 --drain db a",
             json!({"order": "backend.set", "pool": "db", "backend": "a", "drain": true, "weight": 0}),
         );
         check(
-            "backend set db a --drain false --max-connections none",
+            "backend set --drain=false --max-connections none db a",
             json!({"order": "backend.set", "pool": "db", "backend": "a", "drain": false, "max_connections": null}),
         );
     }

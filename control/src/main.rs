@@ -43,7 +43,7 @@ fn run(cli: Cli) -> Result<Ending, Trouble> {
     talk::talk(client, order, cli.json)
 }
 
-/// What [`cli::EXIT_CODES`] promises.
+/// What [`cli::AFTER_HELP`] promises.
 enum Exit {
     Ok = 0,
     Error = 1,

@@ -26,9 +26,7 @@ pub(crate) const ID_ACCEPTED: &str =
 
 /// Ids end up in file names, metric labels and command lines, so they need no quoting in any of them.
 pub(crate) fn is_id(text: &str) -> bool {
-    let inner = |byte: u8| {
-        byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_' || byte == b'-'
-    };
+    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_' || byte == b'-';
     let first = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     text.len() <= ID_BYTES_MAX && text.bytes().next().is_some_and(first) && text.bytes().all(inner)
 }
@@ -41,17 +39,11 @@ pub(crate) struct WrongAddress {
 }
 
 fn wrong(message: impl Into<String>) -> WrongAddress {
-    WrongAddress {
-        message: message.into(),
-        help: None,
-    }
+    WrongAddress { message: message.into(), help: None }
 }
 
 fn wrong_but(message: impl Into<String>, help: impl Into<String>) -> WrongAddress {
-    WrongAddress {
-        message: message.into(),
-        help: Some(help.into()),
-    }
+    WrongAddress { message: message.into(), help: Some(help.into()) }
 }
 
 /// An address that clients come to.
@@ -62,11 +54,7 @@ pub(crate) fn parse_listen(text: &str) -> Result<Address, WrongAddress> {
     if let Ok(address) = text.parse::<SocketAddr>() {
         return Ok(Address::Ip(canonical(address)));
     }
-    if let Some(port) = text
-        .strip_prefix(':')
-        .or_else(|| text.strip_prefix("*:"))
-        .filter(|port| !port.contains(':'))
-    {
+    if let Some(port) = text.strip_prefix(':').or_else(|| text.strip_prefix("*:")).filter(|port| !port.contains(':')) {
         return Err(wrong_but(
             "no IP address before the port",
             format!("write \"0.0.0.0:{port}\" or \"[::]:{port}\" to listen everywhere"),
@@ -101,10 +89,7 @@ pub(crate) fn parse_backend(text: &str) -> Result<Address, WrongAddress> {
     is_host(host).map_err(wrong)?;
     match port.parse::<u16>() {
         Ok(0) => Err(wrong("nobody can connect to port 0")),
-        Ok(port) if !has_sign(text) => Ok(Address::Name {
-            host: host.to_ascii_lowercase().into(),
-            port,
-        }),
+        Ok(port) if !has_sign(text) => Ok(Address::Name { host: host.to_ascii_lowercase().into(), port }),
         _ => Err(wrong(format!("`{port}` is not a port"))),
     }
 }
@@ -114,8 +99,7 @@ fn has_sign(text: &str) -> bool {
 }
 
 fn parse_unix(path: &str) -> Result<Address, WrongAddress> {
-    let path =
-        absolute(path).map_err(|message| wrong_but(message, "write \"unix:/run/name.sock\""))?;
+    let path = absolute(path).map_err(|message| wrong_but(message, "write \"unix:/run/name.sock\""))?;
     match path.as_os_str().len() {
         bytes if bytes > UNIX_PATH_BYTES_MAX => Err(wrong(format!(
             "the path of a Unix socket has at most {UNIX_PATH_BYTES_MAX} bytes, this one has {bytes}"
@@ -135,25 +119,16 @@ fn canonical(address: SocketAddr) -> SocketAddr {
 
 fn split_port(text: &str) -> Result<(&str, &str), WrongAddress> {
     if text.starts_with('/') {
-        return Err(wrong_but(
-            "a path alone is not an address",
-            format!("write \"unix:{text}\""),
-        ));
+        return Err(wrong_but("a path alone is not an address", format!("write \"unix:{text}\"")));
     }
     let Some((host, port)) = text.rsplit_once(':') else {
-        return Err(wrong_but(
-            "no port",
-            format!("write \"{text}:80\" with the port that is meant"),
-        ));
+        return Err(wrong_but("no port", format!("write \"{text}:80\" with the port that is meant")));
     };
     if host.contains(':') {
         let inside = host.trim_start_matches('[').trim_end_matches(']');
         let help = format!("write \"[{inside}]:{port}\"");
         return match inside.parse::<std::net::Ipv6Addr>() {
-            Ok(_) if !host.starts_with('[') => Err(wrong_but(
-                "an IPv6 address with a port needs brackets",
-                help,
-            )),
+            Ok(_) if !host.starts_with('[') => Err(wrong_but("an IPv6 address with a port needs brackets", help)),
             _ => Err(wrong("not an address")),
         };
     }
@@ -170,9 +145,7 @@ fn is_host(host: &str) -> Result<(), String> {
         return Err(format!("a host name has at most {HOST_BYTES_MAX} bytes"));
     }
     for label in labels.split('.') {
-        let letters = label
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
+        let letters = label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
         if label.is_empty()
             || label.len() > LABEL_BYTES_MAX
             || !letters
@@ -183,11 +156,7 @@ fn is_host(host: &str) -> Result<(), String> {
         }
     }
     // "10.0.0.300" would otherwise be looked up in the DNS, for ever.
-    if labels
-        .rsplit('.')
-        .next()
-        .is_some_and(|last| last.bytes().all(|byte| byte.is_ascii_digit()))
-    {
+    if labels.rsplit('.').next().is_some_and(|last| last.bytes().all(|byte| byte.is_ascii_digit())) {
         return Err(format!("`{host}` is not an IP address"));
     }
     Ok(())
@@ -202,13 +171,10 @@ impl ListenList {
 
     /// Each address with its node, in the order of the document.
     pub(crate) fn items(node: &Node) -> impl Iterator<Item = (Address, &Node)> {
-        node.list()
-            .unwrap_or_default()
-            .iter()
-            .filter_map(|node| match &node.value {
-                Value::Text { text, .. } => Some((parse_listen(text).ok()?, node)),
-                _ => None,
-            })
+        node.list().unwrap_or_default().iter().filter_map(|node| match &node.value {
+            Value::Text { text, .. } => Some((parse_listen(text).ok()?, node)),
+            _ => None,
+        })
     }
 }
 
@@ -242,15 +208,8 @@ impl Form for ListenList {
             ]);
         }
         if list.len() > ListenList::ADDRESSES_MAX {
-            let message = format!(
-                "{} addresses, at most {}",
-                list.len(),
-                ListenList::ADDRESSES_MAX
-            );
-            return Err(vec![Wrong {
-                code: Code::TooMany,
-                ..Wrong::value(node, message)
-            }]);
+            let message = format!("{} addresses, at most {}", list.len(), ListenList::ADDRESSES_MAX);
+            return Err(vec![Wrong { code: Code::TooMany, ..Wrong::value(node, message) }]);
         }
         let mut problems = Vec::new();
         for node in list {
@@ -263,26 +222,13 @@ impl Form for ListenList {
         for pair in items.windows(2).filter(|pair| pair[0].0 == pair[1].0) {
             let wrong = Wrong::value(pair[1].1, format!("`{}` is listed twice", pair[1].0));
             let first = Some(("first listed here".to_string(), pair[0].1.span));
-            problems.push(Wrong {
-                code: Code::Duplicate,
-                also: first,
-                ..wrong
-            });
+            problems.push(Wrong { code: Code::Duplicate, also: first, ..wrong });
         }
-        if problems.is_empty() {
-            Ok(items.into_iter().map(|(address, _)| address).collect())
-        } else {
-            Err(problems)
-        }
+        if problems.is_empty() { Ok(items.into_iter().map(|(address, _)| address).collect()) } else { Err(problems) }
     }
 
     fn show(&self, addresses: &Vec<Address>) -> Shown {
-        Shown::List(
-            addresses
-                .iter()
-                .map(|address| Shown::Text(address.to_string()))
-                .collect(),
-        )
+        Shown::List(addresses.iter().map(|address| Shown::Text(address.to_string())).collect())
     }
 }
 
@@ -313,19 +259,11 @@ impl Form for BackendAddress {
     }
 }
 
-fn read(
-    node: &Node,
-    parse: fn(&str) -> Result<Address, WrongAddress>,
-) -> Result<Address, Vec<Wrong>> {
+fn read(node: &Node, parse: fn(&str) -> Result<Address, WrongAddress>) -> Result<Address, Vec<Wrong>> {
     let Value::Text { text, .. } = &node.value else {
         return Err(vec![Wrong::kind(node, "an address")]);
     };
-    parse(text).map_err(|WrongAddress { message, help }| {
-        vec![Wrong {
-            help,
-            ..Wrong::value(node, message)
-        }]
-    })
+    parse(text).map_err(|WrongAddress { message, help }| vec![Wrong { help, ..Wrong::value(node, message) }])
 }
 
 /// A backend's name. Without one a backend is called by its address.
@@ -392,25 +330,13 @@ mod tests {
             "localhost:80",
             "error: `localhost` is a name; what to listen on must not depend on a resolver",
         );
-        check(
-            parse_listen,
-            "::1:7000",
-            "error: an IPv6 address with a port needs brackets",
-        );
-        check(
-            parse_listen,
-            "/run/x.sock",
-            "error: a path alone is not an address",
-        );
+        check(parse_listen, "::1:7000", "error: an IPv6 address with a port needs brackets");
+        check(parse_listen, "/run/x.sock", "error: a path alone is not an address");
         check(parse_listen, "unix:x.sock", "error: not an absolute path");
         check(parse_listen, "unix:/", "error: `/` is a folder");
         check(parse_listen, "", "error: no port");
         let long = format!("unix:/{}", "x".repeat(107));
-        check(
-            parse_listen,
-            &long,
-            "error: the path of a Unix socket has at most 107 bytes, this one has 108",
-        );
+        check(parse_listen, &long, "error: the path of a Unix socket has at most 107 bytes, this one has 108");
     }
 
     #[test]
@@ -418,64 +344,24 @@ mod tests {
         check(parse_backend, "127.0.0.1:9001", "127.0.0.1:9001");
         check(parse_backend, "[::ffff:10.0.0.1]:9001", "10.0.0.1:9001");
         check(parse_backend, "DB.Internal:5432", "db.internal:5432");
-        check(
-            parse_backend,
-            "_pg.db.internal.:5432",
-            "_pg.db.internal.:5432",
-        );
+        check(parse_backend, "_pg.db.internal.:5432", "_pg.db.internal.:5432");
         check(parse_backend, "unix:/run/x.sock", "unix:/run/x.sock");
-        check(
-            parse_backend,
-            "0.0.0.0:80",
-            "error: not an address that one can connect to",
-        );
-        check(
-            parse_backend,
-            "[::]:80",
-            "error: not an address that one can connect to",
-        );
-        check(
-            parse_backend,
-            "127.0.0.1:0",
-            "error: nobody can connect to port 0",
-        );
+        check(parse_backend, "0.0.0.0:80", "error: not an address that one can connect to");
+        check(parse_backend, "[::]:80", "error: not an address that one can connect to");
+        check(parse_backend, "127.0.0.1:0", "error: nobody can connect to port 0");
         check(parse_backend, "db:0", "error: nobody can connect to port 0");
         check(parse_backend, "db:65536", "error: `65536` is not a port");
         check(parse_backend, "db:+80", "error: `+80` is not a port");
         check(parse_backend, "db:", "error: `` is not a port");
         check(parse_backend, "db", "error: no port");
-        check(
-            parse_backend,
-            "10.0.0.300:80",
-            "error: `10.0.0.300` is not an IP address",
-        );
-        check(
-            parse_backend,
-            "10.0.0:80",
-            "error: `10.0.0` is not an IP address",
-        );
-        check(
-            parse_backend,
-            "-db:80",
-            "error: `-db` is neither an IP address nor a host name",
-        );
-        check(
-            parse_backend,
-            "a..b:80",
-            "error: `a..b` is neither an IP address nor a host name",
-        );
-        check(
-            parse_backend,
-            "dö:80",
-            "error: `dö` is neither an IP address nor a host name",
-        );
+        check(parse_backend, "10.0.0.300:80", "error: `10.0.0.300` is not an IP address");
+        check(parse_backend, "10.0.0:80", "error: `10.0.0` is not an IP address");
+        check(parse_backend, "-db:80", "error: `-db` is neither an IP address nor a host name");
+        check(parse_backend, "a..b:80", "error: `a..b` is neither an IP address nor a host name");
+        check(parse_backend, "dö:80", "error: `dö` is neither an IP address nor a host name");
         check(parse_backend, "http://db:80", "error: not an address");
         check(parse_backend, ":80", "error: no host before the port");
-        check(
-            parse_backend,
-            "::1:9001",
-            "error: an IPv6 address with a port needs brackets",
-        );
+        check(parse_backend, "::1:9001", "error: an IPv6 address with a port needs brackets");
     }
 
     #[test]

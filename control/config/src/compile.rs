@@ -13,8 +13,8 @@ use crate::plan::Live;
 use crate::running::{Running, RunningPool};
 use crate::slots::{EndpointIdentity, Freed, Reservations, Slots};
 use policy::generation::{
-    Address, Balance, Change, Endpoint, Group as PolicyGroup, HealthCheck, Listen, PoolGeneration,
-    PoolLimits, Timeouts, TunnelPolicy,
+    Address, Balance, Change, Endpoint, Group as PolicyGroup, HealthCheck, Listen, PoolGeneration, PoolLimits,
+    Timeouts, TunnelPolicy,
 };
 use policy::{EndpointSlot, GenerationId, JobId, ListenerSlot, PoolId, PoolSlot, ShardSet};
 use std::collections::HashMap;
@@ -75,11 +75,7 @@ pub fn compile(
     shards: ShardSet,
     slots: &mut Slots,
 ) -> Compiled {
-    assert_eq!(
-        (live.from, live.to),
-        (running.config.hash(), new.hash()),
-        "the plan is of another change"
-    );
+    assert_eq!((live.from, live.to), (running.config.hash(), new.hash()), "the plan is of another change");
     let mut compiler = Compiler {
         running,
         number: job.into(),
@@ -93,15 +89,7 @@ pub fn compile(
         listeners: Vec::new(),
     };
     compiler.document(new);
-    let Compiler {
-        reserved,
-        mut change,
-        bind,
-        mut endpoints,
-        pools,
-        listeners,
-        ..
-    } = compiler;
+    let Compiler { reserved, mut change, bind, mut endpoints, pools, listeners, .. } = compiler;
     change.pools.sort_by_key(|(slot, _)| *slot);
     change.listen.sort_by_key(|listen| listen.listener);
     change.leave.sort();
@@ -136,12 +124,7 @@ struct Compiler<'a> {
 
 impl Compiler<'_> {
     fn document(&mut self, new: &Config) {
-        for (id, pool) in self
-            .running
-            .pools
-            .iter()
-            .filter(|(id, _)| !new.pools.contains_key(id))
-        {
+        for (id, pool) in self.running.pools.iter().filter(|(id, _)| !new.pools.contains_key(id)) {
             self.remove_pool(id, pool);
         }
         for (id, pool) in &new.pools {
@@ -155,16 +138,8 @@ impl Compiler<'_> {
     fn remove_pool(&mut self, id: &PoolId, pool: &RunningPool) {
         let slot = pool.generation.slot;
         self.slots.drop_pool(slot, &mut self.reserved);
-        pool.content
-            .create
-            .listen
-            .iter()
-            .for_each(|address| self.leave(address));
-        pool.generation
-            .group
-            .endpoints
-            .iter()
-            .for_each(|endpoint| self.endpoint_gone(slot, endpoint));
+        pool.content.create.listen.iter().for_each(|address| self.leave(address));
+        pool.generation.group.endpoints.iter().for_each(|endpoint| self.endpoint_gone(slot, endpoint));
         self.change.pools.push((slot, None));
         self.pools.push((id.clone(), None));
     }
@@ -178,8 +153,7 @@ impl Compiler<'_> {
         let listeners = self.listeners(pool, slot, shards, old);
         let (group, made) = self.group(pool, slot, old);
         let policy = self.policy(pool, slot, old.map(|old| &old.generation.policy));
-        let bytes =
-            size_of::<PoolGeneration>() + size_of_val(&*listeners) + group_bytes(&group) + made;
+        let bytes = size_of::<PoolGeneration>() + size_of_val(&*listeners) + group_bytes(&group) + made;
         let generation = Arc::new(PoolGeneration {
             part: self.slots.part(),
             id: pool.id.clone(),
@@ -188,22 +162,13 @@ impl Compiler<'_> {
             hash: pool.hash(),
             listeners,
             shards,
-            limits: PoolLimits {
-                max_connections: pool.limits.max_connections,
-                memory: pool.create.memory,
-            },
+            limits: PoolLimits { max_connections: pool.limits.max_connections, memory: pool.create.memory },
             policy,
             group,
             bytes: bytes as u64,
         });
         self.change.pools.push((slot, Some(generation.clone())));
-        self.pools.push((
-            pool.id.clone(),
-            Some(RunningPool {
-                content: pool.clone(),
-                generation,
-            }),
-        ));
+        self.pools.push((pool.id.clone(), Some(RunningPool { content: pool.clone(), generation })));
     }
 
     fn listeners(
@@ -213,13 +178,8 @@ impl Compiler<'_> {
         shards: ShardSet,
         old: Option<&RunningPool>,
     ) -> Box<[ListenerSlot]> {
-        let before = old
-            .map(|old| &*old.content.create.listen)
-            .unwrap_or_default();
-        for address in before
-            .iter()
-            .filter(|address| !pool.create.listen.contains(address))
-        {
+        let before = old.map(|old| &*old.content.create.listen).unwrap_or_default();
+        for address in before.iter().filter(|address| !pool.create.listen.contains(address)) {
             self.leave(address);
         }
         let mut listeners = Vec::with_capacity(pool.create.listen.len());
@@ -234,26 +194,10 @@ impl Compiler<'_> {
         listeners.into()
     }
 
-    fn listen(
-        &mut self,
-        pool: &Pool,
-        address: &Address,
-        slot: PoolSlot,
-        shards: ShardSet,
-    ) -> ListenerSlot {
+    fn listen(&mut self, pool: &Pool, address: &Address, slot: PoolSlot, shards: ShardSet) -> ListenerSlot {
         let (listener, after) = self.slots.name_listener(address, &mut self.reserved);
-        let listen = Listen {
-            listener,
-            pool: slot,
-            shards,
-        };
-        self.bind.push(Bind {
-            listener,
-            address: address.clone(),
-            pool: pool.id.clone(),
-            shards,
-            after,
-        });
+        let listen = Listen { listener, pool: slot, shards };
+        self.bind.push(Bind { listener, address: address.clone(), pool: pool.id.clone(), shards, after });
         self.listeners.push((address.clone(), Some(listen.clone())));
         self.change.listen.push(listen);
         listener
@@ -267,26 +211,17 @@ impl Compiler<'_> {
     }
 
     /// The group as shards see it, and the bytes of those of its endpoints that had to be made.
-    fn group(
-        &mut self,
-        pool: &Pool,
-        slot: PoolSlot,
-        old: Option<&RunningPool>,
-    ) -> (Arc<PolicyGroup>, usize) {
+    fn group(&mut self, pool: &Pool, slot: PoolSlot, old: Option<&RunningPool>) -> (Arc<PolicyGroup>, usize) {
         // Under another name it is another group, and none of its endpoints stays.
         let same = old.filter(|old| old.content.group.id == pool.group.id);
         if let Some(old) = same.filter(|old| old.content.group.hash() == pool.group.hash()) {
             return (old.generation.group.clone(), 0);
         }
-        let before = old
-            .map(|old| &*old.generation.group.endpoints)
-            .unwrap_or_default();
+        let before = old.map(|old| &*old.generation.group.endpoints).unwrap_or_default();
         let mut kept: HashMap<&Address, &Arc<Endpoint>> = HashMap::new();
         match same {
             Some(_) => kept.extend(before.iter().map(|endpoint| (&endpoint.address, endpoint))),
-            None => before
-                .iter()
-                .for_each(|endpoint| self.endpoint_gone(slot, endpoint)),
+            None => before.iter().for_each(|endpoint| self.endpoint_gone(slot, endpoint)),
         }
         let mut made = 0;
         let mut endpoints = Vec::with_capacity(pool.group.backends.len());
@@ -300,43 +235,22 @@ impl Compiler<'_> {
                 Some(old) => old.slot,
                 None => self.endpoint_comes(pool, slot, backend),
             };
-            let Backend {
-                id,
-                address,
-                weight,
-                backup,
-                drain,
-                max_connections,
-            } = (***backend).clone();
-            let endpoint = Arc::new(Endpoint {
-                slot: endpoint_slot,
-                id,
-                address,
-                weight,
-                backup,
-                drain,
-                max_connections,
-            });
+            let Backend { id, address, weight, backup, drain, max_connections } = (***backend).clone();
+            let endpoint =
+                Arc::new(Endpoint { slot: endpoint_slot, id, address, weight, backup, drain, max_connections });
             made += endpoint_bytes(&endpoint);
             self.endpoints.push((slot, endpoint.clone()));
             endpoints.push(endpoint);
         }
-        kept.into_values()
-            .for_each(|endpoint| self.endpoint_gone(slot, endpoint));
+        kept.into_values().for_each(|endpoint| self.endpoint_gone(slot, endpoint));
         endpoints.sort_by_key(|endpoint| endpoint.slot);
         let old = old.map(|old| &*old.generation.group);
-        (
-            Arc::new(policy_group(&pool.group, endpoints.into(), old)),
-            made,
-        )
+        (Arc::new(policy_group(&pool.group, endpoints.into(), old)), made)
     }
 
     fn endpoint_comes(&mut self, pool: &Pool, slot: PoolSlot, backend: &Backend) -> EndpointSlot {
-        let identity = EndpointIdentity {
-            pool: pool.id.clone(),
-            group: pool.group.id.clone(),
-            address: backend.address.clone(),
-        };
+        let identity =
+            EndpointIdentity { pool: pool.id.clone(), group: pool.group.id.clone(), address: backend.address.clone() };
         let endpoint = self.slots.name_endpoint(&identity, &mut self.reserved);
         self.change.endpoints_come.push((slot, endpoint));
         endpoint
@@ -347,22 +261,9 @@ impl Compiler<'_> {
         self.change.endpoints_gone.push((slot, endpoint.slot));
     }
 
-    fn policy(
-        &mut self,
-        pool: &Pool,
-        slot: PoolSlot,
-        old: Option<&Arc<TunnelPolicy>>,
-    ) -> Arc<TunnelPolicy> {
-        let crate::keys::Timeouts {
-            connect,
-            idle,
-            lifetime,
-        } = pool.timeouts;
-        let timeouts = Timeouts {
-            connect,
-            idle,
-            lifetime,
-        };
+    fn policy(&mut self, pool: &Pool, slot: PoolSlot, old: Option<&Arc<TunnelPolicy>>) -> Arc<TunnelPolicy> {
+        let crate::keys::Timeouts { connect, idle, lifetime } = pool.timeouts;
+        let timeouts = Timeouts { connect, idle, lifetime };
         let access_log = pool.switches.access_log;
         match old {
             Some(old) if old.timeouts == timeouts && old.access_log == access_log => old.clone(),
@@ -380,79 +281,40 @@ impl Compiler<'_> {
 
 /// Whether the endpoint says what the backend says. Its slot is not the document's business.
 fn means(endpoint: &Endpoint, backend: &Backend) -> bool {
-    let Backend {
-        id,
-        address,
-        weight,
-        backup,
-        drain,
-        max_connections,
-    } = backend;
+    let Backend { id, address, weight, backup, drain, max_connections } = backend;
     endpoint.id == *id
         && endpoint.address == *address
         && (endpoint.weight, endpoint.backup, endpoint.drain) == (*weight, *backup, *drain)
         && endpoint.max_connections == *max_connections
 }
 
-fn policy_group(
-    content: &GroupContent,
-    endpoints: Box<[Arc<Endpoint>]>,
-    old: Option<&PolicyGroup>,
-) -> PolicyGroup {
-    let GroupContent {
-        id,
-        balancing,
-        health,
-        backends: _,
-    } = content;
-    let Balancing {
-        balance,
-        attempts,
-        queue,
-        queue_wait,
-    } = *balancing;
+fn policy_group(content: &GroupContent, endpoints: Box<[Arc<Endpoint>]>, old: Option<&PolicyGroup>) -> PolicyGroup {
+    let GroupContent { id, balancing, health, backends: _ } = content;
+    let Balancing { balance, attempts, queue, queue_wait } = *balancing;
     let balance = match balance {
         Algorithm::RoundRobin => Balance::RoundRobin,
         Algorithm::LeastConnections => Balance::LeastConnections,
         Algorithm::RandomTwo => Balance::RandomTwo,
         Algorithm::SourceHash => Balance::SourceHash(source_table(&endpoints, old)),
     };
-    let health = health.as_ref().map(
-        |Health {
-             interval,
-             timeout,
-             rise,
-             fall,
-         }| HealthCheck {
-            interval: *interval,
-            timeout: *timeout,
-            rise: *rise,
-            fall: *fall,
-        },
-    );
-    PolicyGroup {
-        id: id.clone(),
-        balance,
-        endpoints,
-        attempts,
-        queue,
-        queue_wait,
-        health,
-    }
+    let health = health.as_ref().map(|Health { interval, timeout, rise, fall }| HealthCheck {
+        interval: *interval,
+        timeout: *timeout,
+        rise: *rise,
+        fall: *fall,
+    });
+    PolicyGroup { id: id.clone(), balance, endpoints, attempts, queue, queue_wait, health }
 }
 
 /// The old table if it would come out the same: it depends on addresses, weights and backups only.
 fn source_table(endpoints: &[Arc<Endpoint>], old: Option<&PolicyGroup>) -> Arc<[u32]> {
     let same = |(old, new): (&Arc<Endpoint>, &Arc<Endpoint>)| {
-        (old.slot, &old.address, old.weight, old.backup)
-            == (new.slot, &new.address, new.weight, new.backup)
+        (old.slot, &old.address, old.weight, old.backup) == (new.slot, &new.address, new.weight, new.backup)
     };
     match old {
-        Some(PolicyGroup {
-            balance: Balance::SourceHash(table),
-            endpoints: before,
-            ..
-        }) if before.len() == endpoints.len() && before.iter().zip(endpoints).all(same) => {
+        Some(PolicyGroup { balance: Balance::SourceHash(table), endpoints: before, .. })
+            if before.len() == endpoints.len() && before.iter().zip(endpoints).all(same) =>
+        {
             table.clone()
         }
         _ => maglev::build(endpoints),

@@ -6,8 +6,7 @@
 
 use crate::form::Shown;
 use crate::keys::{
-    AccessLog, Appliance, Backend, Balancing, Create, EventLog, Health, Limits, PoolSwitches,
-    Reload, Timeouts,
+    AccessLog, Appliance, Backend, Balancing, Create, EventLog, Health, Limits, PoolSwitches, Reload, Timeouts,
 };
 use crate::schema::Key;
 use policy::PoolId;
@@ -71,10 +70,7 @@ impl<T> Sealed<T> {
         content.digest(&mut digest);
         let mut hash = [0; 16];
         hash.copy_from_slice(&digest.0.finalize().as_bytes()[..16]);
-        Sealed {
-            content,
-            hash: ContentHash(hash),
-        }
+        Sealed { content, hash: ContentHash(hash) }
     }
 }
 
@@ -147,12 +143,7 @@ impl Canonical for Backend {
 
 impl Canonical for GroupContent {
     fn digest(&self, digest: &mut Digest) {
-        let GroupContent {
-            id,
-            balancing,
-            health,
-            backends,
-        } = self;
+        let GroupContent { id, balancing, health, backends } = self;
         digest.text(id);
         balancing.each(&mut |key, value| digest.key(key, &value));
         digest.count(usize::from(health.is_some()));
@@ -160,22 +151,13 @@ impl Canonical for GroupContent {
             health.each(&mut |key, value| digest.key(key, &value));
         }
         digest.count(backends.len());
-        backends
-            .iter()
-            .for_each(|backend| digest.hash(backend.hash()));
+        backends.iter().for_each(|backend| digest.hash(backend.hash()));
     }
 }
 
 impl Canonical for PoolContent {
     fn digest(&self, digest: &mut Digest) {
-        let PoolContent {
-            id,
-            switches,
-            create,
-            limits,
-            timeouts,
-            group,
-        } = self;
+        let PoolContent { id, switches, create, limits, timeouts, group } = self;
         digest.text(id.as_str());
         switches.each(&mut |key, value| digest.key(key, &value));
         create.each(&mut |key, value| digest.key(key, &value));
@@ -187,13 +169,7 @@ impl Canonical for PoolContent {
 
 impl Canonical for Document {
     fn digest(&self, digest: &mut Digest) {
-        let Document {
-            appliance,
-            reload,
-            access_log,
-            event_log,
-            pools,
-        } = self;
+        let Document { appliance, reload, access_log, event_log, pools } = self;
         appliance.each(&mut |key, value| digest.key(key, &value));
         reload.each(&mut |key, value| digest.key(key, &value));
         access_log.each(&mut |key, value| digest.key(key, &value));
@@ -206,22 +182,12 @@ impl Canonical for Document {
 impl Config {
     /// The document as TOML, without keys that are at their defaults. Reading it back gives an equal `Config`.
     pub fn to_toml(&self) -> String {
-        let Document {
-            appliance,
-            reload,
-            access_log,
-            event_log,
-            pools,
-        } = &**self;
+        let Document { appliance, reload, access_log, event_log, pools } = &**self;
         let mut out = Toml(String::new());
         out.table("[appliance]", Empty::Skipped, |visit| appliance.each(visit));
         out.table("[reload]", Empty::Skipped, |visit| reload.each(visit));
-        out.table("[log.access]", Empty::Skipped, |visit| {
-            access_log.each(visit)
-        });
-        out.table("[log.events]", Empty::Skipped, |visit| {
-            event_log.each(visit)
-        });
+        out.table("[log.access]", Empty::Skipped, |visit| access_log.each(visit));
+        out.table("[log.events]", Empty::Skipped, |visit| event_log.each(visit));
         for pool in pools.values() {
             out.pool(pool);
         }
@@ -230,19 +196,11 @@ impl Config {
 
     /// The document as JSON, every key with the value that is in force.
     pub fn to_json(&self) -> serde_json::Value {
-        let Document {
-            appliance,
-            reload,
-            access_log,
-            event_log,
-            pools,
-        } = &**self;
+        let Document { appliance, reload, access_log, event_log, pools } = &**self;
         let mut log = serde_json::Map::new();
         log.insert("access".into(), json(|visit| access_log.each(visit)).into());
         log.insert("events".into(), json(|visit| event_log.each(visit)).into());
-        let pools = pools
-            .values()
-            .map(|pool| (pool.id.to_string(), pool_json(pool)));
+        let pools = pools.values().map(|pool| (pool.id.to_string(), pool_json(pool)));
         serde_json::json!({
             "appliance": json(|visit| appliance.each(visit)),
             "reload": json(|visit| reload.each(visit)),
@@ -265,45 +223,19 @@ struct Toml(String);
 
 impl Toml {
     fn pool(&mut self, pool: &PoolContent) {
-        let PoolContent {
-            id,
-            switches,
-            create,
-            limits,
-            timeouts,
-            group,
-        } = pool;
-        self.table(&format!("[pool.{id}]"), Empty::Skipped, |visit| {
-            switches.each(visit)
-        });
-        self.table(&format!("[pool.{id}.create]"), Empty::Written, |visit| {
-            create.each(visit)
-        });
-        self.table(&format!("[pool.{id}.limits]"), Empty::Skipped, |visit| {
-            limits.each(visit)
-        });
-        self.table(&format!("[pool.{id}.timeouts]"), Empty::Skipped, |visit| {
-            timeouts.each(visit)
-        });
-        let GroupContent {
-            id: group_id,
-            balancing,
-            health,
-            backends,
-        } = &***group;
+        let PoolContent { id, switches, create, limits, timeouts, group } = pool;
+        self.table(&format!("[pool.{id}]"), Empty::Skipped, |visit| switches.each(visit));
+        self.table(&format!("[pool.{id}.create]"), Empty::Written, |visit| create.each(visit));
+        self.table(&format!("[pool.{id}.limits]"), Empty::Skipped, |visit| limits.each(visit));
+        self.table(&format!("[pool.{id}.timeouts]"), Empty::Skipped, |visit| timeouts.each(visit));
+        let GroupContent { id: group_id, balancing, health, backends } = &***group;
         let group = format!("pool.{id}.group.{group_id}");
-        self.table(&format!("[{group}]"), Empty::Written, |visit| {
-            balancing.each(visit)
-        });
+        self.table(&format!("[{group}]"), Empty::Written, |visit| balancing.each(visit));
         if let Some(health) = health {
-            self.table(&format!("[{group}.health]"), Empty::Written, |visit| {
-                health.each(visit)
-            });
+            self.table(&format!("[{group}.health]"), Empty::Written, |visit| health.each(visit));
         }
         for backend in backends {
-            self.table(&format!("[[{group}.backend]]"), Empty::Written, |visit| {
-                backend.each(visit)
-            });
+            self.table(&format!("[[{group}.backend]]"), Empty::Written, |visit| backend.each(visit));
         }
     }
 
@@ -330,42 +262,15 @@ fn json(each: impl FnOnce(Visit<'_>)) -> serde_json::Map<String, serde_json::Val
 }
 
 fn pool_json(pool: &PoolContent) -> serde_json::Value {
-    let PoolContent {
-        id: _,
-        switches,
-        create,
-        limits,
-        timeouts,
-        group,
-    } = pool;
-    let GroupContent {
-        id: group_id,
-        balancing,
-        health,
-        backends,
-    } = &***group;
+    let PoolContent { id: _, switches, create, limits, timeouts, group } = pool;
+    let GroupContent { id: group_id, balancing, health, backends } = &***group;
     let mut group = json(|visit| balancing.each(visit));
-    group.insert(
-        "health".into(),
-        health
-            .as_ref()
-            .map(|health| json(|visit| health.each(visit)))
-            .into(),
-    );
-    group.insert(
-        "backend".into(),
-        backends
-            .iter()
-            .map(|backend| json(|visit| backend.each(visit)))
-            .collect(),
-    );
+    group.insert("health".into(), health.as_ref().map(|health| json(|visit| health.each(visit))).into());
+    group.insert("backend".into(), backends.iter().map(|backend| json(|visit| backend.each(visit))).collect());
     let mut out = json(|visit| switches.each(visit));
     out.insert("create".into(), json(|visit| create.each(visit)).into());
     out.insert("limits".into(), json(|visit| limits.each(visit)).into());
     out.insert("timeouts".into(), json(|visit| timeouts.each(visit)).into());
-    out.insert(
-        "group".into(),
-        serde_json::json!({ group_id.to_string(): group }),
-    );
+    out.insert("group".into(), serde_json::json!({ group_id.to_string(): group }));
     out.into()
 }

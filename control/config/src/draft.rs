@@ -5,8 +5,7 @@
 
 use crate::address::{ID_ACCEPTED, is_id, parse_backend};
 use crate::keys::{
-    AccessLog, Appliance, Backend, Balancing, Create, EventLog, Health, Limits, PoolSwitches,
-    Reload, Timeouts,
+    AccessLog, Appliance, Backend, Balancing, Create, EventLog, Health, Limits, PoolSwitches, Reload, Timeouts,
 };
 use crate::place::{At, Span};
 use crate::problem::{Code, Problem, Problems};
@@ -58,9 +57,7 @@ impl<'t> Draft<'t> {
             reload: Reload::read(child(tree, "reload"), &root.key("reload"), problems),
             access_log: AccessLog::read(child(log_node, "access"), &log.key("access"), problems),
             event_log: EventLog::read(child(log_node, "events"), &log.key("events"), problems),
-            pools: entries(tree, "pool")
-                .map(|(id, entry)| PoolDraft::read(id, entry, problems))
-                .collect(),
+            pools: entries(tree, "pool").map(|(id, entry)| PoolDraft::read(id, entry, problems)).collect(),
             tree,
         }
     }
@@ -78,9 +75,7 @@ impl<'t> PoolDraft<'t> {
             empty if empty.table().is_some_and(|table| table.entries.is_empty()) => {
                 let message = format!("pool `{id}` has no `create` table, so nobody can come in");
                 let problem = Problem::error(Code::Missing, at.key("create"), node.span, message);
-                problems.push(
-                    problem.accepted(format!("[pool.{id}.create] with `service` and `listen`")),
-                );
+                problems.push(problem.accepted(format!("[pool.{id}.create] with `service` and `listen`")));
                 None
             }
             create => Create::read(create, &at.key("create"), problems),
@@ -92,20 +87,13 @@ impl<'t> PoolDraft<'t> {
             create,
             limits: Limits::read(child(node, "limits"), &at.key("limits"), problems),
             timeouts: Timeouts::read(child(node, "timeouts"), &at.key("timeouts"), problems),
-            groups: entries(node, "group")
-                .map(|(id, entry)| GroupDraft::read(id, entry, &at, problems))
-                .collect(),
+            groups: entries(node, "group").map(|(id, entry)| GroupDraft::read(id, entry, &at, problems)).collect(),
         }
     }
 }
 
 impl<'t> GroupDraft<'t> {
-    fn read(
-        id: &'t str,
-        entry: &'t Entry,
-        pool: &At<'_>,
-        problems: &mut Problems,
-    ) -> GroupDraft<'t> {
+    fn read(id: &'t str, entry: &'t Entry, pool: &At<'_>, problems: &mut Problems) -> GroupDraft<'t> {
         let groups = pool.key("group");
         let at = groups.key(id);
         let node = &entry.node;
@@ -113,10 +101,7 @@ impl<'t> GroupDraft<'t> {
         let health = node.table().and_then(|table| table.get("health"));
         let list = at.key("backend");
         let nodes = child(node, "backend").list().unwrap_or_default();
-        let backends = nodes
-            .iter()
-            .enumerate()
-            .filter(|(_, node)| node.table().is_some());
+        let backends = nodes.iter().enumerate().filter(|(_, node)| node.table().is_some());
         GroupDraft {
             id,
             node,
@@ -125,11 +110,7 @@ impl<'t> GroupDraft<'t> {
             health: health.and_then(|health| Health::read(health, &at.key("health"), problems)),
             backends: backends
                 .filter_map(|(ix, node)| {
-                    Some(BackendDraft {
-                        ix,
-                        node,
-                        backend: read_backend(node, &list.index(ix), problems)?,
-                    })
+                    Some(BackendDraft { ix, node, backend: read_backend(node, &list.index(ix), problems)? })
                 })
                 .collect(),
         }
@@ -138,11 +119,7 @@ impl<'t> GroupDraft<'t> {
 
 /// A backend without an id is called by its address; one that is named by an address must be at it.
 pub(crate) fn read_backend(node: &Node, at: &At<'_>, problems: &mut Problems) -> Option<Backend> {
-    let address = match node
-        .table()
-        .and_then(|table| table.get("address"))
-        .map(|node| &node.value)
-    {
+    let address = match node.table().and_then(|table| table.get("address")).map(|node| &node.value) {
         Some(Value::Text { text, .. }) => parse_backend(text).ok(),
         _ => None,
     };
@@ -158,19 +135,12 @@ pub(crate) fn read_backend(node: &Node, at: &At<'_>, problems: &mut Problems) ->
     let backend = Backend::read(node, at, problems)?;
     if !is_id(&backend.id) && *backend.id != backend.address.to_string() {
         let span = node.table().and_then(|table| table.span_of("id"));
-        let problem = Problem::error(
-            Code::Clash,
-            at.key("id"),
-            span,
-            "a backend cannot be called by the address of another",
-        );
+        let problem =
+            Problem::error(Code::Clash, at.key("id"), span, "a backend cannot be called by the address of another");
         problems.push(
             problem
                 .found(format!("{:?}", &*backend.id))
-                .accepted(format!(
-                    "{ID_ACCEPTED}; or its own address \"{}\"",
-                    backend.address
-                )),
+                .accepted(format!("{ID_ACCEPTED}; or its own address \"{}\"", backend.address)),
         );
         return None;
     }
@@ -186,19 +156,12 @@ fn check_id(kind: &str, id: &str, span: Option<Span>, at: &At<'_>, problems: &mu
 
 /// The table or value under `key`; an empty table if there is none or `node` is no table (which `strict` tells).
 fn child<'t>(node: &'t Node, key: &str) -> &'t Node {
-    static EMPTY: Node = Node {
-        value: Value::Table(Table::EMPTY),
-        span: None,
-    };
-    node.table()
-        .and_then(|table| table.get(key))
-        .unwrap_or(&EMPTY)
+    static EMPTY: Node = Node { value: Value::Table(Table::EMPTY), span: None };
+    node.table().and_then(|table| table.get(key)).unwrap_or(&EMPTY)
 }
 
 fn entries<'t>(node: &'t Node, key: &str) -> impl Iterator<Item = (&'t str, &'t Entry)> {
     let table = child(node, key).table();
     let entries = table.into_iter().flat_map(|table| &table.entries);
-    entries
-        .filter(|(_, entry)| entry.node.table().is_some())
-        .map(|(id, entry)| (&**id, entry))
+    entries.filter(|(_, entry)| entry.node.table().is_some()).map(|(id, entry)| (&**id, entry))
 }

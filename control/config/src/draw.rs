@@ -20,10 +20,7 @@ const PICTURE_BYTES_MAX: usize = 16 << 10;
 impl Problems {
     /// All of them, an empty line between two, and how many more there are.
     pub fn draw(&self, colour: Colour) -> String {
-        let mut drawn: Vec<String> = self
-            .iter()
-            .map(|problem| self.draw_one(problem, colour))
-            .collect();
+        let mut drawn: Vec<String> = self.iter().map(|problem| self.draw_one(problem, colour)).collect();
         if self.more() > 0 {
             drawn.push(format!("and {} more", self.more()));
         }
@@ -45,34 +42,15 @@ fn picture<'a>(problem: &'a Problem, files: &'a Files) -> Group<'a> {
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,
     };
-    let mut group = Group::with_title(
-        level
-            .primary_title(problem.message.as_str())
-            .id(problem.code.label()),
-    );
+    let mut group = Group::with_title(level.primary_title(problem.message.as_str()).id(problem.code.label()));
     let mut apart = Vec::new();
     if let Some(span) = problem.span {
-        let label = problem
-            .found
-            .as_deref()
-            .map(|found| format!("found {found}"));
-        let mut marks = vec![Mark {
-            span,
-            kind: AnnotationKind::Primary,
-            label: label.unwrap_or_default(),
-        }];
+        let label = problem.found.as_deref().map(|found| format!("found {found}"));
+        let mut marks = vec![Mark { span, kind: AnnotationKind::Primary, label: label.unwrap_or_default() }];
         for also in &problem.also {
             if let Some(span) = also.span {
-                let mark = Mark {
-                    span,
-                    kind: AnnotationKind::Context,
-                    label: also.label.clone(),
-                };
-                if together(&marks[0], &mark) {
-                    marks.push(mark)
-                } else {
-                    apart.push(mark)
-                }
+                let mark = Mark { span, kind: AnnotationKind::Context, label: also.label.clone() };
+                if together(&marks[0], &mark) { marks.push(mark) } else { apart.push(mark) }
             }
         }
         group = draw_marks(group, marks, files);
@@ -108,41 +86,22 @@ fn together(a: &Mark, b: &Mark) -> bool {
 /// reads all it is given, and a document may be large.
 fn draw_marks<'a>(group: Group<'a>, marks: Vec<Mark>, files: &'a Files) -> Group<'a> {
     let ranges = marks.iter().map(|mark| files.lines_around(mark.span));
-    let (line, from) = ranges
-        .clone()
-        .map(|(line, range)| (line, range.start))
-        .min()
-        .expect("there is at least one mark");
-    let to = ranges
-        .map(|(_, range)| range.end)
-        .max()
-        .expect("there is at least one mark");
+    let (line, from) =
+        ranges.clone().map(|(line, range)| (line, range.start)).min().expect("there is at least one mark");
+    let to = ranges.map(|(_, range)| range.end).max().expect("there is at least one mark");
     let first = marks[0].span;
     let name = files.name(first.file);
     let text = &files.text(first.file)[from..to];
     if text.lines().any(|line| line.len() > LINE_BYTES_MAX) {
         let place = files.place(first);
-        return group.element(
-            Origin::path(name)
-                .line(place.line as usize)
-                .char_column(place.column as usize),
-        );
+        return group.element(Origin::path(name).line(place.line as usize).char_column(place.column as usize));
     }
     let annotations = marks.into_iter().map(|mark| annotation(mark, from));
-    group.element(
-        Snippet::source(text)
-            .path(name)
-            .line_start(line)
-            .annotations(annotations),
-    )
+    group.element(Snippet::source(text).path(name).line_start(line).annotations(annotations))
 }
 
 fn annotation(mark: Mark, from: usize) -> Annotation<'static> {
     let range = mark.span.start as usize - from..mark.span.end as usize - from;
     let annotation = mark.kind.span(range);
-    if mark.label.is_empty() {
-        annotation
-    } else {
-        annotation.label(mark.label)
-    }
+    if mark.label.is_empty() { annotation } else { annotation.label(mark.label) }
 }

@@ -73,75 +73,39 @@ pub struct Edited {
 impl Config {
     /// Applies all edits, one after the other, or tells all that is wrong with them.
     pub fn edit(&self, edits: &[Edit]) -> Result<Edited, Problems> {
-        let mut editor = Editor {
-            config: self,
-            touched: BTreeMap::new(),
-            problems: Problems::default(),
-        };
+        let mut editor = Editor { config: self, touched: BTreeMap::new(), problems: Problems::default() };
         if edits.len() > EDITS_MAX {
             editor.problems.push(Problem::error(
                 Code::TooMany,
                 "",
                 None,
-                format!(
-                    "{} edits in one transaction, at most {EDITS_MAX}",
-                    edits.len()
-                ),
+                format!("{} edits in one transaction, at most {EDITS_MAX}", edits.len()),
             ));
             return Err(editor.problems);
         }
         for (ix, edit) in edits.iter().enumerate() {
             let edits_at = At::ROOT.key("edit");
             // A single edit is a message of its own, and its fields are at the top.
-            editor.edit(
-                edit,
-                &if edits.len() == 1 {
-                    At::ROOT
-                } else {
-                    edits_at.index(ix)
-                },
-            );
+            editor.edit(edit, &if edits.len() == 1 { At::ROOT } else { edits_at.index(ix) });
         }
-        let Editor {
-            touched,
-            mut problems,
-            ..
-        } = editor;
+        let Editor { touched, mut problems, .. } = editor;
         if !problems.errors().is_empty() {
             return Err(problems);
         }
         let mut document = (**self).clone();
         for (id, backends) in touched {
-            warn::sealed_group(
-                id.as_str(),
-                &document.pools[id].group.id,
-                &backends,
-                &mut problems,
-            );
+            warn::sealed_group(id.as_str(), &document.pools[id].group.id, &backends, &mut problems);
             let pool = with_backends(&document.pools[id], backends);
             document.pools.insert(id.clone(), Arc::new(pool));
         }
-        Ok(Edited {
-            config: Sealed::new(document),
-            warnings: problems,
-        })
+        Ok(Edited { config: Sealed::new(document), warnings: problems })
     }
 }
 
 fn with_backends(pool: &Pool, backends: Vec<Arc<Sealed<Backend>>>) -> Pool {
     let mut pool = (**pool).clone();
-    let GroupContent {
-        id,
-        balancing,
-        health,
-        backends: _,
-    } = (**pool.group).clone();
-    pool.group = Arc::new(Group::new(GroupContent {
-        id,
-        balancing,
-        health,
-        backends,
-    }));
+    let GroupContent { id, balancing, health, backends: _ } = (**pool.group).clone();
+    pool.group = Arc::new(Group::new(GroupContent { id, balancing, health, backends }));
     Sealed::new(pool)
 }
 
@@ -155,13 +119,7 @@ struct Editor<'a> {
 impl<'a> Editor<'a> {
     fn edit(&mut self, edit: &Edit, at: &At<'_>) {
         match edit {
-            Edit::AddBackend {
-                pool,
-                group,
-                id,
-                address,
-                set,
-            } => {
+            Edit::AddBackend { pool, group, id, address, set } => {
                 let Some(pool) = self.pool(pool, group.as_deref(), at) else {
                     return;
                 };
@@ -183,12 +141,7 @@ impl<'a> Editor<'a> {
                     self.backends(pool).remove(ix);
                 }
             }
-            Edit::SetBackend {
-                pool,
-                group,
-                id,
-                set,
-            } => {
+            Edit::SetBackend { pool, group, id, set } => {
                 let Some(pool) = self.pool(pool, group.as_deref(), at) else {
                     return;
                 };
@@ -214,20 +167,14 @@ impl<'a> Editor<'a> {
         let pools = &self.config.pools;
         let Some(pool) = pools.get(&PoolId::new(name)) else {
             let message = format!("there is no pool `{name}`");
-            self.problems.push(not_found(
-                at.key("pool"),
-                message,
-                name,
-                pools.keys().map(PoolId::as_str),
-            ));
+            self.problems.push(not_found(at.key("pool"), message, name, pools.keys().map(PoolId::as_str)));
             return None;
         };
         let only = &*pool.group.id;
         match group {
             Some(group) if group != only => {
                 let message = format!("pool `{name}` has no group `{group}`");
-                self.problems
-                    .push(not_found(at.key("group"), message, group, [only]));
+                self.problems.push(not_found(at.key("group"), message, group, [only]));
                 None
             }
             _ => Some(pool),
@@ -235,48 +182,27 @@ impl<'a> Editor<'a> {
     }
 
     fn read(&mut self, table: Table, at: &At<'_>) -> Option<Backend> {
-        read_backend(
-            &Node {
-                value: Value::Table(table),
-                span: None,
-            },
-            at,
-            &mut self.problems,
-        )
+        read_backend(&Node { value: Value::Table(table), span: None }, at, &mut self.problems)
     }
 
     fn add(&mut self, pool: &'a Pool, backend: Backend, at: &At<'_>) {
         let (pool_id, group) = (&pool.id, &pool.group.id);
         let backends = self.backends(pool);
-        let same_address = backends
-            .iter()
-            .find(|other| other.address == backend.address)
-            .map(|other| other.id.clone());
+        let same_address = backends.iter().find(|other| other.address == backend.address).map(|other| other.id.clone());
         let place = backends.binary_search_by(|other| other.id.cmp(&backend.id));
         let path = group_path(pool_id.as_str(), group);
         let problem = match (same_address, place) {
             (Some(other), _) => {
-                let message = format!(
-                    "two backends of group `{group}` would be at `{}`",
-                    backend.address
-                );
+                let message = format!("two backends of group `{group}` would be at `{}`", backend.address);
                 let problem = Problem::error(Code::Duplicate, at.key("address"), None, message);
-                problem.help(format!(
-                    "it is `{path}.backend.{other}`; set its `weight` instead"
-                ))
+                problem.help(format!("it is `{path}.backend.{other}`; set its `weight` instead"))
             }
             (None, Ok(_)) => {
-                let message = format!(
-                    "two backends of group `{group}` would be called `{}`",
-                    backend.id
-                );
+                let message = format!("two backends of group `{group}` would be called `{}`", backend.id);
                 Problem::error(Code::Duplicate, at.key("id"), None, message)
             }
             (None, Err(_)) if backends.len() >= policy::generation::Group::ENDPOINTS_MAX => {
-                let message = format!(
-                    "group `{group}` has {} backends, which is the most",
-                    backends.len()
-                );
+                let message = format!("group `{group}` has {} backends, which is the most", backends.len());
                 Problem::error(Code::TooMany, path, None, message)
             }
             (None, Err(place)) => return backends.insert(place, Arc::new(Sealed::new(backend))),
@@ -286,43 +212,24 @@ impl<'a> Editor<'a> {
 
     fn find(&mut self, pool: &'a Pool, id: &str, at: &At<'_>) -> Option<usize> {
         let backends = self.backends(pool);
-        let by_address = || {
-            backends
-                .iter()
-                .position(|backend| backend.address.to_string() == id)
-        };
-        let found = backends
-            .binary_search_by(|backend| (*backend.id).cmp(id))
-            .ok()
-            .or_else(by_address);
+        let by_address = || backends.iter().position(|backend| backend.address.to_string() == id);
+        let found = backends.binary_search_by(|backend| (*backend.id).cmp(id)).ok().or_else(by_address);
         if found.is_none() {
             let message = format!("pool `{}` has no backend `{id}`", pool.id);
-            let problem = not_found(
-                at.key("id"),
-                message,
-                id,
-                backends.iter().map(|backend| &*backend.id),
-            );
+            let problem = not_found(at.key("id"), message, id, backends.iter().map(|backend| &*backend.id));
             self.problems.push(problem);
         }
         found
     }
 
     fn backends(&mut self, pool: &'a Pool) -> &mut Vec<Arc<Sealed<Backend>>> {
-        self.touched
-            .entry(&pool.id)
-            .or_insert_with(|| pool.group.backends.clone())
+        self.touched.entry(&pool.id).or_insert_with(|| pool.group.backends.clone())
     }
 }
 
 impl BackendSettings {
     fn write(&self, table: &mut Table) {
-        let BackendSettings {
-            weight,
-            backup,
-            drain,
-            max_connections,
-        } = *self;
+        let BackendSettings { weight, backup, drain, max_connections } = *self;
         let mut set = |key: &str, value: Option<Value>| {
             if let Some(value) = value {
                 table.set(key, Node { value, span: None });
@@ -357,11 +264,7 @@ fn not_found<'n>(
         shown.push("…");
     }
     let problem = Problem::error(Code::NotFound, at, None, message).found(format!("{wanted:?}"));
-    let problem = problem.accepted(if shown.is_empty() {
-        "there is none at all".into()
-    } else {
-        shown.join(", ")
-    });
+    let problem = problem.accepted(if shown.is_empty() { "there is none at all".into() } else { shown.join(", ") });
     match suggest::closest(wanted, names.into_iter().take(NAMES_COMPARED)) {
         Some(name) => problem.help(format!("did you mean `{name}`?")),
         None => problem,

@@ -59,10 +59,7 @@ impl Wrong {
     }
 
     pub(crate) fn kind(node: &Node, expected: &str) -> Wrong {
-        Wrong {
-            code: Code::WrongType,
-            ..Wrong::value(node, format!("expected {expected}, found {}", node.kind()))
-        }
+        Wrong { code: Code::WrongType, ..Wrong::value(node, format!("expected {expected}, found {}", node.kind())) }
     }
 
     pub(crate) fn help(mut self, help: impl Into<String>) -> Wrong {
@@ -137,17 +134,11 @@ impl Form for Flag {
     fn read(&self, node: &Node) -> Result<bool, Vec<Wrong>> {
         match &node.value {
             Value::Boolean(flag) => Ok(*flag),
-            Value::Text {
-                text,
-                substituted: true,
-            } if text == "true" => Ok(true),
-            Value::Text {
-                text,
-                substituted: true,
-            } if text == "false" => Ok(false),
-            Value::Text { text, .. } if text == "true" || text == "false" => Err(vec![
-                Wrong::kind(node, "a boolean").help(format!("write {text} without quotes")),
-            ]),
+            Value::Text { text, substituted: true } if text == "true" => Ok(true),
+            Value::Text { text, substituted: true } if text == "false" => Ok(false),
+            Value::Text { text, .. } if text == "true" || text == "false" => {
+                Err(vec![Wrong::kind(node, "a boolean").help(format!("write {text} without quotes"))])
+            }
             _ => Err(vec![Wrong::kind(node, "a boolean")]),
         }
     }
@@ -196,10 +187,7 @@ impl Form for Count {
             Value::Text { text, substituted } => match text.parse::<i128>() {
                 Ok(number) if *substituted => number,
                 Ok(number) => {
-                    return Err(vec![
-                        Wrong::kind(node, "an integer")
-                            .help(format!("write {number} without quotes")),
-                    ]);
+                    return Err(vec![Wrong::kind(node, "an integer").help(format!("write {number} without quotes"))]);
                 }
                 Err(_) => return Err(vec![Wrong::kind(node, "an integer")]),
             },
@@ -207,9 +195,7 @@ impl Form for Count {
         };
         match u32::try_from(number) {
             Ok(number) if (self.min..=self.max).contains(&number) => Ok(number),
-            _ if number < i128::from(self.min) => {
-                Err(vec![Wrong::value(node, format!("less than {}", self.min))])
-            }
+            _ if number < i128::from(self.min) => Err(vec![Wrong::value(node, format!("less than {}", self.min))]),
             _ => Err(vec![Wrong::value(node, format!("more than {}", self.max))]),
         }
     }
@@ -242,10 +228,7 @@ impl Describe for Time {
     }
     fn accepted(&self) -> String {
         let (min, max) = (unit::show_duration(self.min), unit::show_duration(self.max));
-        format!(
-            "a duration with its unit, such as {}, from {min} to {max}",
-            unit::DURATION_EXAMPLES
-        )
+        format!("a duration with its unit, such as {}, from {min} to {max}", unit::DURATION_EXAMPLES)
     }
     fn schema(&self) -> serde_json::Value {
         json!({ "type": "string", "pattern": "^[0-9]+(ms|s|m|h|d)$" })
@@ -263,22 +246,19 @@ impl Form for Time {
             Value::Text { text, .. } => text,
             Value::Integer(number) => {
                 return Err(vec![
-                    Wrong::value(node, "a duration needs a unit")
-                        .help(format!("write \"{number}s\" for seconds")),
+                    Wrong::value(node, "a duration needs a unit").help(format!("write \"{number}s\" for seconds")),
                 ]);
             }
             _ => return Err(vec![Wrong::kind(node, "a duration")]),
         };
         match unit::parse_duration(text) {
             None => Err(vec![Wrong::value(node, "not a duration")]),
-            Some(time) if time < self.min => Err(vec![Wrong::value(
-                node,
-                format!("shorter than {}", unit::show_duration(self.min)),
-            )]),
-            Some(time) if time > self.max => Err(vec![Wrong::value(
-                node,
-                format!("longer than {}", unit::show_duration(self.max)),
-            )]),
+            Some(time) if time < self.min => {
+                Err(vec![Wrong::value(node, format!("shorter than {}", unit::show_duration(self.min)))])
+            }
+            Some(time) if time > self.max => {
+                Err(vec![Wrong::value(node, format!("longer than {}", unit::show_duration(self.max)))])
+            }
             Some(time) => Ok(time),
         }
     }
@@ -307,10 +287,7 @@ impl Describe for Bytes {
     }
     fn accepted(&self) -> String {
         let (min, max) = (unit::show_size(self.min), unit::show_size(self.max));
-        format!(
-            "bytes, such as {}, from {min} to {max}",
-            unit::SIZE_EXAMPLES
-        )
+        format!("bytes, such as {}, from {min} to {max}", unit::SIZE_EXAMPLES)
     }
     fn schema(&self) -> serde_json::Value {
         let text = json!({ "type": "string", "pattern": "^[0-9]+(B|KiB|MiB|GiB|TiB)$" });
@@ -334,14 +311,12 @@ impl Form for Bytes {
         };
         match bytes {
             None => Err(vec![Wrong::value(node, "not a size")]),
-            Some(bytes) if bytes < self.min => Err(vec![Wrong::value(
-                node,
-                format!("less than {}", unit::show_size(self.min)),
-            )]),
-            Some(bytes) if bytes > self.max => Err(vec![Wrong::value(
-                node,
-                format!("more than {}", unit::show_size(self.max)),
-            )]),
+            Some(bytes) if bytes < self.min => {
+                Err(vec![Wrong::value(node, format!("less than {}", unit::show_size(self.min)))])
+            }
+            Some(bytes) if bytes > self.max => {
+                Err(vec![Wrong::value(node, format!("more than {}", unit::show_size(self.max)))])
+            }
             Some(bytes) => Ok(bytes),
         }
     }
@@ -431,10 +406,7 @@ impl<W: Word> Describe for OneOf<W> {
         "word"
     }
     fn accepted(&self) -> String {
-        let words: Vec<String> = W::ALL
-            .iter()
-            .map(|word| format!("\"{}\"", word.word()))
-            .collect();
+        let words: Vec<String> = W::ALL.iter().map(|word| format!("\"{}\"", word.word())).collect();
         words.join(", ")
     }
     fn schema(&self) -> serde_json::Value {
@@ -449,19 +421,13 @@ impl<W: Word> Form for OneOf<W> {
         let Value::Text { text, .. } = &node.value else {
             return Err(vec![Wrong::kind(node, "a string")]);
         };
-        W::ALL
-            .iter()
-            .find(|word| word.word() == text)
-            .copied()
-            .ok_or_else(|| {
-                let wrong = Wrong::value(node, "not one of the words that are accepted here");
-                vec![
-                    match crate::suggest::closest(text, W::ALL.iter().map(|word| word.word())) {
-                        Some(word) => wrong.help(format!("did you mean \"{word}\"?")),
-                        None => wrong,
-                    },
-                ]
-            })
+        W::ALL.iter().find(|word| word.word() == text).copied().ok_or_else(|| {
+            let wrong = Wrong::value(node, "not one of the words that are accepted here");
+            vec![match crate::suggest::closest(text, W::ALL.iter().map(|word| word.word())) {
+                Some(word) => wrong.help(format!("did you mean \"{word}\"?")),
+                None => wrong,
+            }]
+        })
     }
 
     fn show(&self, word: &W) -> Shown {
@@ -498,9 +464,7 @@ impl Form for FilePath {
     }
 
     fn show(&self, path: &Self::Value) -> Shown {
-        path.as_ref().map_or(Shown::Absent, |path| {
-            Shown::Text(path.display().to_string())
-        })
+        path.as_ref().map_or(Shown::Absent, |path| Shown::Text(path.display().to_string()))
     }
 }
 
@@ -511,10 +475,7 @@ pub(crate) fn absolute(text: &str) -> Result<PathBuf, &'static str> {
         Err("a path holds no NUL byte")
     } else if !path.is_absolute() {
         Err("not an absolute path")
-    } else if path
-        .components()
-        .any(|part| part == std::path::Component::ParentDir)
-    {
+    } else if path.components().any(|part| part == std::path::Component::ParentDir) {
         Err("a path without `..` is needed, so that one file has one name")
     } else {
         Ok(path.components().collect())
@@ -545,9 +506,7 @@ impl Form for Patterns {
         };
         let mut wrong = Vec::new();
         let patterns = list.iter().filter_map(|node| match &node.value {
-            Value::Text { text, .. } if !text.is_empty() && !text.contains('\0') => {
-                Some(text.clone())
-            }
+            Value::Text { text, .. } if !text.is_empty() && !text.contains('\0') => Some(text.clone()),
             Value::Text { .. } => {
                 wrong.push(Wrong::value(node, "not a path"));
                 None
@@ -558,11 +517,7 @@ impl Form for Patterns {
             }
         });
         let patterns = patterns.collect();
-        if wrong.is_empty() {
-            Ok(patterns)
-        } else {
-            Err(wrong)
-        }
+        if wrong.is_empty() { Ok(patterns) } else { Err(wrong) }
     }
 
     fn show(&self, patterns: &Vec<String>) -> Shown {
@@ -672,9 +627,7 @@ impl Form for ShardList {
             return Err(vec![Wrong::kind(node, "a list of shard numbers")]);
         };
         if list.is_empty() {
-            return Err(vec![
-                Wrong::value(node, "no shard at all").help("leave `shards` out to use all of them"),
-            ]);
+            return Err(vec![Wrong::value(node, "no shard at all").help("leave `shards` out to use all of them")]);
         }
         let mut set = ShardSet::empty();
         let mut wrong = Vec::new();
@@ -690,22 +643,14 @@ impl Form for ShardList {
                 Err(more) => wrong.extend(more),
             }
         }
-        if wrong.is_empty() {
-            Ok(Some(set))
-        } else {
-            Err(wrong)
-        }
+        if wrong.is_empty() { Ok(Some(set)) } else { Err(wrong) }
     }
 
     fn show(&self, shards: &Self::Value) -> Shown {
         let Some(set) = shards else {
             return Shown::Absent;
         };
-        Shown::List(
-            set.iter()
-                .map(|shard| Shown::Integer(u64::from(shard.0)))
-                .collect(),
-        )
+        Shown::List(set.iter().map(|shard| Shown::Integer(u64::from(shard.0))).collect())
     }
 }
 
@@ -735,11 +680,7 @@ mod tests {
         check(&Flag, "true", "true");
         check(&Flag, "false", "false");
         check(&Flag, "1", "error: expected a boolean, found an integer");
-        check(
-            &Flag,
-            "\"true\"",
-            "error: expected a boolean, found a string",
-        );
+        check(&Flag, "\"true\"", "error: expected a boolean, found a string");
         check(&Flag, "\"${true}\"", "true");
     }
 
@@ -753,18 +694,10 @@ mod tests {
         check(&form, "101", "error: more than 100");
         check(&form, "99999999999999999999999", "error: more than 100");
         check(&form, "4294967297", "error: more than 100");
-        check(
-            &form,
-            "1.0",
-            "error: expected an integer, found a floating-point number",
-        );
+        check(&form, "1.0", "error: expected an integer, found a floating-point number");
         check(&form, "\"7\"", "error: expected an integer, found a string");
         check(&form, "\"${_7}\"", "7");
-        check(
-            &form,
-            "\"off\"",
-            "error: expected an integer, found a string",
-        );
+        check(&form, "\"off\"", "error: expected an integer, found a string");
         check(&Count::between(1, 100).or_off(), "\"off\"", "\"off\"");
         check(&Count::between(1, 100).or_off(), "7", "7");
         check(&Count::between(1, 100).or_off(), "0", "error: less than 1");
@@ -778,11 +711,7 @@ mod tests {
         check(&form, "\"2h\"", "error: longer than 1h");
         check(&form, "5", "error: a duration needs a unit");
         check(&form, "\"off\"", "error: not a duration");
-        check(
-            &form,
-            "1979-05-27",
-            "error: expected a duration, found a date or time",
-        );
+        check(&form, "1979-05-27", "error: expected a duration, found a date or time");
         let form = Bytes::between(1024, 1 << 20);
         check(&form, "4096", "\"4KiB\"");
         check(&form, "\"1MiB\"", "\"1MiB\"");
@@ -799,26 +728,14 @@ mod tests {
         check(&FilePath, "\"/a$$b\"", "\"/a$$b\"");
         check(&FilePath, "\"run/x.sock\"", "error: not an absolute path");
         check(&FilePath, "\"\"", "error: not an absolute path");
-        check(
-            &FilePath,
-            "\"/run/../x\"",
-            "error: a path without `..` is needed, so that one file has one name",
-        );
-        check(
-            &FilePath,
-            "\"/a\\u0000\"",
-            "error: a path holds no NUL byte",
-        );
+        check(&FilePath, "\"/run/../x\"", "error: a path without `..` is needed, so that one file has one name");
+        check(&FilePath, "\"/a\\u0000\"", "error: a path holds no NUL byte");
         check(&FileMode, "\"0660\"", "\"0660\"");
         check(&FileMode, "\"600\"", "\"0600\"");
         for wrong in ["\"+660\"", "\"1777\"", "\"888\"", "\"\"", "\"66\""] {
             check(&FileMode, wrong, "error: not a file mode");
         }
-        check(
-            &FileMode,
-            "0o660",
-            "error: expected a string, found an integer",
-        );
+        check(&FileMode, "0o660", "error: expected a string, found an integer");
     }
 
     #[test]
@@ -832,10 +749,6 @@ mod tests {
         check(&ShardList, "[64]", "error: more than 63");
         check(&ShardList, "[0, 0]", "error: shard 0 is named twice");
         check(&ShardList, "[]", "error: no shard at all");
-        check(
-            &ShardList,
-            "0",
-            "error: expected a list of shard numbers, found an integer",
-        );
+        check(&ShardList, "0", "error: expected a list of shard numbers, found an integer");
     }
 }

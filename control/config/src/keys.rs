@@ -8,8 +8,7 @@
 use crate::address::{BackendAddress, BackendId, ListenList};
 use crate::class::{Category, Class, Reach, Reason};
 use crate::form::{
-    Bytes, Count, FileMode, FilePath, Flag, Form, OneOf, Patterns, ShardCount, ShardList, Shards,
-    Shown, Time, words,
+    Bytes, Count, FileMode, FilePath, Flag, Form, OneOf, Patterns, ShardCount, ShardList, Shards, Shown, Time, words,
 };
 use crate::place::At;
 use crate::problem::Problems;
@@ -322,16 +321,8 @@ mod tests {
             assert!(paths.insert(key.path), "{} is defined twice", key.path);
             let exceptions = key.except.iter().map(|except| except.reason);
             for reason in exceptions.chain([key.reason]) {
-                assert!(
-                    codes.insert(reason.code),
-                    "reason code {} is used twice",
-                    reason.code
-                );
-                assert!(
-                    reason.sentence.ends_with('.'),
-                    "{}: the reason is a sentence",
-                    key.path
-                );
+                assert!(codes.insert(reason.code), "reason code {} is used twice", reason.code);
+                assert!(reason.sentence.ends_with('.'), "{}: the reason is a sentence", key.path);
             }
         }
     }
@@ -340,11 +331,7 @@ mod tests {
     fn a_key_lies_in_its_table() {
         for table in TABLES {
             for key in table.keys {
-                let inside = key
-                    .path
-                    .strip_suffix(key.name)
-                    .unwrap()
-                    .trim_end_matches('.');
+                let inside = key.path.strip_suffix(key.name).unwrap().trim_end_matches('.');
                 assert_eq!(inside, table.path, "{}", key.path);
             }
         }
@@ -352,30 +339,10 @@ mod tests {
 
     #[test]
     fn class_and_reach_agree() {
-        for reason in keys().flat_map(|key| {
-            key.except
-                .iter()
-                .map(|except| except.reason)
-                .chain([key.reason])
-        }) {
-            assert_eq!(
-                reason.class == Class::Hard,
-                reason.reach == Reach::PoolRestart,
-                "{}",
-                reason.code
-            );
-            assert_eq!(
-                reason.class == Class::Process,
-                reason.reach == Reach::ApplianceRestart,
-                "{}",
-                reason.code
-            );
-            assert_eq!(
-                reason.class == Class::Hard,
-                reason.category == Category::Creation,
-                "{}",
-                reason.code
-            );
+        for reason in keys().flat_map(|key| key.except.iter().map(|except| except.reason).chain([key.reason])) {
+            assert_eq!(reason.class == Class::Hard, reason.reach == Reach::PoolRestart, "{}", reason.code);
+            assert_eq!(reason.class == Class::Process, reason.reach == Reach::ApplianceRestart, "{}", reason.code);
+            assert_eq!(reason.class == Class::Hard, reason.category == Category::Creation, "{}", reason.code);
         }
     }
 }

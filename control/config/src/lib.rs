@@ -30,6 +30,7 @@ mod maglev;
 mod place;
 mod plan;
 mod problem;
+mod reference;
 mod running;
 mod schema;
 mod slots;
@@ -48,17 +49,17 @@ pub use draw::Colour;
 pub use edit::{BackendSettings, EDITS_MAX, Edit, Edited, Limit};
 pub use form::{Shards, Shown};
 pub use keys::{
-    AccessFormat, AccessLog, Algorithm, Appliance, Backend, Balancing, Create, EventFormat,
-    EventLevel, EventLog, Health, Limits, LogSink, PoolSwitches, Reload, Root, Service, TABLES,
-    Timeouts, keys,
+    AccessFormat, AccessLog, Algorithm, Appliance, Backend, Balancing, Create, EventFormat, EventLevel, EventLog,
+    Health, Limits, LogSink, PoolSwitches, Reload, Root, Service, TABLES, Timeouts, keys,
 };
 pub use load::{DOCUMENT_BYTES_MAX, FILE_BYTES_MAX, INCLUDE_DEPTH_MAX, INCLUDES_MAX};
 pub use place::{Place, Span};
 pub use plan::{
-    ChangeKind, Live, Object, Plan, PlanWarning, PlanWarningCode, PlannedChange, RestartReason,
-    Touches, diff, happenings,
+    ChangeKind, Live, Object, Plan, PlanWarning, PlanWarningCode, PlannedChange, RestartReason, Touches, diff,
+    happenings,
 };
 pub use problem::{Also, Code, Problem, Problems, Severity};
+pub use reference::{json_schema, keys_markdown};
 pub use running::{Running, RunningPool};
 pub use schema::{Exception, Key, Presence, TableKeys};
 pub use slots::{EndpointIdentity, Freed, Slots};
@@ -89,19 +90,14 @@ pub struct Parsed {
 /// may come from anywhere and be anything.
 pub fn parse(name: &Path, text: &[u8], around: &Surroundings<'_>) -> Result<Parsed, Problems> {
     let mut problems = Problems::default();
-    let load::Loaded { tree, files } =
-        load::load(name, text, around.source, around.variables, &mut problems);
+    let load::Loaded { tree, files } = load::load(name, text, around.source, around.variables, &mut problems);
     strict::check(&tree, &mut problems);
     let draft = draft::Draft::read(&tree, &mut problems);
     let config = check::check(draft, around.shards_auto, &mut problems);
     let names = files.names().map(PathBuf::from).collect();
     let problems = problems.placed(files);
     match config {
-        Some(config) => Ok(Parsed {
-            config,
-            warnings: problems,
-            files: names,
-        }),
+        Some(config) => Ok(Parsed { config, warnings: problems, files: names }),
         None => Err(problems),
     }
 }

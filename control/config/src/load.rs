@@ -36,30 +36,13 @@ pub(crate) fn load(
     variables: &Variables<'_>,
     problems: &mut Problems,
 ) -> Loaded {
-    let mut loader = Loader {
-        source,
-        variables,
-        problems,
-        files: Files::default(),
-        seen: Vec::new(),
-        bytes: 0,
-        full: false,
-    };
+    let mut loader =
+        Loader { source, variables, problems, files: Files::default(), seen: Vec::new(), bytes: 0, full: false };
     let mut table = Table::default();
     let within = crate::source::within(text.to_vec(), FILE_BYTES_MAX);
     loader.file(name, within, None, 0, &mut table);
-    let span = Span {
-        file: FileIx(0),
-        start: 0,
-        end: 0,
-    };
-    Loaded {
-        tree: Node {
-            value: Value::Table(table),
-            span: Some(span),
-        },
-        files: loader.files,
-    }
+    let span = Span { file: FileIx(0), start: 0, end: 0 };
+    Loaded { tree: Node { value: Value::Table(table), span: Some(span) }, files: loader.files }
 }
 
 struct Loader<'a> {
@@ -96,20 +79,12 @@ impl Loader<'_> {
             Ok(bytes) => bytes,
             Err(error) => {
                 let message = format!("cannot read `{name}`: {error}");
-                return self.problems.push(Problem::error(
-                    Code::File,
-                    "include",
-                    asked_by,
-                    message,
-                ));
+                return self.problems.push(Problem::error(Code::File, "include", asked_by, message));
             }
         };
         self.bytes += bytes.len();
         if self.bytes > DOCUMENT_BYTES_MAX {
-            let message = format!(
-                "all files together are larger than {} MiB",
-                DOCUMENT_BYTES_MAX >> 20
-            );
+            let message = format!("all files together are larger than {} MiB", DOCUMENT_BYTES_MAX >> 20);
             return self.bound(asked_by, message);
         }
         let text = match String::from_utf8(bytes) {
@@ -118,11 +93,7 @@ impl Loader<'_> {
         };
         let file = self.files.add(name, text);
         let ix = self.seen.len();
-        self.seen.push(Seen {
-            path: normal(path),
-            asked_by,
-            open: true,
-        });
+        self.seen.push(Seen { path: normal(path), asked_by, open: true });
         let mut table = tree::from_toml(file, self.files.text(file), self.variables, self.problems);
         if let Some(include) = table.entries.remove("include") {
             self.includes(path, &include.node, depth, &mut table);
@@ -135,23 +106,15 @@ impl Loader<'_> {
         let start = error.utf8_error().valid_up_to();
         let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
         let file = self.files.add(name, text);
-        let span = Span {
-            file,
-            start: start as u32,
-            end: start as u32,
-        };
-        self.problems
-            .push(Problem::error(Code::File, "", span, "not UTF-8 text").accepted("TOML in UTF-8"));
+        let span = Span { file, start: start as u32, end: start as u32 };
+        self.problems.push(Problem::error(Code::File, "", span, "not UTF-8 text").accepted("TOML in UTF-8"));
     }
 
     fn includes(&mut self, includer: &Path, list: &Node, depth: usize, into: &mut Table) {
         // Read as any key is, so that its mistakes are told as any key's are.
         let mut table = Table::default();
         table.set("include", list.clone());
-        let node = Node {
-            value: Value::Table(table),
-            span: list.span,
-        };
+        let node = Node { value: Value::Table(table), span: list.span };
         let Some(Root { include }) = Root::read(&node, &At::ROOT, self.problems) else {
             return;
         };
@@ -179,15 +142,10 @@ impl Loader<'_> {
         }
         if depth > INCLUDE_DEPTH_MAX {
             let message = format!("files include files more than {INCLUDE_DEPTH_MAX} deep");
-            return self
-                .problems
-                .push(Problem::error(Code::TooMany, "include", asked_by, message));
+            return self.problems.push(Problem::error(Code::TooMany, "include", asked_by, message));
         }
         if self.seen.len() > INCLUDES_MAX {
-            return self.bound(
-                asked_by,
-                format!("more than {INCLUDES_MAX} files are included"),
-            );
+            return self.bound(asked_by, format!("more than {INCLUDES_MAX} files are included"));
         }
         if !self.full {
             let bytes = self.source.read(path, FILE_BYTES_MAX);
@@ -198,15 +156,8 @@ impl Loader<'_> {
     /// Files that a pattern names, in the order of their names. A pattern may match nothing; a plain path must exist.
     fn matching(&mut self, includer: &Path, pattern: &str, asked_by: Option<Span>) -> Vec<PathBuf> {
         let pattern = includer.parent().unwrap_or(Path::new("")).join(pattern);
-        let (folder, last) = (
-            pattern.parent().unwrap_or(Path::new("")),
-            pattern.file_name().unwrap_or_default(),
-        );
-        let is_pattern = |part: &OsStr| {
-            part.as_encoded_bytes()
-                .iter()
-                .any(|byte| b"*?".contains(byte))
-        };
+        let (folder, last) = (pattern.parent().unwrap_or(Path::new("")), pattern.file_name().unwrap_or_default());
+        let is_pattern = |part: &OsStr| part.as_encoded_bytes().iter().any(|byte| b"*?".contains(byte));
         if folder.iter().any(is_pattern) {
             let problem = Problem::error(
                 Code::BadValue,
@@ -214,8 +165,7 @@ impl Loader<'_> {
                 asked_by,
                 "`*` and `?` may stand in the last part of a path only",
             );
-            self.problems
-                .push(problem.found(pattern.display().to_string()));
+            self.problems.push(problem.found(pattern.display().to_string()));
             return Vec::new();
         }
         if !is_pattern(last) {
@@ -229,8 +179,7 @@ impl Loader<'_> {
             }
             Err(error) => {
                 let message = format!("cannot list `{}`: {error}", folder.display());
-                self.problems
-                    .push(Problem::error(Code::File, "include", asked_by, message));
+                self.problems.push(Problem::error(Code::File, "include", asked_by, message));
                 Vec::new()
             }
         }
@@ -238,8 +187,7 @@ impl Loader<'_> {
 
     fn bound(&mut self, asked_by: Option<Span>, message: String) {
         if !std::mem::replace(&mut self.full, true) {
-            self.problems
-                .push(Problem::error(Code::TooMany, "include", asked_by, message));
+            self.problems.push(Problem::error(Code::TooMany, "include", asked_by, message));
         }
     }
 }
@@ -251,9 +199,7 @@ fn normal(path: &Path) -> PathBuf {
     for part in path.components() {
         match part {
             Component::CurDir => {}
-            Component::ParentDir
-                if matches!(out.components().next_back(), Some(Component::Normal(_))) =>
-            {
+            Component::ParentDir if matches!(out.components().next_back(), Some(Component::Normal(_))) => {
                 out.pop();
             }
             other => out.push(other),

@@ -48,17 +48,9 @@ struct File {
 
 impl Files {
     pub(crate) fn add(&mut self, name: String, text: String) -> FileIx {
-        assert!(
-            u32::try_from(text.len()).is_ok(),
-            "the loader's bound on file size is far below 4 GiB"
-        );
-        let ix = u16::try_from(self.files.len())
-            .expect("the loader's bound on includes is below 65,536");
-        self.files.push(File {
-            name,
-            text,
-            lines: OnceLock::new(),
-        });
+        assert!(u32::try_from(text.len()).is_ok(), "the loader's bound on file size is far below 4 GiB");
+        let ix = u16::try_from(self.files.len()).expect("the loader's bound on includes is below 65,536");
+        self.files.push(File { name, text, lines: OnceLock::new() });
         FileIx(ix)
     }
 
@@ -77,14 +69,8 @@ impl Files {
     pub(crate) fn place(&self, span: Span) -> Place {
         let file = self.file(span.file);
         let (line, line_start) = file.line_of(span.start as usize);
-        let column = file.text[line_start..]
-            .char_indices()
-            .take_while(|(at, _)| line_start + at < span.start as usize);
-        Place {
-            file: file.name.clone(),
-            line: line as u32 + 1,
-            column: column.count() as u32 + 1,
-        }
+        let column = file.text[line_start..].char_indices().take_while(|(at, _)| line_start + at < span.start as usize);
+        Place { file: file.name.clone(), line: line as u32 + 1, column: column.count() as u32 + 1 }
     }
 
     /// The whole lines that hold `start..end`: number of the first (from 1), and their byte range.
@@ -92,10 +78,8 @@ impl Files {
         let file = self.file(span.file);
         let (line, from) = file.line_of(span.start as usize);
         let last = (span.end as usize).max(span.start as usize);
-        let to = file.text.as_bytes()[last..]
-            .iter()
-            .position(|byte| *byte == b'\n')
-            .map_or(file.text.len(), |at| last + at);
+        let to =
+            file.text.as_bytes()[last..].iter().position(|byte| *byte == b'\n').map_or(file.text.len(), |at| last + at);
         (line + 1, from..to)
     }
 
@@ -108,14 +92,8 @@ impl File {
     /// Index of the line that holds `offset`, and where it starts.
     fn line_of(&self, offset: usize) -> (usize, usize) {
         let lines = self.lines.get_or_init(|| {
-            let newlines = self
-                .text
-                .bytes()
-                .enumerate()
-                .filter(|(_, byte)| *byte == b'\n');
-            std::iter::once(0)
-                .chain(newlines.map(|(at, _)| at as u32 + 1))
-                .collect()
+            let newlines = self.text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
+            std::iter::once(0).chain(newlines.map(|(at, _)| at as u32 + 1)).collect()
         });
         let line = lines.partition_point(|start| *start as usize <= offset) - 1;
         (line, lines[line] as usize)
@@ -137,23 +115,14 @@ enum Step<'a> {
 }
 
 impl<'a> At<'a> {
-    pub(crate) const ROOT: At<'static> = At {
-        parent: None,
-        step: Step::Root,
-    };
+    pub(crate) const ROOT: At<'static> = At { parent: None, step: Step::Root };
 
     pub(crate) fn key(&'a self, name: &'a str) -> At<'a> {
-        At {
-            parent: Some(self),
-            step: Step::Name(name),
-        }
+        At { parent: Some(self), step: Step::Name(name) }
     }
 
     pub(crate) fn index(&'a self, ix: usize) -> At<'a> {
-        At {
-            parent: Some(self),
-            step: Step::Index(ix),
-        }
+        At { parent: Some(self), step: Step::Index(ix) }
     }
 }
 
@@ -161,10 +130,7 @@ impl std::fmt::Display for At<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         if let Some(parent) = self.parent {
             parent.fmt(f)?;
-            if !matches!(
-                (parent.step, self.step),
-                (Step::Root, _) | (_, Step::Index(_))
-            ) {
+            if !matches!((parent.step, self.step), (Step::Root, _) | (_, Step::Index(_))) {
                 f.write_str(".")?;
             }
         }
@@ -183,11 +149,7 @@ mod tests {
     fn place(text: &str, start: usize) -> (u32, u32) {
         let mut files = Files::default();
         let file = files.add("a.toml".into(), text.into());
-        let place = files.place(Span {
-            file,
-            start: start as u32,
-            end: start as u32,
-        });
+        let place = files.place(Span { file, start: start as u32, end: start as u32 });
         (place.line, place.column)
     }
 
@@ -206,10 +168,7 @@ mod tests {
         let pool = At::ROOT.key("pool");
         let db = pool.key("db");
         let backend = db.key("backend");
-        assert_eq!(
-            backend.index(2).key("weight").to_string(),
-            "pool.db.backend[2].weight"
-        );
+        assert_eq!(backend.index(2).key("weight").to_string(), "pool.db.backend[2].weight");
         assert_eq!(At::ROOT.to_string(), "");
     }
 }

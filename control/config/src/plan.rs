@@ -142,19 +142,8 @@ impl Plan {
 pub mod happenings {
     use super::{Category, Class, Reach, Reason};
 
-    const fn soft(
-        category: Category,
-        reach: Reach,
-        code: &'static str,
-        sentence: &'static str,
-    ) -> Reason {
-        Reason {
-            class: Class::Soft,
-            category,
-            reach,
-            code,
-            sentence,
-        }
+    const fn soft(category: Category, reach: Reach, code: &'static str, sentence: &'static str) -> Reason {
+        Reason { class: Class::Soft, category, reach, code, sentence }
     }
 
     pub const POOL_ADDED: Reason = soft(
@@ -187,28 +176,13 @@ pub mod happenings {
         "backend_removed",
         "It gets no new connections; those that it has go on until they end.",
     );
-    pub const CHECKS_ADDED: Reason = soft(
-        Category::HealthChecks,
-        Reach::Now,
-        "health_added",
-        "Backends count as unproven until their first check.",
-    );
-    pub const CHECKS_REMOVED: Reason = soft(
-        Category::HealthChecks,
-        Reach::Now,
-        "health_removed",
-        "All backends count as up.",
-    );
+    pub const CHECKS_ADDED: Reason =
+        soft(Category::HealthChecks, Reach::Now, "health_added", "Backends count as unproven until their first check.");
+    pub const CHECKS_REMOVED: Reason =
+        soft(Category::HealthChecks, Reach::Now, "health_removed", "All backends count as up.");
 
-    pub const ALL: &[Reason] = &[
-        POOL_ADDED,
-        POOL_REMOVED,
-        GROUP_RENAMED,
-        BACKEND_ADDED,
-        BACKEND_REMOVED,
-        CHECKS_ADDED,
-        CHECKS_REMOVED,
-    ];
+    pub const ALL: &[Reason] =
+        &[POOL_ADDED, POOL_REMOVED, GROUP_RENAMED, BACKEND_ADDED, BACKEND_REMOVED, CHECKS_ADDED, CHECKS_REMOVED];
 }
 
 /// What turns `old` into `new`.
@@ -242,8 +216,7 @@ impl<'a> Moved<'a> {
     fn owner(&mut self, address: &Address) -> Option<&'a PoolId> {
         let old = self.old;
         let owners = self.owners.get_or_insert_with(|| {
-            let owned =
-                |pool: &'a Arc<Pool>| pool.create.listen.iter().map(|address| (address, &pool.id));
+            let owned = |pool: &'a Arc<Pool>| pool.create.listen.iter().map(|address| (address, &pool.id));
             old.pools.values().flat_map(owned).collect()
         });
         owners.get(address).copied()
@@ -252,12 +225,8 @@ impl<'a> Moved<'a> {
 
 impl<'a> Diff<'a> {
     fn plan(mut self, from: ContentHash, to: ContentHash) -> Plan {
-        self.changes
-            .sort_by(|a, b| (&a.pool, &a.path, &a.object).cmp(&(&b.pool, &b.path, &b.object)));
-        let hard = self
-            .changes
-            .iter()
-            .filter(|change| change.reason.class != Class::Soft);
+        self.changes.sort_by(|a, b| (&a.pool, &a.path, &a.object).cmp(&(&b.pool, &b.path, &b.object)));
+        let hard = self.changes.iter().filter(|change| change.reason.class != Class::Soft);
         let restart_reasons = hard.map(|change| RestartReason {
             path: change.path.clone(),
             pool: change.pool.clone(),
@@ -265,12 +234,7 @@ impl<'a> Diff<'a> {
         });
         Plan {
             unchanged: self.changes.is_empty(),
-            class: self
-                .changes
-                .iter()
-                .map(|change| change.reason.class)
-                .max()
-                .unwrap_or(Class::Soft),
+            class: self.changes.iter().map(|change| change.reason.class).max().unwrap_or(Class::Soft),
             from,
             to,
             restart_reasons: restart_reasons.collect(),
@@ -281,25 +245,11 @@ impl<'a> Diff<'a> {
     }
 
     fn document(&mut self, old: &'a Document, new: &'a Document) {
-        let Document {
-            appliance,
-            reload,
-            access_log,
-            event_log,
-            pools,
-        } = old;
-        appliance.diff(&new.appliance, &mut |key, old, new| {
-            self.setting("appliance", key, old, new)
-        });
-        reload.diff(&new.reload, &mut |key, old, new| {
-            self.setting("reload", key, old, new)
-        });
-        access_log.diff(&new.access_log, &mut |key, old, new| {
-            self.setting("log.access", key, old, new)
-        });
-        event_log.diff(&new.event_log, &mut |key, old, new| {
-            self.setting("log.events", key, old, new)
-        });
+        let Document { appliance, reload, access_log, event_log, pools } = old;
+        appliance.diff(&new.appliance, &mut |key, old, new| self.setting("appliance", key, old, new));
+        reload.diff(&new.reload, &mut |key, old, new| self.setting("reload", key, old, new));
+        access_log.diff(&new.access_log, &mut |key, old, new| self.setting("log.access", key, old, new));
+        event_log.diff(&new.event_log, &mut |key, old, new| self.setting("log.events", key, old, new));
         for (id, old) in pools {
             match new.pools.get(id) {
                 None => self.pool_removed(old),
@@ -313,25 +263,12 @@ impl<'a> Diff<'a> {
     }
 
     fn setting(&mut self, table: &str, key: &Key, old: Shown, new: Shown) {
-        self.change(
-            None,
-            format!("{table}.{}", key.name),
-            Object::Appliance,
-            key.reason,
-            old.to_json(),
-            new.to_json(),
-        );
+        self.change(None, format!("{table}.{}", key.name), Object::Appliance, key.reason, old.to_json(), new.to_json());
     }
 
     fn pool_added(&mut self, pool: &Pool) {
         self.touches.pools.insert(pool.id.clone());
-        self.event(
-            &pool.id,
-            format!("pool.{}", pool.id),
-            Object::Pool,
-            ChangeKind::Added,
-            happenings::POOL_ADDED,
-        );
+        self.event(&pool.id, format!("pool.{}", pool.id), Object::Pool, ChangeKind::Added, happenings::POOL_ADDED);
         for address in &pool.create.listen {
             self.listen(pool, address, ChangeKind::Added, None);
         }
@@ -339,17 +276,9 @@ impl<'a> Diff<'a> {
 
     fn pool_removed(&mut self, pool: &Pool) {
         self.touches.pools.insert(pool.id.clone());
-        self.touches
-            .listeners
-            .extend(pool.create.listen.iter().cloned());
+        self.touches.listeners.extend(pool.create.listen.iter().cloned());
         let path = format!("pool.{}", pool.id);
-        self.event(
-            &pool.id,
-            path.clone(),
-            Object::Pool,
-            ChangeKind::Removed,
-            happenings::POOL_REMOVED,
-        );
+        self.event(&pool.id, path.clone(), Object::Pool, ChangeKind::Removed, happenings::POOL_REMOVED);
         let message = format!(
             "Pool `{}` goes, and its addresses with it; sessions that it has end by themselves and cannot come back.",
             pool.id
@@ -358,20 +287,11 @@ impl<'a> Diff<'a> {
     }
 
     fn pool(&mut self, old: &'a PoolContent, new: &'a PoolContent) {
-        let PoolContent {
-            id,
-            switches,
-            create,
-            limits,
-            timeouts,
-            group,
-        } = old;
+        let PoolContent { id, switches, create, limits, timeouts, group } = old;
         self.touches.pools.insert(id.clone());
         let pool = Some(id);
         let at = format!("pool.{id}");
-        switches.diff(&new.switches, &mut |key, old, new| {
-            self.key(pool, &at, Object::Pool, key, old, new)
-        });
+        switches.diff(&new.switches, &mut |key, old, new| self.key(pool, &at, Object::Pool, key, old, new));
         self.create(id, create, new);
         limits.diff(&new.limits, &mut |key, old, new| {
             self.key(pool, &format!("{at}.limits"), Object::Pool, key, old, new)
@@ -387,9 +307,7 @@ impl<'a> Diff<'a> {
     fn create(&mut self, pool: &PoolId, old: &Create, new: &PoolContent) {
         let at = format!("pool.{pool}.create");
         let mut others = Vec::new();
-        old.diff(&new.create, &mut |key, old, new| {
-            others.push((key, old, new))
-        });
+        old.diff(&new.create, &mut |key, old, new| others.push((key, old, new)));
         for (key, old_shown, new_shown) in others {
             if key.name != "listen" {
                 self.key(Some(pool), &at, Object::Pool, key, old_shown, new_shown);
@@ -409,22 +327,10 @@ impl<'a> Diff<'a> {
     }
 
     /// One address of a pool that comes or goes.
-    fn listen(
-        &mut self,
-        pool: &PoolContent,
-        address: &Address,
-        kind: ChangeKind,
-        exception: Option<Reason>,
-    ) {
-        let key = Create::KEYS
-            .iter()
-            .find(|key| key.name == "listen")
-            .expect("the key that this function is about");
-        let from_another = kind == ChangeKind::Added
-            && self
-                .moved
-                .owner(address)
-                .is_some_and(|owner| *owner != pool.id);
+    fn listen(&mut self, pool: &PoolContent, address: &Address, kind: ChangeKind, exception: Option<Reason>) {
+        let key = Create::KEYS.iter().find(|key| key.name == "listen").expect("the key that this function is about");
+        let from_another =
+            kind == ChangeKind::Added && self.moved.owner(address).is_some_and(|owner| *owner != pool.id);
         let reason = match exception {
             Some(reason) => reason,
             None if from_another => self::exception(key, "create_listen_moved"),
@@ -432,15 +338,9 @@ impl<'a> Diff<'a> {
         };
         self.touches.listeners.insert(address.clone());
         let (mut old, mut new) = (serde_json::Value::Null, serde_json::Value::Null);
-        *(if kind == ChangeKind::Added {
-            &mut new
-        } else {
-            &mut old
-        }) = address.to_string().into();
+        *(if kind == ChangeKind::Added { &mut new } else { &mut old }) = address.to_string().into();
         let path = format!("pool.{}.create.listen", pool.id);
-        let object = Object::Listen {
-            address: address.clone(),
-        };
+        let object = Object::Listen { address: address.clone() };
         self.changes.push(PlannedChange {
             path,
             pool: Some(pool.id.to_string()),
@@ -454,113 +354,50 @@ impl<'a> Diff<'a> {
     }
 
     fn group(&mut self, pool: &PoolId, old: &'a Group, new: &'a Group) {
-        let GroupContent {
-            id,
-            balancing,
-            health,
-            backends,
-        } = &**old;
+        let GroupContent { id, balancing, health, backends } = &**old;
         let at = format!("pool.{pool}.group.{}", new.id);
         let object = Object::Group { id: new.id.clone() };
         if *id != new.id {
             let (old, new) = (id.to_string().into(), new.id.to_string().into());
-            self.change(
-                Some(pool),
-                at.clone(),
-                object.clone(),
-                happenings::GROUP_RENAMED,
-                old,
-                new,
-            );
-            let message = format!(
-                "Backends of group `{id}` begin anew under another name: health, counts and caps are reset."
-            );
+            self.change(Some(pool), at.clone(), object.clone(), happenings::GROUP_RENAMED, old, new);
+            let message =
+                format!("Backends of group `{id}` begin anew under another name: health, counts and caps are reset.");
             self.warn(PlanWarningCode::StateReset, at.clone(), pool, message);
         }
-        balancing.diff(&new.balancing, &mut |key, old, new| {
-            self.key(Some(pool), &at, object.clone(), key, old, new)
-        });
-        self.health(
-            pool,
-            &format!("{at}.health"),
-            &object,
-            health.as_ref(),
-            new.health.as_ref(),
-        );
+        balancing.diff(&new.balancing, &mut |key, old, new| self.key(Some(pool), &at, object.clone(), key, old, new));
+        self.health(pool, &format!("{at}.health"), &object, health.as_ref(), new.health.as_ref());
         self.backends(pool, &at, &new.id, backends, &new.backends);
     }
 
-    fn health(
-        &mut self,
-        pool: &PoolId,
-        at: &str,
-        object: &Object,
-        old: Option<&Health>,
-        new: Option<&Health>,
-    ) {
+    fn health(&mut self, pool: &PoolId, at: &str, object: &Object, old: Option<&Health>, new: Option<&Health>) {
         match (old, new) {
-            (Some(old), Some(new)) => old.diff(new, &mut |key, old, new| {
-                self.key(Some(pool), at, object.clone(), key, old, new)
-            }),
-            (None, Some(_)) => self.event(
-                pool,
-                at.into(),
-                object.clone(),
-                ChangeKind::Added,
-                happenings::CHECKS_ADDED,
-            ),
-            (Some(_), None) => self.event(
-                pool,
-                at.into(),
-                object.clone(),
-                ChangeKind::Removed,
-                happenings::CHECKS_REMOVED,
-            ),
+            (Some(old), Some(new)) => {
+                old.diff(new, &mut |key, old, new| self.key(Some(pool), at, object.clone(), key, old, new))
+            }
+            (None, Some(_)) => self.event(pool, at.into(), object.clone(), ChangeKind::Added, happenings::CHECKS_ADDED),
+            (Some(_), None) => {
+                self.event(pool, at.into(), object.clone(), ChangeKind::Removed, happenings::CHECKS_REMOVED)
+            }
             (None, None) => {}
         }
     }
 
-    fn backends(
-        &mut self,
-        pool: &PoolId,
-        at: &str,
-        group: &Arc<str>,
-        old: &'a Backends,
-        new: &'a Backends,
-    ) {
+    fn backends(&mut self, pool: &PoolId, at: &str, group: &Arc<str>, old: &'a Backends, new: &'a Backends) {
         let (kept, removed, added) = matched(old, new);
         for (old, new) in &kept {
             let at = format!("{at}.backend.{}", new.id);
-            old.diff(new, &mut |key, old, shown| {
-                self.key(Some(pool), &at, object(group, new), key, old, shown)
-            });
+            old.diff(new, &mut |key, old, shown| self.key(Some(pool), &at, object(group, new), key, old, shown));
         }
         for backend in &removed {
             let path = format!("{at}.backend.{}", backend.id);
-            self.event(
-                pool,
-                path,
-                object(group, backend),
-                ChangeKind::Removed,
-                happenings::BACKEND_REMOVED,
-            );
+            self.event(pool, path, object(group, backend), ChangeKind::Removed, happenings::BACKEND_REMOVED);
         }
         for backend in &added {
             let path = format!("{at}.backend.{}", backend.id);
-            self.event(
-                pool,
-                path,
-                object(group, backend),
-                ChangeKind::Added,
-                happenings::BACKEND_ADDED,
-            );
+            self.event(pool, path, object(group, backend), ChangeKind::Added, happenings::BACKEND_ADDED);
         }
         // Every kept backend is in `kept` or equal; so nothing in common means that all went and others came.
-        if removed.len() == old.len()
-            && added.len() == new.len()
-            && !removed.is_empty()
-            && !added.is_empty()
-        {
+        if removed.len() == old.len() && added.len() == new.len() && !removed.is_empty() && !added.is_empty() {
             let message = format!(
                 "Group `{group}` of pool `{pool}` has no backend in common with the one before; is it still the same service?"
             );
@@ -568,23 +405,8 @@ impl<'a> Diff<'a> {
         }
     }
 
-    fn key(
-        &mut self,
-        pool: Option<&PoolId>,
-        table: &str,
-        object: Object,
-        key: &Key,
-        old: Shown,
-        new: Shown,
-    ) {
-        self.change(
-            pool,
-            format!("{table}.{}", key.name),
-            object,
-            key.reason,
-            old.to_json(),
-            new.to_json(),
-        );
+    fn key(&mut self, pool: Option<&PoolId>, table: &str, object: Object, key: &Key, old: Shown, new: Shown) {
+        self.change(pool, format!("{table}.{}", key.name), object, key.reason, old.to_json(), new.to_json());
     }
 
     fn change(
@@ -597,26 +419,10 @@ impl<'a> Diff<'a> {
         new: serde_json::Value,
     ) {
         let pool = pool.map(PoolId::to_string);
-        self.changes.push(PlannedChange {
-            path,
-            pool,
-            object,
-            kind: ChangeKind::Set,
-            reason,
-            old,
-            new,
-            touched: None,
-        });
+        self.changes.push(PlannedChange { path, pool, object, kind: ChangeKind::Set, reason, old, new, touched: None });
     }
 
-    fn event(
-        &mut self,
-        pool: &PoolId,
-        path: String,
-        object: Object,
-        kind: ChangeKind,
-        reason: Reason,
-    ) {
+    fn event(&mut self, pool: &PoolId, path: String, object: Object, kind: ChangeKind, reason: Reason) {
         let (old, new) = (serde_json::Value::Null, serde_json::Value::Null);
         self.changes.push(PlannedChange {
             path,
@@ -631,30 +437,16 @@ impl<'a> Diff<'a> {
     }
 
     fn warn(&mut self, code: PlanWarningCode, path: String, pool: &PoolId, message: String) {
-        self.warnings.push(PlanWarning {
-            code,
-            path,
-            pool: Some(pool.to_string()),
-            message,
-            touched: None,
-        });
+        self.warnings.push(PlanWarning { code, path, pool: Some(pool.to_string()), message, touched: None });
     }
 }
 
 fn exception(key: &Key, code: &str) -> Reason {
-    key.except
-        .iter()
-        .find(|except| except.reason.code == code)
-        .expect("an exception of this key")
-        .reason
+    key.except.iter().find(|except| except.reason.code == code).expect("an exception of this key").reason
 }
 
 fn object(group: &Arc<str>, backend: &Backend) -> Object {
-    Object::Backend {
-        group: group.clone(),
-        id: backend.id.clone(),
-        address: backend.address.clone(),
-    }
+    Object::Backend { group: group.clone(), id: backend.id.clone(), address: backend.address.clone() }
 }
 
 pub(crate) type Backends = [Arc<Sealed<Backend>>];
@@ -699,10 +491,7 @@ pub(crate) fn matched<'a>(
     (kept, gone.into_values().collect(), came)
 }
 
-fn as_text<T: std::fmt::Display, S: serde::Serializer>(
-    value: &T,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
+fn as_text<T: std::fmt::Display, S: serde::Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(value)
 }
 

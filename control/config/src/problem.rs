@@ -140,13 +140,7 @@ impl Problem {
         span: impl Into<Option<Span>>,
         message: impl Into<String>,
     ) -> Problem {
-        Problem::new(
-            Severity::Error,
-            code,
-            path.to_string(),
-            span.into(),
-            message.into(),
-        )
+        Problem::new(Severity::Error, code, path.to_string(), span.into(), message.into())
     }
 
     pub(crate) fn warning(
@@ -155,22 +149,10 @@ impl Problem {
         span: impl Into<Option<Span>>,
         message: impl Into<String>,
     ) -> Problem {
-        Problem::new(
-            Severity::Warning,
-            code,
-            path.to_string(),
-            span.into(),
-            message.into(),
-        )
+        Problem::new(Severity::Warning, code, path.to_string(), span.into(), message.into())
     }
 
-    fn new(
-        severity: Severity,
-        code: Code,
-        path: String,
-        span: Option<Span>,
-        message: String,
-    ) -> Problem {
+    fn new(severity: Severity, code: Code, path: String, span: Option<Span>, message: String) -> Problem {
         Problem {
             severity,
             code,
@@ -200,16 +182,8 @@ impl Problem {
         self
     }
 
-    pub(crate) fn also(
-        mut self,
-        label: impl Into<String>,
-        span: impl Into<Option<Span>>,
-    ) -> Problem {
-        self.also.push(Also {
-            label: label.into(),
-            place: None,
-            span: span.into(),
-        });
+    pub(crate) fn also(mut self, label: impl Into<String>, span: impl Into<Option<Span>>) -> Problem {
+        self.also.push(Also { label: label.into(), place: None, span: span.into() });
         self
     }
 }
@@ -243,6 +217,15 @@ impl Problems {
         };
         if list.len() < Problems::MAX {
             list.push(problem);
+        } else {
+            self.more += 1;
+        }
+    }
+
+    /// The same for problems that are dear to make and may come in millions.
+    pub(crate) fn push_error(&mut self, make: impl FnOnce() -> Problem) {
+        if self.errors.len() < Problems::MAX {
+            self.push(make());
         } else {
             self.more += 1;
         }

@@ -29,26 +29,10 @@ pub struct RunningPool {
 impl Running {
     /// Before the first job: the process settings of the document that it was started with, and no pool.
     pub fn at_start(config: &Config) -> Running {
-        let Document {
-            appliance,
-            reload,
-            access_log,
-            event_log,
-            pools: _,
-        } = (**config).clone();
-        let config = Arc::new(Sealed::new(Document {
-            appliance,
-            reload,
-            access_log,
-            event_log,
-            pools: BTreeMap::new(),
-        }));
-        Running {
-            config,
-            generation: None,
-            pools: BTreeMap::new(),
-            listeners: BTreeMap::new(),
-        }
+        let Document { appliance, reload, access_log, event_log, pools: _ } = (**config).clone();
+        let config =
+            Arc::new(Sealed::new(Document { appliance, reload, access_log, event_log, pools: BTreeMap::new() }));
+        Running { config, generation: None, pools: BTreeMap::new(), listeners: BTreeMap::new() }
     }
 
     /// After the job was applied. What it did not touch stays, whatever else was applied since it was compiled.
@@ -75,12 +59,7 @@ impl Running {
             };
         }
         let generation = self.generation.max(Some(compiled.job.into()));
-        Running {
-            config: self.config_after(compiled, documents),
-            generation,
-            pools,
-            listeners,
-        }
+        Running { config: self.config_after(compiled, documents), generation, pools, listeners }
     }
 
     fn config_after(&self, compiled: &Compiled, pools: BTreeMap<PoolId, Arc<Pool>>) -> Arc<Config> {

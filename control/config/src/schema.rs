@@ -70,9 +70,9 @@ impl Key {
     /// As it would be written. `None`: there is none, or it means "not written".
     pub fn default_text(&self) -> Option<String> {
         match self.presence {
-            Presence::Default(shown) => Some(shown())
-                .filter(|shown| *shown != Shown::Absent)
-                .map(|shown| shown.to_string()),
+            Presence::Default(shown) => {
+                Some(shown()).filter(|shown| *shown != Shown::Absent).map(|shown| shown.to_string())
+            }
             Presence::Required | Presence::Derived => None,
         }
     }
@@ -92,13 +92,7 @@ impl Key {
 /// For machines that list the keys (`sluicectl keys --json`).
 impl Serialize for Key {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Reason {
-            class,
-            category,
-            reach,
-            code,
-            sentence,
-        } = self.reason;
+        let Reason { class, category, reach, code, sentence } = self.reason;
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("path", self.path)?;
         map.serialize_entry("type", self.kind())?;
@@ -143,39 +137,31 @@ pub(crate) fn read_key<F: Form>(
         Ok(value) => return Some(value),
         Err(wrongs) => wrongs,
     };
-    for Wrong {
-        code,
-        message,
-        found,
-        span,
-        help,
-        also,
-    } in wrongs
-    {
-        let mut problem = Problem::error(
-            code,
-            at.key(key.name),
-            span.or(node.span),
-            format!("`{}`: {message}", key.name),
-        );
-        problem = problem.found(found).accepted(form.accepted());
-        if let Some(help) = help {
-            problem = problem.help(help);
-        }
-        if let Some((label, span)) = also {
-            problem = problem.also(label, span);
-        }
-        problems.push(problem);
+    if node.is_told() {
+        return None;
     }
+    wrongs.into_iter().for_each(|wrong| problems.push_error(|| complaint(wrong, form, key, node, at)));
     None
+}
+
+fn complaint(wrong: Wrong, form: &dyn Describe, key: &Key, node: &Node, at: &At<'_>) -> Problem {
+    let Wrong { code, message, found, span, help, also } = wrong;
+    let message = format!("`{}`: {message}", key.name);
+    let mut problem = Problem::error(code, at.key(key.name), span.or(node.span), message);
+    problem = problem.found(found).accepted(form.accepted());
+    if let Some(help) = help {
+        problem = problem.help(help);
+    }
+    if let Some((label, span)) = also {
+        problem = problem.also(label, span);
+    }
+    problem
 }
 
 pub(crate) fn missing(key: &Key, at: &At<'_>, table: &Node, problems: &mut Problems) {
     let message = format!("`{}` is missing", key.name);
-    problems.push(
-        Problem::error(Code::Missing, at.key(key.name), table.span, message)
-            .accepted(key.accepted()),
-    );
+    let make = || Problem::error(Code::Missing, at.key(key.name), table.span, message).accepted(key.accepted());
+    problems.push_error(make);
 }
 
 /// One invocation defines every key; see `keys` for the grammar by example.

@@ -90,22 +90,14 @@ impl Slots {
 
     /// Slots in use or reserved: pools, endpoints, listeners.
     pub fn in_use(&self) -> (usize, usize, usize) {
-        (
-            self.pools.in_use(),
-            self.endpoints.in_use(),
-            self.listeners.in_use(),
-        )
+        (self.pools.in_use(), self.endpoints.in_use(), self.listeners.in_use())
     }
 
     pub(crate) fn name_pool(&mut self, id: &PoolId, reserved: &mut Reservations) -> PoolSlot {
         PoolSlot(self.pools.name(id, &mut reserved.pools))
     }
 
-    pub(crate) fn name_endpoint(
-        &mut self,
-        identity: &EndpointIdentity,
-        reserved: &mut Reservations,
-    ) -> EndpointSlot {
+    pub(crate) fn name_endpoint(&mut self, identity: &EndpointIdentity, reserved: &mut Reservations) -> EndpointSlot {
         EndpointSlot(self.endpoints.name(identity, &mut reserved.endpoints))
     }
 
@@ -139,59 +131,21 @@ impl Slots {
 
     /// The job is in force. Slots that became free by it because every shard had let go already are free now.
     pub(crate) fn applied(&mut self, reserved: Reservations) -> Freed {
-        let Reservations {
-            pools,
-            endpoints,
-            listeners,
-        } = reserved;
+        let Reservations { pools, endpoints, listeners } = reserved;
         Freed {
-            pools: self
-                .pools
-                .applied(pools)
-                .into_iter()
-                .map(PoolSlot)
-                .collect(),
-            endpoints: self
-                .endpoints
-                .applied(endpoints)
-                .into_iter()
-                .map(EndpointSlot)
-                .collect(),
-            listeners: self
-                .listeners
-                .applied(listeners)
-                .into_iter()
-                .map(ListenerSlot)
-                .collect(),
+            pools: self.pools.applied(pools).into_iter().map(PoolSlot).collect(),
+            endpoints: self.endpoints.applied(endpoints).into_iter().map(EndpointSlot).collect(),
+            listeners: self.listeners.applied(listeners).into_iter().map(ListenerSlot).collect(),
         }
     }
 
     /// The job left nothing behind.
     pub(crate) fn withdrawn(&mut self, reserved: Reservations) -> Freed {
-        let Reservations {
-            pools,
-            endpoints,
-            listeners,
-        } = reserved;
+        let Reservations { pools, endpoints, listeners } = reserved;
         Freed {
-            pools: self
-                .pools
-                .withdrawn(pools)
-                .into_iter()
-                .map(PoolSlot)
-                .collect(),
-            endpoints: self
-                .endpoints
-                .withdrawn(endpoints)
-                .into_iter()
-                .map(EndpointSlot)
-                .collect(),
-            listeners: self
-                .listeners
-                .withdrawn(listeners)
-                .into_iter()
-                .map(ListenerSlot)
-                .collect(),
+            pools: self.pools.withdrawn(pools).into_iter().map(PoolSlot).collect(),
+            endpoints: self.endpoints.withdrawn(endpoints).into_iter().map(EndpointSlot).collect(),
+            listeners: self.listeners.withdrawn(listeners).into_iter().map(ListenerSlot).collect(),
         }
     }
 }
@@ -241,12 +195,7 @@ enum State {
 
 impl<I> Default for Table<I> {
     fn default() -> Table<I> {
-        Table {
-            entries: Vec::new(),
-            slots: HashMap::new(),
-            leaving: HashMap::new(),
-            free: BinaryHeap::new(),
-        }
+        Table { entries: Vec::new(), slots: HashMap::new(), leaving: HashMap::new(), free: BinaryHeap::new() }
     }
 }
 
@@ -291,17 +240,9 @@ impl<I: Clone + Eq + Hash + std::fmt::Debug> Table<I> {
             }
         };
         match &mut self.entries[slot as usize] {
-            Some(Entry {
-                state: State::Reserved | State::Revived { .. },
-                ..
-            }) => {}
+            Some(Entry { state: State::Reserved | State::Revived { .. }, .. }) => {}
             Some(entry) => panic!("{identity:?} is not new: it is {:?}", entry.state),
-            free => {
-                *free = Some(Entry {
-                    identity: identity.clone(),
-                    state: State::Reserved,
-                })
-            }
+            free => *free = Some(Entry { identity: identity.clone(), state: State::Reserved }),
         }
         self.slots.insert(identity.clone(), slot);
         reserved.named.push(slot);
@@ -310,10 +251,7 @@ impl<I: Clone + Eq + Hash + std::fmt::Debug> Table<I> {
 
     fn drop(&mut self, slot: u32, reserved: &mut Reserved) {
         let state = self.state(slot);
-        assert!(
-            matches!(state, State::Named | State::Going { .. }),
-            "slot {slot} is dropped while {state:?}"
-        );
+        assert!(matches!(state, State::Named | State::Going { .. }), "slot {slot} is dropped while {state:?}");
         // Going already: the job that dropped it was lost in a crash of control.
         *state = State::Going { released: false };
         reserved.dropped.push(slot);
@@ -383,8 +321,6 @@ impl<I: Clone + Eq + Hash + std::fmt::Debug> Table<I> {
 
     fn state(&mut self, slot: u32) -> &mut State {
         let entry = self.entries.get_mut(slot as usize).and_then(Option::as_mut);
-        &mut entry
-            .unwrap_or_else(|| panic!("slot {slot} is nobody's"))
-            .state
+        &mut entry.unwrap_or_else(|| panic!("slot {slot} is nobody's")).state
     }
 }

@@ -19,22 +19,15 @@ impl Source for Disk {
     fn read(&self, path: &Path, bytes_max: usize) -> io::Result<Vec<u8>> {
         // Opening a named pipe would wait for a writer, so the question comes first.
         if !std::fs::metadata(path)?.is_file() {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "not a regular file",
-            ));
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
         }
         let mut bytes = Vec::new();
-        std::fs::File::open(path)?
-            .take(bytes_max as u64 + 1)
-            .read_to_end(&mut bytes)?;
+        std::fs::File::open(path)?.take(bytes_max as u64 + 1).read_to_end(&mut bytes)?;
         within(bytes, bytes_max)
     }
 
     fn list(&self, folder: &Path) -> io::Result<Vec<OsString>> {
-        std::fs::read_dir(folder)?
-            .map(|entry| Ok(entry?.file_name()))
-            .collect()
+        std::fs::read_dir(folder)?.map(|entry| Ok(entry?.file_name())).collect()
     }
 }
 
@@ -57,9 +50,6 @@ impl Source for NoFiles {
 pub(crate) fn within(bytes: Vec<u8>, bytes_max: usize) -> io::Result<Vec<u8>> {
     match bytes.len() <= bytes_max {
         true => Ok(bytes),
-        false => Err(io::Error::new(
-            io::ErrorKind::FileTooLarge,
-            format!("larger than {} MiB", bytes_max >> 20),
-        )),
+        false => Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("larger than {} MiB", bytes_max >> 20))),
     }
 }

@@ -25,19 +25,12 @@ pub(crate) struct Shape {
 pub(crate) static SHAPE: LazyLock<Shape> = LazyLock::new(|| {
     let mut root = Shape::default();
     // Tables too: one without keys of its own would be unknown otherwise.
-    for (path, is_key) in TABLES
-        .iter()
-        .map(|table| (table.path, false))
-        .chain(keys().map(|key| (key.path, true)))
-    {
+    for (path, is_key) in TABLES.iter().map(|table| (table.path, false)).chain(keys().map(|key| (key.path, true))) {
         let mut shape = &mut root;
         for part in path.split('.').filter(|part| !part.is_empty()) {
             shape = match part {
                 "*" => shape.any.get_or_insert_default(),
-                _ => shape
-                    .children
-                    .entry(part.trim_end_matches("[]"))
-                    .or_default(),
+                _ => shape.children.entry(part.trim_end_matches("[]")).or_default(),
             };
             shape.is_list = part.ends_with("[]");
         }
@@ -56,7 +49,7 @@ fn table(node: &Node, shape: &Shape, at: &At<'_>, problems: &mut Problems) {
     };
     for (key, entry) in &table.entries {
         match shape.children.get(&**key).or(shape.any.as_deref()) {
-            None => problems.push(unknown(key, entry.key_span, shape, at)),
+            None => problems.push_error(|| unknown(key, entry.key_span, shape, at)),
             Some(child) => value(&entry.node, child, &at.key(key), problems),
         }
     }
@@ -65,14 +58,13 @@ fn table(node: &Node, shape: &Shape, at: &At<'_>, problems: &mut Problems) {
 fn value(node: &Node, shape: &Shape, at: &At<'_>, problems: &mut Problems) {
     match &node.value {
         _ if shape.is_key => {}
+        Value::Told => {}
         Value::List(list) if shape.is_list => {
             for (ix, node) in list.iter().enumerate() {
                 table(node, shape, &at.index(ix), problems);
             }
         }
-        _ if shape.is_list => {
-            problems.push(wrong_kind(node, "a list of tables", at).help(format!("write [[{at}]]")))
-        }
+        _ if shape.is_list => problems.push(wrong_kind(node, "a list of tables", at).help(format!("write [[{at}]]"))),
         _ => table(node, shape, at, problems),
     }
 }
@@ -84,17 +76,8 @@ fn wrong_kind(node: &Node, expected: &str, at: &At<'_>) -> Problem {
 
 fn unknown(key: &str, span: Option<Span>, shape: &Shape, at: &At<'_>) -> Problem {
     let here = at.to_string();
-    let place = if here.is_empty() {
-        "at the top level".to_string()
-    } else {
-        format!("in `{here}`")
-    };
-    let problem = Problem::error(
-        Code::UnknownKey,
-        at.key(key),
-        span,
-        format!("there is no `{key}` {place}"),
-    );
+    let place = if here.is_empty() { "at the top level".to_string() } else { format!("in `{here}`") };
+    let problem = Problem::error(Code::UnknownKey, at.key(key), span, format!("there is no `{key}` {place}"));
     let names: Vec<&str> = shape.children.keys().copied().collect();
     let problem = problem.accepted(names.join(", "));
     if let Some(name) = suggest::closest(key, names) {

@@ -1,25 +1,18 @@
 //! "Did you mean …": the closest of the names that exist.
 
 /// The candidate nearest to `word` within a third of its letters, two at least.
-pub(crate) fn closest<'a>(
-    word: &str,
-    candidates: impl IntoIterator<Item = &'a str>,
-) -> Option<&'a str> {
+pub(crate) fn closest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     // A word this long is no slip of the finger, and the distance costs the product of the lengths.
     const CHARACTERS_MAX: usize = 64;
     if word.len() > CHARACTERS_MAX {
         return None;
     }
     let tolerance = (word.chars().count() / 3).max(2);
-    let candidates = candidates
-        .into_iter()
-        .filter(|candidate| candidate.len() <= CHARACTERS_MAX);
-    let distances =
-        candidates.map(|candidate| (strsim::damerau_levenshtein(word, candidate), candidate));
+    let candidates = candidates.into_iter().filter(|candidate| candidate.len() <= CHARACTERS_MAX);
+    let distances = candidates.map(|candidate| (strsim::damerau_levenshtein(word, candidate), candidate));
     // A distance as long as the word shares nothing with it.
-    let near = distances.filter(|(distance, candidate)| {
-        *distance <= tolerance && *distance < word.len().max(candidate.len())
-    });
+    let near =
+        distances.filter(|(distance, candidate)| *distance <= tolerance && *distance < word.len().max(candidate.len()));
     near.min().map(|(_, candidate)| candidate)
 }
 

@@ -32,6 +32,8 @@ pub(crate) enum Value {
     Date(String),
     List(Vec<Node>),
     Table(Table),
+    /// Could not be read, which has been told; whatever is wrong with it besides is not known.
+    Told,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -47,13 +49,7 @@ pub(crate) struct Entry {
 
 impl Node {
     pub(crate) fn text(text: impl Into<String>) -> Node {
-        Node {
-            value: Value::Text {
-                text: text.into(),
-                substituted: false,
-            },
-            span: None,
-        }
+        Node { value: Value::Text { text: text.into(), substituted: false }, span: None }
     }
 
     /// A value that was read before, to be read again.
@@ -62,10 +58,7 @@ impl Node {
             Shown::Absent => unreachable!("what is not written cannot be read"),
             Shown::Boolean(flag) => Value::Boolean(*flag),
             Shown::Integer(number) => Value::Integer((*number).into()),
-            Shown::Text(text) => Value::Text {
-                text: text.clone(),
-                substituted: false,
-            },
+            Shown::Text(text) => Value::Text { text: text.clone(), substituted: false },
             Shown::List(list) => Value::List(list.iter().map(Node::read_again).collect()),
         };
         Node { value, span: None }
@@ -85,6 +78,15 @@ impl Node {
         }
     }
 
+    /// Whether a part of it could not be read, which has been told.
+    pub(crate) fn is_told(&self) -> bool {
+        match &self.value {
+            Value::Told => true,
+            Value::List(list) => list.iter().any(Node::is_told),
+            _ => false,
+        }
+    }
+
     /// What it is, with its article.
     pub(crate) fn kind(&self) -> &'static str {
         match &self.value {
@@ -95,6 +97,7 @@ impl Node {
             Value::Date(_) => "a date or time",
             Value::List(_) => "a list",
             Value::Table(_) => "a table",
+            Value::Told => "nothing that can be read",
         }
     }
 
@@ -105,15 +108,13 @@ impl Node {
             Value::Integer(number) => number.to_string(),
             Value::Float(text) | Value::Date(text) => text.clone(),
             Value::Boolean(flag) => flag.to_string(),
-            Value::List(_) | Value::Table(_) => self.kind().to_string(),
+            Value::List(_) | Value::Table(_) | Value::Told => self.kind().to_string(),
         }
     }
 }
 
 impl Table {
-    pub(crate) const EMPTY: Table = Table {
-        entries: BTreeMap::new(),
-    };
+    pub(crate) const EMPTY: Table = Table { entries: BTreeMap::new() };
 
     pub(crate) fn get(&self, key: &str) -> Option<&Node> {
         self.entries.get(key).map(|entry| &entry.node)
@@ -125,13 +126,7 @@ impl Table {
     }
 
     pub(crate) fn set(&mut self, key: &str, node: Node) {
-        self.entries.insert(
-            key.into(),
-            Entry {
-                key_span: None,
-                node,
-            },
-        );
+        self.entries.insert(key.into(), Entry { key_span: None, node });
     }
 
     /// Takes over everything in `other`. Tables grow together; anything else may be defined once, and every
@@ -146,13 +141,8 @@ impl Table {
             match (&mut mine.node.value, entry.node.value) {
                 (Value::Table(mine), Value::Table(theirs)) => mine.merge(theirs, &at, problems),
                 _ => problems.push(
-                    Problem::error(
-                        Code::Duplicate,
-                        at,
-                        entry.key_span,
-                        format!("`{at}` is defined twice"),
-                    )
-                    .also("first defined here", mine.key_span),
+                    Problem::error(Code::Duplicate, at, entry.key_span, format!("`{at}` is defined twice"))
+                        .also("first defined here", mine.key_span),
                 ),
             }
         }
@@ -167,12 +157,7 @@ const RECOVERY_BYTES_MAX: usize = 1 << 20;
 const DEPTH_MAX: usize = 32;
 
 /// Reads one file. What can be recovered after a syntax error is in the table.
-pub(crate) fn from_toml(
-    file: FileIx,
-    text: &str,
-    variables: &Variables<'_>,
-    problems: &mut Problems,
-) -> Table {
+pub(crate) fn from_toml(file: FileIx, text: &str, variables: &Variables<'_>, problems: &mut Problems) -> Table {
     let (table, errors) = if text.len() <= RECOVERY_BYTES_MAX {
         DeTable::parse_recoverable(text)
     } else {
@@ -181,33 +166,24 @@ pub(crate) fn from_toml(
             Err(error) => (toml::Spanned::new(0..0, DeTable::new()), vec![error]),
         }
     };
-    let mut reader = TomlReader {
-        file,
-        variables,
-        problems,
-    };
+    let mut reader = TomlReader { file, variables, problems };
     let table = reader.table(table.into_inner(), &At::ROOT, 0);
     for error in errors {
-        let range = error.span().unwrap_or(text.len()..text.len());
-        let span = Span {
-            file,
-            start: range.start as u32,
-            end: range.end as u32,
-        };
-        let problem = Problem::error(
-            Code::Syntax,
-            "",
-            span,
-            format!("not valid TOML: {}", error.message()),
-        );
-        problems.push(match first_definition(&table, &text[range.clone()], span) {
-            Some(first) if error.message() == "duplicate key" => {
-                problem.also("first defined here", first)
-            }
-            _ => problem,
-        });
+        problems.push_error(|| syntax_error(file, text, &table, &error));
     }
     table
+}
+
+fn syntax_error(file: FileIx, text: &str, table: &Table, error: &toml::de::Error) -> Problem {
+    let range = error.span().unwrap_or(text.len()..text.len());
+    // The parser works on bytes, what follows on characters.
+    let (start, end) = (text.floor_char_boundary(range.start), text.ceil_char_boundary(range.end.max(range.start)));
+    let span = Span { file, start: start as u32, end: end as u32 };
+    let problem = Problem::error(Code::Syntax, "", span, format!("not valid TOML: {}", error.message()));
+    match first_definition(table, text, span) {
+        Some(first) if error.message() == "duplicate key" => problem.also("first defined here", first),
+        _ => problem,
+    }
 }
 
 struct TomlReader<'a, 'p> {
@@ -223,13 +199,7 @@ impl TomlReader<'_, '_> {
             let key_span = self.span(key.span());
             let name: Box<str> = key.get_ref().as_ref().into();
             let node = self.node(value, &at.key(&name), depth + 1);
-            entries.insert(
-                name,
-                Entry {
-                    key_span: Some(key_span),
-                    node,
-                },
-            );
+            entries.insert(name, Entry { key_span: Some(key_span), node });
         }
         Table { entries }
     }
@@ -243,16 +213,12 @@ impl TomlReader<'_, '_> {
                 span,
                 format!("nested deeper than {DEPTH_MAX} levels"),
             ));
-            return Node {
-                value: Value::Boolean(false),
-                span: Some(span),
-            };
+            return Node { value: Value::Told, span: Some(span) };
         }
         let value = match value.into_inner() {
             DeValue::String(text) => self.text(&text, at, span),
             // Wider than any key takes, so that a number out of range is told as what it is.
-            DeValue::Integer(number) => match i128::from_str_radix(number.as_str(), number.radix())
-            {
+            DeValue::Integer(number) => match i128::from_str_radix(number.as_str(), number.radix()) {
                 Ok(number) => Value::Integer(number),
                 Err(_) => Value::Float(number.to_string()),
             },
@@ -260,54 +226,47 @@ impl TomlReader<'_, '_> {
             DeValue::Boolean(flag) => Value::Boolean(flag),
             DeValue::Datetime(date) => Value::Date(date.to_string()),
             DeValue::Array(list) => {
-                let nodes = list
-                    .into_iter()
-                    .enumerate()
-                    .map(|(ix, value)| self.node(value, &at.index(ix), depth + 1));
+                let nodes = list.into_iter().enumerate().map(|(ix, value)| self.node(value, &at.index(ix), depth + 1));
                 Value::List(nodes.collect())
             }
             DeValue::Table(table) => Value::Table(self.table(table, at, depth)),
         };
-        Node {
-            value,
-            span: Some(span),
-        }
+        Node { value, span: Some(span) }
     }
 
     fn text(&mut self, text: &str, at: &At<'_>, span: Span) -> Value {
         match variable::replace(text, self.variables) {
-            Ok(replaced) => Value::Text {
-                substituted: replaced.any,
-                text: replaced.text,
-            },
+            Ok(replaced) => Value::Text { substituted: replaced.any, text: replaced.text },
             Err(wrong) => {
-                let problem = Problem::error(Code::Variable, at, span, wrong.message)
-                    .accepted(variable::ACCEPTED);
+                let problem = Problem::error(Code::Variable, at, span, wrong.message).accepted(variable::ACCEPTED);
                 self.problems.push(match wrong.help {
                     Some(help) => problem.help(help),
                     None => problem,
                 });
-                Value::Text {
-                    text: text.to_string(),
-                    substituted: true,
-                }
+                Value::Told
             }
         }
     }
 
     fn span(&self, range: std::ops::Range<usize>) -> Span {
-        Span {
-            file: self.file,
-            start: range.start as u32,
-            end: range.end as u32,
-        }
+        Span { file: self.file, start: range.start as u32, end: range.end as u32 }
     }
 }
 
-/// The parser names only the second of two equal keys. If exactly one equal key stands before it, that is the first.
-fn first_definition(table: &Table, key: &str, second: Span) -> Option<Span> {
+/// Where the first of two equal keys stands: the parser names only the second.
+fn first_definition(table: &Table, text: &str, second: Span) -> Option<Span> {
+    let (start, end) = (second.start as usize, second.end as usize);
+    let line_start = text[..start].rfind('\n').map_or(0, |newline| newline + 1);
+    let header = text[line_start..].lines().next().unwrap_or_default().trim_end();
+    if header.starts_with('[') {
+        // The table that the first header opened was given up for the second, so only the text knows.
+        let first = text[..line_start].find(&format!("{header}\n"))?;
+        let starts_line = first == 0 || text[..first].ends_with('\n');
+        let span = Span { file: second.file, start: first as u32, end: (first + header.len()) as u32 };
+        return starts_line.then_some(span);
+    }
     let mut found = Vec::new();
-    keys_before(table, key.trim_matches(['"', '\'']), second, &mut found);
+    keys_before(table, text[start..end].trim_matches(['"', '\'']), second, &mut found);
     match found[..] {
         [only] => Some(only),
         _ => None,
@@ -316,18 +275,14 @@ fn first_definition(table: &Table, key: &str, second: Span) -> Option<Span> {
 
 fn keys_before(table: &Table, key: &str, second: Span, found: &mut Vec<Span>) {
     for (name, entry) in &table.entries {
-        if let Some(span) = entry
-            .key_span
-            .filter(|span| &**name == key && span.start < second.start)
-        {
+        if let Some(span) = entry.key_span.filter(|span| &**name == key && span.start < second.start) {
             found.push(span);
         }
         match &entry.node.value {
             Value::Table(table) => keys_before(table, key, second, found),
-            Value::List(list) => list
-                .iter()
-                .filter_map(Node::table)
-                .for_each(|table| keys_before(table, key, second, found)),
+            Value::List(list) => {
+                list.iter().filter_map(Node::table).for_each(|table| keys_before(table, key, second, found))
+            }
             _ => {}
         }
     }

@@ -2,20 +2,8 @@
 
 use std::time::Duration;
 
-const DURATIONS: [(&str, u64); 5] = [
-    ("ms", 1),
-    ("s", 1_000),
-    ("m", 60_000),
-    ("h", 3_600_000),
-    ("d", 86_400_000),
-];
-const SIZES: [(&str, u64); 5] = [
-    ("B", 1),
-    ("KiB", 1 << 10),
-    ("MiB", 1 << 20),
-    ("GiB", 1 << 30),
-    ("TiB", 1 << 40),
-];
+const DURATIONS: [(&str, u64); 5] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+const SIZES: [(&str, u64); 5] = [("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("TiB", 1 << 40)];
 
 /// Shown wherever a duration is expected.
 pub(crate) const DURATION_EXAMPLES: &str = "250ms, 5s, 2m, 1h, 1d";
@@ -54,10 +42,7 @@ fn parse(text: &str, units: &[(&str, u64)]) -> Option<u64> {
 fn show(number: u64, units: &[(&str, u64)]) -> String {
     let (name, factor) = match number {
         // Zero is exact in every unit; "0s" and "0B" are what people write.
-        0 => units
-            .iter()
-            .find(|(name, _)| ["s", "B"].contains(name))
-            .expect("every table has its base unit"),
+        0 => units.iter().find(|(name, _)| ["s", "B"].contains(name)).expect("every table has its base unit"),
         _ => units
             .iter()
             .rev()
@@ -72,11 +57,7 @@ mod tests {
     use super::*;
 
     fn check_duration(text: &str, millis: Option<u64>) {
-        assert_eq!(
-            parse_duration(text),
-            millis.map(Duration::from_millis),
-            "{text:?}"
-        );
+        assert_eq!(parse_duration(text), millis.map(Duration::from_millis), "{text:?}");
     }
 
     #[test]

@@ -36,10 +36,7 @@ pub(crate) fn replace(text: &str, variables: &Variables<'_>) -> Result<Replaced,
             rest = after;
         } else if let Some(after) = after.strip_prefix("${") {
             let Some(end) = after.find('}') else {
-                return Err(Wrong {
-                    message: "a variable is not closed by `}`".into(),
-                    help: None,
-                });
+                return Err(Wrong { message: "a variable is not closed by `}`".into(), help: None });
             };
             out.push_str(&value(&after[..end], variables)?);
             any = true;
@@ -74,10 +71,7 @@ fn value(inside: &str, variables: &Variables<'_>) -> Result<String, Wrong> {
     };
     let starts_well = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
     if !starts_well || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
-        return Err(Wrong {
-            message: format!("`{name}` is not the name of a variable"),
-            help: None,
-        });
+        return Err(Wrong { message: format!("`{name}` is not the name of a variable"), help: None });
     }
     match (variables(name), default) {
         (Some(value), _) if !value.is_empty() || default.is_none() => Ok(value),
@@ -121,31 +115,19 @@ mod tests {
         check("a$b $", "a$b $");
         check("$$$$", "$$");
         check("ö${HOST}ä", "ödb.internalä");
-        check(
-            "${UNSET}",
-            "error: the environment variable `UNSET` is not set",
-        );
+        check("${UNSET}", "error: the environment variable `UNSET` is not set");
         check("${HOST", "error: a variable is not closed by `}`");
         check("${}", "error: `` is not the name of a variable");
         check("${1A}", "error: `1A` is not the name of a variable");
         check("${A B}", "error: `A B` is not the name of a variable");
-        check(
-            &"${BIG}".repeat(7),
-            "error: longer than 65536 bytes after variables are replaced",
-        );
+        check(&"${BIG}".repeat(7), "error: longer than 65536 bytes after variables are replaced");
     }
 
     #[test]
     fn an_escaped_text_reads_as_itself() {
         for text in ["", "a$b", "${HOST}", "$$", "$", "no dollar"] {
             let replaced = replace(&escape(text), &|_| None).unwrap();
-            assert_eq!(
-                replaced,
-                Replaced {
-                    text: text.into(),
-                    any: false
-                }
-            );
+            assert_eq!(replaced, Replaced { text: text.into(), any: false });
         }
     }
 }

@@ -14,10 +14,7 @@ pub(crate) fn document(draft: &Draft<'_>, problems: &mut Problems) {
         && log.path.is_some()
         && log.sink != LogSink::File
     {
-        let message = format!(
-            "`path` has no effect while the sink is \"{}\"",
-            log.sink.word()
-        );
+        let message = format!("`path` has no effect while the sink is \"{}\"", log.sink.word());
         problems.push(Problem::warning(
             Code::NoEffect,
             "log.access.path",
@@ -25,10 +22,7 @@ pub(crate) fn document(draft: &Draft<'_>, problems: &mut Problems) {
             message,
         ));
     }
-    draft
-        .pools
-        .iter()
-        .for_each(|pool| self::pool(pool, problems));
+    draft.pools.iter().for_each(|pool| self::pool(pool, problems));
 }
 
 fn pool(pool: &PoolDraft<'_>, problems: &mut Problems) {
@@ -40,47 +34,23 @@ fn pool(pool: &PoolDraft<'_>, problems: &mut Problems) {
     {
         let span = span_at(pool.node, &["timeouts", "idle"]);
         let message = "`idle` has no effect: `lifetime` is not longer";
-        problems.push(Problem::warning(
-            Code::NoEffect,
-            format!("{path}.timeouts.idle"),
-            span,
-            message,
-        ));
+        problems.push(Problem::warning(Code::NoEffect, format!("{path}.timeouts.idle"), span, message));
     }
     for draft in &pool.groups {
         let backends = || draft.backends.iter().map(|draft| &draft.backend);
         group(pool.id, draft.id, draft.span, backends, problems);
         if let Some(health) = &draft.health {
-            self::health(
-                pool.id,
-                draft.id,
-                health,
-                |key| span_at(draft.node, &["health", key]),
-                problems,
-            );
+            self::health(pool.id, draft.id, health, |key| span_at(draft.node, &["health", key]), problems);
         }
         let listens = pool.create.iter().flat_map(|create| &create.listen);
         for address in listens {
-            if let Some(looped) = draft
-                .backends
-                .iter()
-                .find(|draft| draft.backend.address == *address)
-            {
-                let path = format!(
-                    "{}.backend[{}].address",
-                    group_path(pool.id, draft.id),
-                    looped.ix
-                );
+            if let Some(looped) = draft.backends.iter().find(|draft| draft.backend.address == *address) {
+                let path = format!("{}.backend[{}].address", group_path(pool.id, draft.id), looped.ix);
                 let message = format!(
                     "pool `{}` is its own backend: a connection would come back until the tables are full",
                     pool.id
                 );
-                problems.push(Problem::warning(
-                    Code::Surprising,
-                    path,
-                    span_at(looped.node, &["address"]),
-                    message,
-                ));
+                problems.push(Problem::warning(Code::Surprising, path, span_at(looped.node, &["address"]), message));
             }
         }
     }
@@ -106,11 +76,7 @@ pub(crate) fn group<'b, I: Iterator<Item = &'b Backend>>(
     } else {
         return;
     };
-    let code = if message.contains("closed") {
-        Code::NobodyServes
-    } else {
-        Code::Surprising
-    };
+    let code = if message.contains("closed") { Code::NobodyServes } else { Code::Surprising };
     problems.push(Problem::warning(
         code,
         group_path(pool, group),
@@ -120,32 +86,11 @@ pub(crate) fn group<'b, I: Iterator<Item = &'b Backend>>(
 }
 
 /// The same for a group that is in force.
-pub(crate) fn sealed_group(
-    pool: &str,
-    id: &str,
-    backends: &[Arc<Sealed<Backend>>],
-    problems: &mut Problems,
-) {
-    group(
-        pool,
-        id,
-        None,
-        || {
-            backends
-                .iter()
-                .map(|backend| -> &Backend { (***backend).borrow() })
-        },
-        problems,
-    );
+pub(crate) fn sealed_group(pool: &str, id: &str, backends: &[Arc<Sealed<Backend>>], problems: &mut Problems) {
+    group(pool, id, None, || backends.iter().map(|backend| -> &Backend { (***backend).borrow() }), problems);
 }
 
-fn health(
-    pool: &str,
-    group: &str,
-    health: &Health,
-    span: impl Fn(&str) -> Option<Span>,
-    problems: &mut Problems,
-) {
+fn health(pool: &str, group: &str, health: &Health, span: impl Fn(&str) -> Option<Span>, problems: &mut Problems) {
     if health.timeout > health.interval {
         let path = format!("{}.health.timeout", group_path(pool, group));
         let message = "`timeout` is longer than `interval`: checks of a silent backend come later than they should";

@@ -1,19 +1,31 @@
 //! Why not: an `error` answer, and the problems of a document.
 
 use super::page::Page;
-use super::{BAD, DIM, GOOD, WARN, counted};
+use super::{DIM, GOOD, counted};
 use api::status::Checked;
-use api::{Failure, Problem, Severity};
+use api::{Failure, Problem};
 
 /// Begins in the middle of a line: who prints it has said `error` or the like.
 pub fn failure(failure: &Failure) -> String {
     let mut page = Page::new();
+    draw_cause(failure, &mut page);
+    if let Some(generation) = failure.generation {
+        page.line(format_args!("  generation {generation} goes on"));
+    }
+    if let Some(job) = failure.job {
+        page.line(format_args!("  {DIM}sluicectl receipt {job}{DIM:#}"));
+    }
+    page.text()
+}
+
+/// What it was, without what is so all the same.
+pub fn draw_cause(failure: &Failure, page: &mut Page) {
     page.line(format_args!(
         "{} {DIM}({}){DIM:#}",
         failure.message, failure.code
     ));
-    for problem_ in &failure.problems {
-        page.block(&problem(problem_));
+    for problem in &failure.problems {
+        draw_problem(problem, page);
     }
     for reason in &failure.restart_reasons {
         page.line(format_args!("  {} ({})", reason.path, reason.class));
@@ -25,13 +37,6 @@ pub fn failure(failure: &Failure) -> String {
     if let Some(stage) = failure.stage {
         page.line(format_args!("  it ended at stage {stage}"));
     }
-    if let Some(generation) = failure.generation {
-        page.line(format_args!("  generation {generation} goes on"));
-    }
-    if let Some(job) = failure.job {
-        page.line(format_args!("  {DIM}sluicectl receipt {job}{DIM:#}"));
-    }
-    page.text()
 }
 
 pub fn checked(checked: &Checked) -> String {
@@ -43,19 +48,15 @@ pub fn checked(checked: &Checked) -> String {
         checked.hash
     ));
     for warning in &checked.warnings {
-        page.block(&problem(warning));
+        draw_problem(warning, &mut page);
     }
     page.text()
 }
 
-/// As it was drawn, else in one line.
-pub fn problem(problem: &Problem) -> String {
-    if let Some(drawing) = &problem.drawing {
-        return format!("{}\n", drawing.trim_end());
+/// As it was drawn, else in a sentence.
+pub fn draw_problem(problem: &Problem, page: &mut Page) {
+    match &problem.drawing {
+        Some(drawing) => page.line(drawing.trim_end()),
+        None => page.wrapped(2, &problem.to_string()),
     }
-    let style = match problem.severity {
-        Severity::Error => BAD,
-        Severity::Warning => WARN,
-    };
-    format!("{style}*{style:#} {problem}\n")
 }

@@ -34,11 +34,6 @@ impl Page {
         }
     }
 
-    /// Text with line ends of its own.
-    pub fn block(&mut self, block: &str) {
-        self.text.push_str(block);
-    }
-
     pub fn text(self) -> String {
         self.text
     }

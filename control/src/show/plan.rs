@@ -2,7 +2,7 @@
 
 use super::page::Page;
 use super::{BAD, DIM, GOOD, HEAD, WARN, connections_text, counted, failure, joined};
-use api::{Class, Plan, PlannedChange};
+use api::plan::{ChangeKind, Class, Plan, PlannedChange};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -30,7 +30,7 @@ pub fn plan(plan: &Plan) -> String {
     }
     for warning in &plan.warnings {
         page.gap();
-        page.block(&failure::problem(warning));
+        failure::draw_problem(warning, &mut page);
     }
     page.text()
 }
@@ -80,13 +80,17 @@ fn draw_change(change: &PlannedChange, pool: Option<&str>, page: &mut Page) {
         path.strip_prefix(pool)?.strip_prefix('.')
     });
     let path = within.unwrap_or(&change.path);
-    let (style, sign, values) = match (&change.old, &change.new) {
-        (None, Some(new)) => (GOOD, '+', shown(new)),
-        (Some(old), None) => (BAD, '-', shown(old)),
-        (Some(old), Some(new)) => (WARN, '~', format!("{} -> {}", shown(old), shown(new))),
-        (None, None) => (WARN, '~', String::new()),
+    let (style, sign) = match change.kind {
+        ChangeKind::Added => (GOOD, '+'),
+        ChangeKind::Removed => (BAD, '-'),
+        ChangeKind::Set => (WARN, '~'),
     };
-    page.line(format_args!("  {style}{sign}{style:#} {path}  {values}"));
+    let values = match (&change.old, &change.new) {
+        (None, None) => String::new(),
+        (Some(value), None) | (None, Some(value)) => format!("  {}", shown(value)),
+        (Some(old), Some(new)) => format!("  {} -> {}", shown(old), shown(new)),
+    };
+    page.line(format_args!("  {style}{sign}{style:#} {path}{values}"));
     let mut felt = vec![
         change.class.to_string(),
         change.reach.to_string(),

@@ -70,7 +70,7 @@ fn draw_outcome(receipt: &Receipt, page: &mut Page) {
         .sum();
     let detail = match (receipt.outcome, &receipt.plan) {
         (JobOutcome::Applied, Some(plan)) => {
-            format!(" in {}: {}", micros(switch), plan::summary(plan))
+            format!(" in {}, {}", micros(switch), plan::summary(plan))
         }
         (JobOutcome::Applied, None) => format!(" in {}", micros(switch)),
         (JobOutcome::Unchanged, _) => " already says this".to_owned(),
@@ -88,11 +88,11 @@ fn draw_outcome(receipt: &Receipt, page: &mut Page) {
     }
     if let Some(plan) = &receipt.plan {
         for warning in &plan.warnings {
-            page.block(&failure::problem(warning));
+            failure::draw_problem(warning, page);
         }
     }
     if let Some(error) = &receipt.error {
-        page.block(&failure::failure(error));
+        failure::draw_cause(error, page);
     }
 }
 

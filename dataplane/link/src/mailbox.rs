@@ -2,7 +2,8 @@
 //!
 //! Carries orders from control to a shard, reports from shards to control, accepted descriptors from shard
 //! to shard. A crossbeam channel holds the messages; [`crate::doorbell`] holds the wake-up and says why
-//! none is lost. Posting never blocks: a full queue gives the message back.
+//! none is lost. Posting never blocks: a full queue gives the message back. Taking waits for no thread but
+//! one that is in the middle of posting; should it be preempted there, the receiver yields to it.
 //!
 //! The receiver's side, whatever it waits in (a shard's ring, tokio's `AsyncFd`, `poll`):
 //!

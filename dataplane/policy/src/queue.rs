@@ -110,6 +110,21 @@ impl<T: Copy + Eq + Hash> Line<T> {
         Some(token)
     }
 
+    /// Who is first, without being served yet.
+    pub fn front(&self) -> Option<T> {
+        Some(self.places.get(self.front as usize)?.token)
+    }
+
+    /// Everyone who waits, first come first.
+    pub fn iter(&self) -> impl Iterator<Item = T> {
+        let mut at = self.front;
+        std::iter::from_fn(move || {
+            let place = self.places.get(at as usize)?;
+            at = place.behind;
+            Some(place.token)
+        })
+    }
+
     /// `token` leaves the line. Returns whether it was there.
     pub fn remove(&mut self, token: T) -> bool {
         let Some(&at) = self.place_of.get(&token) else {

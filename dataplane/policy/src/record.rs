@@ -41,6 +41,8 @@ pub enum ClientAddr {
     Ip(SocketAddr),
     /// Through a Unix socket: the peer has no address.
     Unix,
+    /// It was gone before it could be asked.
+    Unknown,
 }
 
 impl fmt::Display for ClientAddr {
@@ -48,6 +50,7 @@ impl fmt::Display for ClientAddr {
         match self {
             ClientAddr::Ip(address) => address.fmt(f),
             ClientAddr::Unix => f.write_str("unix:"),
+            ClientAddr::Unknown => f.write_str("-"),
         }
     }
 }

@@ -3,21 +3,37 @@
 use super::{ListenGroup, ListenSocket};
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 /// Owns the listening sockets, so that a shard that dies takes none with it. Shared by control, which puts
 /// in and takes out, and shards, which borrow at Prepare and Sync; never touched per connection, so a mutex
 /// is fine.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Registry {
     groups: Mutex<BTreeMap<u32, Arc<ListenGroup>>>,
+    /// Shards that new connections may go to.
+    live: AtomicU64,
 }
 
 impl Registry {
     pub fn new() -> Arc<Registry> {
-        Arc::new(Registry::default())
+        Arc::new(Registry { groups: Mutex::default(), live: AtomicU64::new(u64::MAX) })
     }
 
+    /// Shards that new connections may go to, one bit each, as last steered; all before that. Read by shards
+    /// before they hand a connection over.
+    pub fn live(&self) -> u64 {
+        // Advice that may be a moment old: a shard that is not live keeps what it is handed until it is.
+        self.live.load(Ordering::Relaxed)
+    }
+
+    /// Shards that listen at this listener, one bit each.
+    pub fn shards(&self, listener: u32) -> u64 {
+        self.group(listener).map_or(0, |group| group.shards().fold(0, |set, shard| set | 1 << shard))
+    }
+    /// Whoever puts in a group while a shard is dead or lost steers it too: [`ListenGroup::steer`].
+    ///
     /// Panics if the slot is taken: control gives a slot to one address until every shard has released it.
     pub fn insert(&self, listener: u32, group: ListenGroup) -> Arc<ListenGroup> {
         let group = Arc::new(group);
@@ -44,6 +60,7 @@ impl Registry {
     /// Steers new connections of every listener to the shards in `live`; see [`ListenGroup::steer`]. Tries
     /// all and returns those that failed.
     pub fn steer_all(&self, live: u64) -> Vec<(u32, io::Error)> {
+        self.live.store(live, Ordering::Relaxed);
         let groups: Vec<_> = self
             .groups()
             .iter()

@@ -50,10 +50,10 @@ impl Quota {
     /// Takes one if fewer than `cap` are taken. The cap may differ from call to call: below what is used,
     /// nobody gets one until enough were given back.
     pub fn try_take(&self, cap: u32) -> bool {
-        // Relaxed throughout: the number guards no other memory, and a read-modify-write never acts on an
-        // old value. What waiters need is ordered by the fences in `take_or_wait` and `wake`.
+        // Acquire pairs with the Release of whoever gave this one back: what they did before, such as closing
+        // their connection to the backend, comes before what we do next.
         self.used
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
+            .fetch_update(Ordering::Acquire, Ordering::Relaxed, |used| {
                 (used < cap).then_some(used + 1)
             })
             .is_ok()
@@ -359,6 +359,27 @@ mod loom_tests {
             shared.serve(0, 1);
             others.into_iter().for_each(|other| other.join().unwrap());
             assert_eq!(shared.quota.used(), 0);
+        });
+    }
+
+    #[test]
+    fn loom_who_takes_sees_what_the_giver_did() {
+        explore(|| {
+            let shared = Shared::<2>::new();
+            assert!(shared.quota.try_take(1));
+            shared.open.store(1, Ordering::Relaxed);
+            let giver = {
+                let shared = shared.clone();
+                thread::spawn(move || {
+                    shared.open.store(0, Ordering::Relaxed);
+                    shared.give_back();
+                })
+            };
+            while !shared.quota.take_or_wait(1, 0) {
+                shared.sleep(0);
+            }
+            assert_eq!(shared.open.load(Ordering::Relaxed), 0);
+            giver.join().unwrap();
         });
     }
 

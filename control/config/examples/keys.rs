@@ -1,0 +1,10 @@
+//! Prints the manual of the keys, or with `--schema` the JSON Schema for editors.
+//!
+//! `cargo run -q -p config --example keys > control/config/KEYS.md`
+
+fn main() {
+    match std::env::args().nth(1).as_deref() {
+        Some("--schema") => println!("{:#}", config::json_schema()),
+        _ => print!("{}", config::keys_markdown()),
+    }
+}

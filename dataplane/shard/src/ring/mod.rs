@@ -1,0 +1,354 @@
+//! The ring: the only place that talks to io_uring and to the executor that hosts the loop.
+//!
+//! It offers a few verbs (accept, receive, connect, wait for readiness, cancel) and gives their outcomes
+//! back as [`Completion`]s under the [`Key`] that the caller chose. It knows no connection, no pool and no
+//! protocol, and nothing outside this folder names io_uring or glommio: changing either costs this folder.
+//!
+//! Rules that the caller keeps, because the kernel looks a descriptor up when an operation is submitted,
+//! which is at the next [`Ring::enter`]:
+//!
+//! - a descriptor stays open until every operation on it has had its last completion;
+//! - at most one operation per [`Key`] is in flight.
+//!
+//! Why these flags: `SINGLE_ISSUER | DEFER_TASKRUN` keep the kernel from interrupting the shard for each
+//! socket wake-up (without them a proxied request cost twice the CPU); `SUBMIT_ALL` so that one bad entry
+//! does not hold back the rest of the batch.
+
+mod buffers;
+pub mod host;
+pub mod pipe;
+pub mod socket;
+#[cfg(test)]
+mod tests;
+
+use buffers::Buffers;
+use io_uring::types::{Fd, SubmitArgs, Timespec};
+use io_uring::{IoUring, cqueue, opcode, squeue};
+use rustix::event::PollFlags;
+use rustix::io::Errno;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::path::Path;
+use std::time::Duration;
+
+/// Which operation of whom. The ring carries it; its meaning is the caller's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Key {
+    /// Index into the caller's slab.
+    pub index: u32,
+    /// Tells a slot's present user from its former ones; 24 bits.
+    pub generation: u32,
+    /// Which of the slot's operations; 5 bits.
+    pub tag: u8,
+}
+
+const GENERATION_BITS: u32 = 24;
+const TAG_BITS: u32 = 5;
+
+/// Slot generations wrap here.
+pub const GENERATION_MASK: u32 = (1 << GENERATION_BITS) - 1;
+
+/// What an operation does; with the key it names the operation.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Verb {
+    Accept = 0,
+    Receive = 1,
+    Readiness = 2,
+    Connect = 3,
+    Cancel = 4,
+}
+
+impl Key {
+    fn pack(self, verb: Verb) -> u64 {
+        debug_assert!(self.generation <= GENERATION_MASK && u32::from(self.tag) < 1 << TAG_BITS);
+        u64::from(self.index)
+            | u64::from(self.generation) << 32
+            | u64::from(self.tag) << (32 + GENERATION_BITS)
+            | (verb as u64) << (32 + GENERATION_BITS + TAG_BITS)
+    }
+
+    fn unpack(data: u64) -> (Key, Verb) {
+        let key = Key {
+            index: data as u32,
+            generation: (data >> 32) as u32 & GENERATION_MASK,
+            tag: (data >> (32 + GENERATION_BITS)) as u8 & ((1 << TAG_BITS) - 1),
+        };
+        let verb = match data >> (32 + GENERATION_BITS + TAG_BITS) {
+            0 => Verb::Accept,
+            1 => Verb::Receive,
+            2 => Verb::Readiness,
+            3 => Verb::Connect,
+            _ => Verb::Cancel,
+        };
+        (key, verb)
+    }
+}
+
+/// One thing that happened.
+#[derive(Debug)]
+pub struct Completion {
+    pub key: Key,
+    pub outcome: Outcome,
+    /// The operation goes on: this was not its last completion.
+    pub more: bool,
+}
+
+#[derive(Debug)]
+pub enum Outcome {
+    Accepted(OwnedFd),
+    /// Bytes in a provided buffer, to be given back with [`Ring::recycle`] before the turn ends.
+    Received(Chunk),
+    /// The peer sent its end.
+    Ended,
+    /// Ready, with what for.
+    Ready(PollFlags),
+    Connected,
+    Failed(Errno),
+}
+
+/// Where received bytes are. Not `Clone`: a buffer is recycled once.
+#[derive(Debug)]
+#[must_use = "a buffer that is not recycled is lost to the ring"]
+pub struct Chunk {
+    buffer: u16,
+    len: u32,
+    /// The socket had more than this when it was read.
+    pub more_waiting: bool,
+}
+
+/// Sizes that are fixed when the ring is made.
+#[derive(Clone, Copy, Debug)]
+pub struct RingSize {
+    /// Submission entries; the completion queue has four times as many.
+    pub entries: u32,
+    /// Provided buffers; a power of two, at most 32,768.
+    pub buffers: u16,
+    /// Bytes of each.
+    pub buffer_bytes: u32,
+}
+
+/// See the module. Lives and dies on the thread that made it.
+pub struct Ring {
+    ring: IoUring,
+    buffers: Buffers,
+    /// Addresses of connects that are queued and not yet submitted; the kernel copies them at submission.
+    /// Never grows beyond its capacity, so its elements do not move.
+    addresses: Vec<socket::SocketAddress>,
+    /// Completions reaped by the last enter, in reverse.
+    reaped: Vec<cqueue::Entry>,
+    pub stats: RingStats,
+}
+
+/// Plain counts since the shard last took them.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct RingStats {
+    pub enters: u64,
+    pub completions: u64,
+    pub no_buffers: u64,
+    pub overflows: u64,
+}
+
+impl Ring {
+    /// Makes the calling thread's ring. Ring memory counts against `RLIMIT_MEMLOCK` of the user and is given
+    /// back late after a process ends, so a caller that restarts fast retries `ENOMEM` for some seconds.
+    pub fn new(size: RingSize) -> io::Result<Ring> {
+        let ring = IoUring::builder()
+            .setup_single_issuer()
+            .setup_defer_taskrun()
+            .setup_submit_all()
+            .setup_cqsize(size.entries * 4)
+            .build(size.entries)?;
+        let buffers = Buffers::register(&ring, size.buffers, size.buffer_bytes)?;
+        Ok(Ring {
+            ring,
+            buffers,
+            addresses: Vec::with_capacity(size.entries as usize),
+            reaped: Vec::with_capacity(size.entries as usize * 4),
+            stats: RingStats::default(),
+        })
+    }
+
+    /// Submits what is queued and reaps what has happened: one system call. Waits at most `wait` for the
+    /// first completion; `None` waits without limit, zero does not wait.
+    pub fn enter(&mut self, wait: Option<Duration>) -> io::Result<()> {
+        debug_assert!(self.reaped.is_empty(), "completions of the last turn were not taken");
+        self.stats.enters += 1;
+        let outcome = match wait {
+            Some(Duration::ZERO) => {
+                // Waiting for no completion still sets GETEVENTS, which runs the deferred work.
+                self.ring.submitter().submit_with_args(0, &SubmitArgs::new().timespec(&Timespec::new()))
+            }
+            Some(limit) => {
+                let limit = Timespec::from(limit);
+                self.ring.submitter().submit_with_args(1, &SubmitArgs::new().timespec(&limit))
+            }
+            None => self.ring.submit_and_wait(1),
+        };
+        match outcome {
+            Ok(_) => {}
+            // ETIME: the wait was over. EINTR: a signal. EBUSY: completions overflowed and are reaped below.
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ETIME | libc::EINTR | libc::EBUSY)) => {}
+            Err(error) => return Err(error),
+        }
+        if self.ring.submission().is_empty() {
+            self.addresses.clear();
+        }
+        if self.ring.submission().cq_overflow() {
+            self.stats.overflows += 1;
+        }
+        let mut queue = self.ring.completion();
+        queue.sync();
+        self.reaped.extend(&mut queue);
+        drop(queue);
+        self.stats.completions += self.reaped.len() as u64;
+        self.reaped.reverse();
+        Ok(())
+    }
+
+    /// Takes the next completion of this turn.
+    pub fn take(&mut self) -> Option<Completion> {
+        loop {
+            let entry = self.reaped.pop()?;
+            if let Some(completion) = self.decode(&entry) {
+                return Some(completion);
+            }
+        }
+    }
+
+    fn decode(&mut self, entry: &cqueue::Entry) -> Option<Completion> {
+        let (key, verb) = Key::unpack(entry.user_data());
+        let result = entry.result();
+        let outcome = if result < 0 {
+            if result == -libc::ENOBUFS {
+                self.stats.no_buffers += 1;
+            }
+            Outcome::Failed(Errno::from_raw_os_error(-result))
+        } else {
+            match verb {
+                Verb::Accept => {
+                    // SAFETY: a successful accept completion hands us a new descriptor that nobody else
+                    // knows, and each completion is decoded once.
+                    Outcome::Accepted(unsafe { OwnedFd::from_raw_fd(result) })
+                }
+                Verb::Receive => match cqueue::buffer_select(entry.flags()) {
+                    Some(buffer) if result > 0 => Outcome::Received(Chunk {
+                        buffer,
+                        len: result as u32,
+                        more_waiting: cqueue::sock_nonempty(entry.flags()),
+                    }),
+                    Some(buffer) => {
+                        self.buffers.recycle(buffer);
+                        Outcome::Ended
+                    }
+                    None => Outcome::Ended,
+                },
+                Verb::Readiness => Outcome::Ready(PollFlags::from_bits_retain(result as u16)),
+                Verb::Connect => Outcome::Connected,
+                Verb::Cancel => return None,
+            }
+        };
+        if verb == Verb::Cancel {
+            return None;
+        }
+        Some(Completion { key, outcome, more: cqueue::more(entry.flags()) })
+    }
+
+    /// Accepts connections until cancelled; each comes as [`Outcome::Accepted`], close-on-exec and non-blocking.
+    pub fn accept(&mut self, key: Key, listener: BorrowedFd<'_>) -> io::Result<()> {
+        let entry =
+            opcode::AcceptMulti::new(Fd(listener.as_raw_fd())).flags(libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK).build();
+        self.push(entry, key, Verb::Accept)
+    }
+
+    /// Receives once, into a buffer that is chosen when bytes are there. `dry` says that the socket is known
+    /// to be empty: then it is not tried first.
+    pub fn receive(&mut self, key: Key, socket: BorrowedFd<'_>, dry: bool) -> io::Result<()> {
+        const POLL_FIRST: u16 = 1; // IORING_RECVSEND_POLL_FIRST, io_uring_prep_recv(3)
+        let entry = opcode::Recv::new(Fd(socket.as_raw_fd()), std::ptr::null_mut(), 0)
+            .buf_group(Buffers::GROUP)
+            .ioprio(if dry { POLL_FIRST } else { 0 })
+            .build()
+            .flags(squeue::Flags::BUFFER_SELECT);
+        self.push(entry, key, Verb::Receive)
+    }
+
+    /// Waits until `descriptor` is ready for any of `flags`, once.
+    pub fn readiness(&mut self, key: Key, descriptor: BorrowedFd<'_>, flags: PollFlags) -> io::Result<()> {
+        let entry = opcode::PollAdd::new(Fd(descriptor.as_raw_fd()), u32::from(flags.bits())).build();
+        self.push(entry, key, Verb::Readiness)
+    }
+
+    /// Connects `socket` to a network address.
+    pub fn connect(&mut self, key: Key, socket: BorrowedFd<'_>, to: SocketAddr) -> io::Result<()> {
+        self.connect_to(key, socket, to.into())
+    }
+
+    /// Connects `socket` to a Unix socket. Fails at once if the path is too long for the system (107 bytes).
+    pub fn connect_unix(&mut self, key: Key, socket: BorrowedFd<'_>, to: &Path) -> io::Result<()> {
+        self.connect_to(key, socket, socket::SocketAddress::unix(to)?)
+    }
+
+    fn connect_to(&mut self, key: Key, socket: BorrowedFd<'_>, to: socket::SocketAddress) -> io::Result<()> {
+        if self.addresses.len() == self.addresses.capacity() || self.ring.submission().is_full() {
+            self.ring.submit()?;
+            self.addresses.clear();
+        }
+        self.addresses.push(to);
+        let to = self.addresses.last().expect("pushed above");
+        let entry = opcode::Connect::new(Fd(socket.as_raw_fd()), to.as_ptr(), to.len()).build();
+        self.push(entry, key, Verb::Connect)
+    }
+
+    /// Asks for the end of one operation; its last completion still comes, and may be a success.
+    pub fn cancel(&mut self, key: Key, verb: Verb) -> io::Result<()> {
+        self.push(opcode::AsyncCancel::new(key.pack(verb)).build(), key, Verb::Cancel)
+    }
+
+    /// The received bytes.
+    pub fn bytes(&self, chunk: &Chunk) -> &[u8] {
+        self.buffers.bytes(chunk.buffer, chunk.len)
+    }
+
+    /// Gives a buffer back to the kernel.
+    pub fn recycle(&mut self, chunk: Chunk) {
+        self.buffers.recycle(chunk.buffer);
+    }
+
+    /// Bytes of one provided buffer: a receive that has as many was probably not all.
+    pub fn buffer_bytes(&self) -> usize {
+        self.buffers.bytes_each()
+    }
+
+    fn push(&mut self, entry: squeue::Entry, key: Key, verb: Verb) -> io::Result<()> {
+        let entry = entry.user_data(key.pack(verb));
+        loop {
+            // SAFETY: what an entry points at outlives its submission: receives name no memory (the kernel
+            // picks a registered buffer), connects point into `addresses`, which neither moves nor is
+            // cleared while an entry is queued, and the other verbs point at nothing.
+            if unsafe { self.ring.submission().push(&entry) }.is_ok() {
+                return Ok(());
+            }
+            self.ring.submit()?;
+        }
+    }
+}
+
+/// Whether this machine can make a ring like the shards': made, used once, closed.
+pub fn works() -> io::Result<()> {
+    let mut ring = Ring::new(RingSize { entries: 8, buffers: 1, buffer_bytes: 4096 })?;
+    let mut probe = io_uring::Probe::new();
+    ring.ring.submitter().register_probe(&mut probe)?;
+    let needed = [
+        opcode::AcceptMulti::CODE,
+        opcode::Recv::CODE,
+        opcode::PollAdd::CODE,
+        opcode::Connect::CODE,
+        opcode::AsyncCancel::CODE,
+    ];
+    match needed.into_iter().find(|code| !probe.is_supported(*code)) {
+        Some(code) => Err(io::Error::other(format!("the kernel's io_uring lacks operation {code}"))),
+        None => ring.enter(Some(Duration::ZERO)),
+    }
+}
