@@ -76,7 +76,7 @@ const JSON_DATE: StaticFormatDescription =
 fn append_common(out: &mut Vec<u8>, record: &TunnelRecord, names: &Names) {
     match record.client {
         ClientAddr::Ip(address) => write!(out, "{}", address.ip()),
-        ClientAddr::Unix => write!(out, "unix:"),
+        ClientAddr::Unix | ClientAddr::Unknown => write!(out, "{}", record.client),
     }
     .expect(INTO_MEMORY);
     write!(
@@ -90,7 +90,7 @@ fn append_common(out: &mut Vec<u8>, record: &TunnelRecord, names: &Names) {
     append_quoted(out, names.endpoint(record.endpoint).unwrap_or("-"));
     let port = match record.client {
         ClientAddr::Ip(address) => address.port(),
-        ClientAddr::Unix => 0,
+        ClientAddr::Unix | ClientAddr::Unknown => 0,
     };
     write!(
         out,

@@ -45,6 +45,7 @@ pub mod adopter;
 pub mod lease;
 pub mod listener;
 pub mod pace;
+pub mod planted;
 pub mod rollout;
 #[cfg(test)]
 mod tests;

@@ -102,6 +102,13 @@ impl Endpoints {
             })
     }
 
+    /// Whether a root that is alive here names it, or a connection uses it.
+    pub fn is_here(&self, endpoint: EndpointSlot) -> bool {
+        self.uses
+            .get(endpoint.ix())
+            .is_some_and(|at| at.life != Life::Absent)
+    }
+
     pub fn is_named(&self, endpoint: EndpointSlot) -> bool {
         self.uses
             .get(endpoint.ix())

@@ -6,11 +6,12 @@
 use super::ledger::Kind;
 use super::lines::Touches;
 use super::{Admission, Effect, Effects, Forgetting, Job, Obstacle, Outcome, Rollout, Stage};
-use crate::generation::{Change, PoolGeneration};
+use crate::generation::{Change, Listen, PoolGeneration};
 use crate::ids::{GenerationId, JobId, ListenerSlot, PoolSlot, RootVersion, ShardId, ShardSet};
+use crate::reload::planted::{Mistake, is};
 use crate::reload::{Adoption, Order, Part, Refusal};
 use crate::tick::Tick;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 impl Rollout {
@@ -45,13 +46,7 @@ impl Rollout {
                 stage: Stage::Waiting,
             },
         );
-        match self.obstacle(job) {
-            None => {
-                self.reach(job, Stage::Compiling, now, effects);
-                Admission::Start
-            }
-            Some(obstacle) => Admission::Wait(obstacle),
-        }
+        self.admit(job, now, effects)
     }
 
     /// A job is compiled: on to the shards. `false`: it has ended meanwhile (withdrawn, expired), and what
@@ -76,6 +71,30 @@ impl Rollout {
         self.reach(job, Stage::Compiled { change }, now, effects);
         self.launch(job, now, effects);
         true
+    }
+
+    /// A job that is being compiled turns out to touch something else than was thought when it was
+    /// submitted. It goes to the end of all its lines: to keep its place in some while it waits in others
+    /// could be a circle. `None`: it has ended meanwhile.
+    pub fn retouch(
+        &mut self,
+        job: JobId,
+        touches: Touches,
+        now: Tick,
+        effects: &mut Effects,
+    ) -> Option<Admission> {
+        let entry = self.jobs.get_mut(&job)?;
+        assert!(
+            matches!(entry.stage, Stage::Compiling),
+            "job {job} is past compiling"
+        );
+        entry.stage = Stage::Waiting;
+        let before = self.lines.leave(job);
+        self.pools.extend(&touches.pools);
+        self.lines.enter(job, touches);
+        let admission = self.admit(job, now, effects);
+        self.left(&before, now, effects);
+        Some(admission)
     }
 
     /// Takes a job back. `false`: it is committed already, or has ended.
@@ -125,6 +144,9 @@ impl Rollout {
                 asked.contains(shard),
                 "shard {shard} refused job {job} unasked"
             );
+            if is(Mistake::CommitAlthoughRefused) {
+                return self.on_prepared(job, shard, now, effects);
+            }
             asked.remove(shard);
             self.cancel(job, Outcome::Refused { by: shard, refusal }, now, effects);
         }
@@ -164,6 +186,9 @@ impl Rollout {
             self.address(next, now, effects);
         }
         self.end_if_adopted(job, now, effects);
+        if is(Mistake::AdoptedCountsForAll) {
+            self.leave_jobs(shard, true, now, effects);
+        }
     }
 
     pub(super) fn on_forgotten(
@@ -306,7 +331,11 @@ impl Rollout {
                 ..
             } => {
                 let told = asked.or(prepared);
-                effects.extend(told.iter().map(|shard| Effect::Send {
+                let abort = match is(Mistake::NoAbort) {
+                    true => ShardSet::empty(),
+                    false => told,
+                };
+                effects.extend(abort.iter().map(|shard| Effect::Send {
                     shard,
                     order: Order::Abort { job },
                 }));
@@ -315,6 +344,16 @@ impl Rollout {
         }
         self.end(job, outcome, now, effects);
         true
+    }
+
+    fn admit(&mut self, job: JobId, now: Tick, effects: &mut Effects) -> Admission {
+        match self.obstacle(job) {
+            None => {
+                self.reach(job, Stage::Compiling, now, effects);
+                Admission::Start
+            }
+            Some(obstacle) => Admission::Wait(obstacle),
+        }
     }
 
     /// What a job waits for before it may be compiled.
@@ -335,6 +374,9 @@ impl Rollout {
         }
         let bound = self.bounds.retained_max;
         let full = |pool: &&PoolSlot| {
+            if is(Mistake::RetainedNotCounted) {
+                return false;
+            }
             let bytes = self.ledger.retained(**pool);
             let added = self
                 .root
@@ -391,8 +433,9 @@ impl Rollout {
             self.states.remove(&endpoint);
             effects.push(Effect::FreeEndpoint(endpoint));
         }
+        let unnamed = head.is_none() || is(Mistake::PoolFreedWhileNamed);
         let unused =
-            head.is_none() && !self.root.pools.contains_key(&pool) && !self.ledger.uses_pool(pool);
+            unnamed && !self.root.pools.contains_key(&pool) && !self.ledger.uses_pool(pool);
         if unused && self.pools.remove(&pool) {
             effects.push(Effect::FreePool(pool));
         }
@@ -439,7 +482,8 @@ impl Rollout {
         else {
             unreachable!("only a prepared job is committed")
         };
-        if !asked.is_empty() {
+        let enough = usize::from(is(Mistake::CommitBeforeLastPrepared));
+        if asked.len() > enough {
             return;
         }
         if prepared.is_empty() {
@@ -486,6 +530,18 @@ impl Rollout {
             effects,
         );
         self.replace(&change, now, effects);
+        // What was learned of an endpoint before it came is known nowhere yet.
+        for state in change
+            .endpoints_come
+            .iter()
+            .filter_map(|(_, slot)| self.states.get(slot))
+        {
+            let order = Order::Endpoint(state.clone());
+            effects.extend(prepared.iter().map(|shard| Effect::Send {
+                shard,
+                order: order.clone(),
+            }));
+        }
     }
 
     /// The new root: what it does not name any more is now kept for those who hold it, which any shard may.
@@ -528,7 +584,8 @@ impl Rollout {
         let Stage::Committing { awaiting, lost, .. } = &self.jobs[&job].stage else {
             unreachable!("only a committed job is adopted")
         };
-        if awaiting.is_empty() {
+        let enough = usize::from(is(Mistake::AppliedBeforeLastAdopted));
+        if awaiting.len() <= enough {
             let lost = *lost;
             self.end(job, Outcome::Applied { lost }, now, effects);
         }
@@ -538,10 +595,17 @@ impl Rollout {
         self.jobs.remove(&job);
         let touches = self.lines.leave(job);
         effects.push(Effect::Ended { job, outcome });
+        self.left(&touches, now, effects);
+    }
+
+    /// A job stands no longer in these lines.
+    fn left(&mut self, touches: &Touches, now: Tick, effects: &mut Effects) {
         for pool in &touches.pools {
             self.free_slots(*pool, effects);
         }
-        self.recheck(self.heads(&touches), now, effects);
+        if !is(Mistake::WaitingForgotten) {
+            self.recheck(self.heads(touches), now, effects);
+        }
     }
 
     fn heads(&self, touches: &Touches) -> Vec<JobId> {
@@ -566,9 +630,19 @@ impl Rollout {
         effects: &mut Effects,
     ) {
         let parts = self.new_parts(change);
-        let listeners: Vec<ListenerSlot> =
-            change.listen.iter().map(|listen| listen.listener).collect();
-        for listen in &change.listen {
+        // Those that listen already would have led to another pool, no more.
+        let listening = meaning(
+            change
+                .pools
+                .iter()
+                .filter_map(|(slot, _)| self.root.pools.get(slot)),
+        );
+        let bound: Vec<&Listen> = change
+            .listen
+            .iter()
+            .filter(|listen| !listening.contains_key(&listen.listener))
+            .collect();
+        for listen in bound.iter() {
             let next = self
                 .addresses
                 .unbind(listen.listener, owed.and(listen.shards));
@@ -583,6 +657,7 @@ impl Rollout {
         }
         if !owed.is_empty() {
             let parts = parts.iter().map(Part::id).collect();
+            let listeners = bound.iter().map(|listen| listen.listener).collect();
             self.forgetting.insert(
                 job,
                 Forgetting {
@@ -632,46 +707,64 @@ impl Rollout {
     /// The compiler's side of the hand-over: what it must have kept to, or everything that follows is wrong.
     fn assert_agrees(&self, job: JobId, change: &Change) {
         let touches = self.lines.touches(job);
-        let listen: BTreeSet<ListenerSlot> =
-            change.listen.iter().map(|listen| listen.listener).collect();
-        let leave: BTreeSet<ListenerSlot> = change.leave.iter().copied().collect();
-        assert!(
-            listen
-                .union(&leave)
-                .all(|listener| touches.listeners.contains(listener)),
-            "job {job}: addresses"
-        );
-        let (mut comes, mut goes) = (BTreeSet::new(), BTreeSet::new());
-        let addresses = |pool: Option<&Arc<PoolGeneration>>| -> BTreeSet<ListenerSlot> {
-            pool.iter()
-                .flat_map(|pool| pool.listeners.iter().copied())
-                .collect()
-        };
         for (slot, new) in &change.pools {
             assert!(
                 touches.pools.contains(slot),
                 "job {job} changes pool {slot}, which it does not touch"
             );
-            let old = self.root.pools.get(slot);
-            let (before, after) = (addresses(old), addresses(new.as_ref()));
-            comes.extend(after.difference(&before));
-            goes.extend(before.difference(&after));
             let Some(new) = new else { continue };
-            assert_eq!(new.slot, *slot, "job {job}");
+            assert_eq!(new.slot, *slot, "job {job}: a pool in the slot of another");
+            for part in [new.part, new.policy.part] {
+                assert!(
+                    !self.ledger.knows(part),
+                    "job {job} brings back part {part}, which was replaced"
+                );
+            }
+            let old = self.root.pools.get(slot);
             assert!(
                 old.is_none_or(|old| old.part != new.part),
-                "job {job} changes pool {slot} to what runs"
-            );
-            assert!(
-                !self.ledger.knows(new.part) && !self.ledger.knows(new.policy.part),
-                "job {job}: a part of old"
+                "job {job}: pool {slot} does not change"
             );
         }
+        let old = change
+            .pools
+            .iter()
+            .filter_map(|(slot, _)| self.root.pools.get(slot));
+        let new = change.pools.iter().filter_map(|(_, new)| new.as_ref());
+        let (before, after) = (meaning(old), meaning(new));
+        let comes = after
+            .iter()
+            .filter(|(listener, to)| before.get(*listener) != Some(to));
+        let comes: BTreeSet<ListenerSlot> = comes.map(|(listener, _)| *listener).collect();
+        let goes: BTreeSet<ListenerSlot> = before
+            .keys()
+            .filter(|listener| !after.contains_key(*listener))
+            .copied()
+            .collect();
         assert_eq!(
-            (&comes, &goes),
-            (&listen, &leave),
-            "job {job}: addresses come and go with their pools"
+            comes,
+            change.listen.iter().map(|listen| listen.listener).collect(),
+            "job {job}: addresses that come"
         );
+        assert_eq!(
+            goes,
+            change.leave.iter().copied().collect(),
+            "job {job}: addresses that go"
+        );
+        for listen in &change.listen {
+            let listener = listen.listener;
+            assert!(
+                touches.listeners.contains(&listener),
+                "job {job} brings listener {listener}, which it does not touch"
+            );
+            let shards = before
+                .get(&listener)
+                .map(|from| self.root.pools[from].shards);
+            assert!(
+                shards.is_none_or(|shards| shards == listen.shards),
+                "job {job}: listener {listener} changes shards"
+            );
+        }
         let endpoints = change.endpoints_come.iter().chain(&change.endpoints_gone);
         for (pool, endpoint) in endpoints {
             let changed = change
@@ -684,4 +777,13 @@ impl Rollout {
             );
         }
     }
+}
+
+/// To which pool each address leads.
+fn meaning<'a>(
+    pools: impl Iterator<Item = &'a Arc<PoolGeneration>>,
+) -> BTreeMap<ListenerSlot, PoolSlot> {
+    pools
+        .flat_map(|pool| pool.listeners.iter().map(|listener| (*listener, pool.slot)))
+        .collect()
 }

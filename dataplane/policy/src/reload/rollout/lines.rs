@@ -6,14 +6,15 @@
 //! waits in a circle. What a job does is not known here.
 
 use crate::ids::{JobId, ListenerSlot, PoolSlot};
+use crate::reload::planted::{Mistake, is};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// What a job may change. Two jobs whose touches have anything in common run one after the other.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Touches {
     pub pools: BTreeSet<PoolSlot>,
-    /// Addresses that the job brings or takes away; one that comes back while it is still leaving under
-    /// an older slot brings that slot too, so that the job waits for it.
+    /// Addresses that the job brings or takes away, as far as that is known when it is submitted; all that
+    /// it brings. One that is still leaving under an older slot brings that slot too, so that the job waits.
     pub listeners: BTreeSet<ListenerSlot>,
 }
 
@@ -73,7 +74,7 @@ impl Lines {
 
     /// Whether it stands at the head of all its lines.
     pub fn is_first(&self, job: JobId) -> bool {
-        self.jobs[&job].behind == 0
+        self.jobs[&job].behind == 0 || is(Mistake::LinesIgnored)
     }
 
     /// The heads of the lines in which this job waits, each once.

@@ -9,6 +9,7 @@ use super::shards::Standing;
 use super::stop::Stopping;
 use super::{Effect, Effects, Mode, Rollout};
 use crate::ids::{ListenerSlot, ShardId, ShardSet};
+use crate::reload::planted::{Mistake, is};
 use crate::reload::{Held, Order, Part, Report};
 use crate::tick::Tick;
 use std::sync::Arc;
@@ -51,7 +52,8 @@ impl Rollout {
         now: Tick,
         effects: &mut Effects,
     ) {
-        if incarnation == self.shards.incarnation(shard) {
+        let current = self.shards.incarnation(shard);
+        if current == Some(incarnation) || current.is_some() && is(Mistake::IncarnationIgnored) {
             self.believe(shard, report, now, effects);
             self.steer(effects);
         } else {
@@ -69,12 +71,22 @@ impl Rollout {
         }
         match (standing, report) {
             (Standing::Live, report) => self.on_live(shard, report, now, effects),
+            (
+                Standing::Lost | Standing::Joining { .. },
+                report @ (Report::Released { .. }
+                | Report::EndpointReleased { .. }
+                | Report::ListenerClosed { .. }),
+            ) if is(Mistake::LostIsBelieved) => {
+                self.on_live(shard, report, now, effects);
+            }
             (Standing::Joining { epoch, .. }, Report::Synced { epoch: of, held })
-                if epoch == of =>
+                if epoch == of || is(Mistake::EpochIgnored) =>
             {
                 self.joined(shard, *held, now, effects);
             }
-            (Standing::Asked { epoch, .. }, Report::Holding { epoch: of, held }) if epoch == of => {
+            (Standing::Asked { epoch, .. }, Report::Holding { epoch: of, held })
+                if epoch == of || is(Mistake::EpochIgnored) =>
+            {
                 self.has_told(shard, *held, now, effects);
             }
             (standing, report) => {
@@ -115,8 +127,7 @@ impl Rollout {
                 self.address(next, now, effects);
             }
             // Answers to questions that were asked before it became live, or by a control before this one.
-            Report::Synced { .. } | Report::Holding { .. } => {}
-            Report::Leaving | Report::Stopped => panic!("shard {shard} stops unasked"),
+            Report::Synced { .. } | Report::Holding { .. } | Report::Leaving | Report::Stopped => {}
             Report::Died => unreachable!("handled before"),
         }
     }
@@ -139,8 +150,13 @@ impl Rollout {
 
     fn died(&mut self, shard: ShardId, now: Tick, effects: &mut Effects) {
         self.shards.set(shard, Standing::Dead);
-        self.leave_jobs(shard, false, now, effects);
-        let (freed, pools) = self.ledger.shard_died(shard);
+        if !is(Mistake::DeadIsAwaited) {
+            self.leave_jobs(shard, false, now, effects);
+        }
+        let (freed, pools) = match is(Mistake::DeadStillHolds) {
+            true => Default::default(),
+            false => self.ledger.shard_died(shard),
+        };
         self.holds_no_more(shard, freed, pools, |_| true, now, effects);
         self.membership_changed(now, effects);
     }
@@ -158,13 +174,16 @@ impl Rollout {
     }
 
     fn joined(&mut self, shard: ShardId, held: Held, now: Tick, effects: &mut Effects) {
-        if held.version != self.root.version {
+        if held.version != self.root.version && !is(Mistake::LiveAtOldRoot) {
             // Jobs that were under way have been committed without it. New ones wait, so this ends.
             return self.join(shard, now, effects);
         }
         self.assert_same_root(shard, &held);
         self.shards.tell(shard);
-        let untold = self.shards.untold();
+        let untold = match is(Mistake::UntoldHoldNothing) {
+            true => ShardSet::empty(),
+            false => self.shards.untold(),
+        };
         self.pools
             .extend(held.pinned.iter().map(|pinned| pinned.part.pool()));
         self.pools

@@ -13,6 +13,7 @@ use super::shards::Standing;
 use super::{Bounds, Effect, Effects, Mode, Outcome, Rollout};
 use crate::generation::EndpointState;
 use crate::ids::{GenerationId, JobId, PartId, RootVersion, ShardId};
+use crate::reload::planted::{Mistake, is};
 use crate::reload::{Held, Order, Part};
 use crate::tick::Tick;
 use std::collections::{BTreeMap, BTreeSet};
@@ -129,7 +130,13 @@ impl Rollout {
         let newest = recovery
             .answers
             .values()
-            .max_by_key(|held| held.version)
+            .max_by_key(|held| {
+                if is(Mistake::RecoveryTakesOldest) {
+                    u64::MAX - held.version.0
+                } else {
+                    held.version.0
+                }
+            })
             .expect("some have told");
         self.root.pools = newest
             .current

@@ -56,10 +56,10 @@ impl Shards {
             .map_or(Standing::Dead, |shard| shard.standing)
     }
 
-    pub fn incarnation(&self, shard: ShardId) -> u32 {
-        self.shards
-            .get(shard.ix())
-            .map_or(0, |shard| shard.incarnation)
+    /// The executor that is alive.
+    pub fn incarnation(&self, shard: ShardId) -> Option<u32> {
+        let shard = self.shards.get(shard.ix())?;
+        (shard.standing != Standing::Dead).then_some(shard.incarnation)
     }
 
     pub fn set(&mut self, shard: ShardId, standing: Standing) {
