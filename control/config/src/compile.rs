@@ -8,10 +8,10 @@
 
 use crate::document::{Config, GroupContent, Pool};
 use crate::keys::{Algorithm, Backend, Balancing, Health};
-use crate::maglev;
 use crate::plan::Live;
 use crate::running::{Running, RunningPool};
 use crate::slots::{EndpointIdentity, Freed, Reservations, Slots};
+use policy::balance::maglev;
 use policy::generation::{
     Address, Balance, Change, Endpoint, Group as PolicyGroup, HealthCheck, Listen, PoolGeneration, PoolLimits,
     Timeouts, TunnelPolicy,

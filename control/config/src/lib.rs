@@ -26,7 +26,6 @@ mod edit;
 mod form;
 mod keys;
 mod load;
-mod maglev;
 mod place;
 mod plan;
 mod problem;

@@ -136,10 +136,17 @@ impl std::fmt::Display for At<'_> {
         }
         match self.step {
             Step::Root => Ok(()),
-            Step::Name(name) => f.write_str(name),
+            Step::Name(name) if is_bare(name) => f.write_str(name),
+            // As TOML wants it, and without control characters.
+            Step::Name(name) => write!(f, "{name:?}"),
             Step::Index(ix) => write!(f, "[{ix}]"),
         }
     }
+}
+
+fn is_bare(name: &str) -> bool {
+    let bare = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+    !name.is_empty() && name.bytes().all(bare)
 }
 
 #[cfg(test)]
@@ -169,6 +176,8 @@ mod tests {
         let db = pool.key("db");
         let backend = db.key("backend");
         assert_eq!(backend.index(2).key("weight").to_string(), "pool.db.backend[2].weight");
+        assert_eq!(db.key("a.b").to_string(), r#"pool.db."a.b""#);
+        assert_eq!(At::ROOT.key("").to_string(), r#""""#);
         assert_eq!(At::ROOT.to_string(), "");
     }
 }

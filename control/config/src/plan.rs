@@ -449,12 +449,12 @@ fn object(group: &Arc<str>, backend: &Backend) -> Object {
     Object::Backend { group: group.clone(), id: backend.id.clone(), address: backend.address.clone() }
 }
 
-pub(crate) type Backends = [Arc<Sealed<Backend>>];
+type Backends = [Arc<Sealed<Backend>>];
 type Ref<'a> = &'a Arc<Sealed<Backend>>;
 
 /// Backends of one group before and after, by identity, which is the address: those that differ under one
 /// address, those that are gone, those that are new. Equal ones are left out.
-pub(crate) fn matched<'a>(
+fn matched<'a>(
     old: &'a Backends,
     new: &'a Backends,
 ) -> (Vec<(Ref<'a>, Ref<'a>)>, Vec<Ref<'a>>, Vec<Ref<'a>>) {

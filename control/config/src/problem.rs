@@ -5,6 +5,7 @@
 
 use crate::place::{Files, Place, Span};
 use serde::Serialize;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// One thing to mend, or to know.
@@ -153,6 +154,7 @@ impl Problem {
     }
 
     fn new(severity: Severity, code: Code, path: String, span: Option<Span>, message: String) -> Problem {
+        let message = printable(message);
         Problem {
             severity,
             code,
@@ -168,7 +170,7 @@ impl Problem {
     }
 
     pub(crate) fn found(mut self, found: impl Into<String>) -> Problem {
-        self.found = Some(shortened(found.into()));
+        self.found = Some(shortened(printable(found.into())));
         self
     }
 
@@ -178,7 +180,7 @@ impl Problem {
     }
 
     pub(crate) fn help(mut self, help: impl Into<String>) -> Problem {
-        self.help = Some(help.into());
+        self.help = Some(printable(help.into()));
         self
     }
 
@@ -186,6 +188,21 @@ impl Problem {
         self.also.push(Also { label: label.into(), place: None, span: span.into() });
         self
     }
+}
+
+/// Problems quote documents, and are written to terminals and logs: no escape sequence, no line of its own.
+fn printable(text: String) -> String {
+    if !text.contains(char::is_control) {
+        return text;
+    }
+    let mut out = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character.is_control() {
+            true => out.extend(character.escape_default()),
+            false => out.push(character),
+        }
+    }
+    out
 }
 
 /// A value of a megabyte helps nobody in an error.
@@ -239,6 +256,7 @@ impl Problems {
                 also.place = also.span.map(|span| files.place(span));
             }
         }
+        self.drop_consequences();
         let by_place = |problem: &Problem| problem.span.map(|span| (span.file, span.start));
         self.errors.sort_by_key(by_place);
         self.warnings.sort_by_key(by_place);
@@ -246,6 +264,15 @@ impl Problems {
             self.files = Arc::new(files);
         }
         self
+    }
+
+    /// On a line that is not TOML, whatever else is wrong follows from that.
+    fn drop_consequences(&mut self) {
+        let line = |problem: &Problem| problem.place.as_ref().map(|place| (place.file.clone(), place.line));
+        let syntax = |problem: &Problem| problem.code == Code::Syntax;
+        let broken: HashSet<_> = self.errors.iter().filter(|problem| syntax(problem)).filter_map(line).collect();
+        let follows = |problem: &Problem| !syntax(problem) && line(problem).is_some_and(|line| broken.contains(&line));
+        self.errors.retain(|problem| !follows(problem));
     }
 
     pub fn is_empty(&self) -> bool {
