@@ -14,9 +14,7 @@ pub struct Clock {
 
 impl Clock {
     pub fn start() -> Clock {
-        Clock {
-            origin: Instant::now(),
-        }
+        Clock { origin: Instant::now() }
     }
 
     pub fn now(&self) -> Tick {
@@ -39,11 +37,8 @@ const FAR_MILLIS: u64 = 365 * 24 * 3600 * 1000;
 
 /// RFC 3339 with microseconds, UTC.
 pub fn rfc3339(at: SystemTime) -> String {
-    let format =
-        format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6]Z");
-    OffsetDateTime::from(at)
-        .format(format)
-        .expect("every part of the format exists in every date")
+    let format = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6]Z");
+    OffsetDateTime::from(at).format(format).expect("every part of the format exists in every date")
 }
 
 /// Now, as [`rfc3339`].
@@ -72,9 +67,6 @@ mod tests {
         let now = clock.now();
         assert!(clock.instant(now) <= Instant::now());
         assert!(clock.instant(Tick(now.0 + 60_000)) > Instant::now());
-        assert!(
-            clock.instant(Tick(u64::MAX)) > Instant::now(),
-            "no overflow at the end of time"
-        );
+        assert!(clock.instant(Tick(u64::MAX)) > Instant::now(), "no overflow at the end of time");
     }
 }

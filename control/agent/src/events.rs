@@ -27,10 +27,7 @@ struct Ring {
 
 impl Default for Events {
     fn default() -> Events {
-        Events {
-            ring: Arc::default(),
-            next: Arc::new(watch::Sender::new(FIRST)),
-        }
+        Events { ring: Arc::default(), next: Arc::new(watch::Sender::new(FIRST)) }
     }
 }
 
@@ -44,11 +41,7 @@ impl Events {
         if ring.events.len() == KEPT_MAX {
             ring.events.pop_front();
         }
-        ring.events.push_back(Event {
-            number,
-            time: clock::date(),
-            happening,
-        });
+        ring.events.push_back(Event { number, time: clock::date(), happening });
         drop(ring);
         self.next.send_replace(number + 1);
     }
@@ -98,21 +91,12 @@ impl Subscription {
         let ring = self.events.ring();
         let oldest = ring.events.front()?.number;
         if self.wanted < oldest {
-            let missed = Happening::Missed {
-                events: oldest - self.wanted,
-            };
+            let missed = Happening::Missed { events: oldest - self.wanted };
             let number = oldest - 1;
             self.wanted = oldest;
-            return Some(Event {
-                number,
-                time: clock::date(),
-                happening: missed,
-            });
+            return Some(Event { number, time: clock::date(), happening: missed });
         }
-        let event = ring
-            .events
-            .get(usize::try_from(self.wanted - oldest).ok()?)?
-            .clone();
+        let event = ring.events.get(usize::try_from(self.wanted - oldest).ok()?)?.clone();
         self.wanted += 1;
         Some(event)
     }

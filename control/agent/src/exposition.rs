@@ -30,10 +30,7 @@ impl Exposition {
         self.text.push(' ');
         escape(&mut self.text, help, false);
         write!(self.text, "\n# TYPE {name} {kind}\n").expect(INTO_MEMORY);
-        Family {
-            text: &mut self.text,
-            name,
-        }
+        Family { text: &mut self.text, name }
     }
 
     pub fn into_text(self) -> String {
@@ -116,36 +113,19 @@ pub(crate) mod tests {
                 family = Some((name, ""));
             } else if let Some(rest) = line.strip_prefix("# TYPE ") {
                 let (name, kind) = rest.split_once(' ').expect("TYPE without kind");
-                assert_eq!(
-                    family.map(|family| family.0),
-                    Some(name),
-                    "TYPE without its HELP"
-                );
+                assert_eq!(family.map(|family| family.0), Some(name), "TYPE without its HELP");
                 assert!(["counter", "gauge"].contains(&kind));
                 assert_eq!(kind == "counter", name.ends_with("_total"), "{name}");
                 family = Some((name, kind));
             } else {
                 let (sample, value) = line.rsplit_once(' ').expect("a sample without value");
                 let name = sample.split('{').next().unwrap();
-                assert_eq!(
-                    family.map(|family| family.0),
-                    Some(name),
-                    "a sample outside of its family"
-                );
+                assert_eq!(family.map(|family| family.0), Some(name), "a sample outside of its family");
                 let legal = |c: char| c.is_ascii_alphanumeric() || c == '_';
-                assert!(
-                    name.chars().all(legal) && !name.starts_with(|c: char| c.is_ascii_digit()),
-                    "{name}"
-                );
-                assert!(
-                    sample.contains('{') == sample.ends_with('}'),
-                    "labels without end: {sample}"
-                );
+                assert!(name.chars().all(legal) && !name.starts_with(|c: char| c.is_ascii_digit()), "{name}");
+                assert!(sample.contains('{') == sample.ends_with('}'), "labels without end: {sample}");
                 let value: f64 = value.parse().expect("a value that is no number");
-                assert!(
-                    samples.insert(sample.to_owned(), value).is_none(),
-                    "{sample} stands there twice"
-                );
+                assert!(samples.insert(sample.to_owned(), value).is_none(), "{sample} stands there twice");
             }
         }
         samples

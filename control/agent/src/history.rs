@@ -28,10 +28,7 @@ pub struct Store {
 impl Store {
     /// Keeps at most so many; at least one.
     pub fn new(keep: usize) -> Store {
-        Store {
-            receipts: VecDeque::new(),
-            keep: keep.max(1),
-        }
+        Store { receipts: VecDeque::new(), keep: keep.max(1) }
     }
 
     pub fn keep(&mut self, keep: usize) {
@@ -64,25 +61,14 @@ impl Store {
     /// Newest first, older than `before`.
     pub fn page(&self, limit: Option<u32>, before: Option<u64>) -> History {
         let limit = limit.map_or(PAGE_DEFAULT, |limit| (limit as usize).clamp(1, PAGE_MAX));
-        let end = before.map_or(self.receipts.len(), |before| {
-            self.receipts
-                .partition_point(|receipt| receipt.job < before)
-        });
+        let end =
+            before.map_or(self.receipts.len(), |before| self.receipts.partition_point(|receipt| receipt.job < before));
         let start = end.saturating_sub(limit);
-        History {
-            jobs: self
-                .receipts
-                .range(start..end)
-                .rev()
-                .map(|receipt| line(receipt))
-                .collect(),
-            more: start > 0,
-        }
+        History { jobs: self.receipts.range(start..end).rev().map(|receipt| line(receipt)).collect(), more: start > 0 }
     }
 
     fn find(&self, job: u64) -> Result<usize, usize> {
-        self.receipts
-            .binary_search_by_key(&job, |receipt| receipt.job)
+        self.receipts.binary_search_by_key(&job, |receipt| receipt.job)
     }
 
     fn forget_surplus(&mut self) {
@@ -101,10 +87,7 @@ fn line(receipt: &Receipt) -> PastJob {
         order: receipt.order.clone(),
         submitted: receipt.submitted.clone(),
         micros: receipt.stages.iter().map(|stage| stage.micros).sum(),
-        changes: receipt
-            .plan
-            .as_ref()
-            .map_or(0, |plan| plan.changes.len() as u64),
+        changes: receipt.plan.as_ref().map_or(0, |plan| plan.changes.len() as u64),
         summary: summary(receipt),
     }
 }
@@ -112,10 +95,7 @@ fn line(receipt: &Receipt) -> PastJob {
 fn summary(receipt: &Receipt) -> String {
     match receipt.outcome {
         JobOutcome::Unchanged => "equal to what runs".into(),
-        JobOutcome::KeptOld => receipt
-            .error
-            .as_ref()
-            .map_or_else(String::new, |error| error.message.clone()),
+        JobOutcome::KeptOld => receipt.error.as_ref().map_or_else(String::new, |error| error.message.clone()),
         JobOutcome::Applied => {
             let pools = receipt.plan.as_ref().map_or(&[][..], |plan| &plan.pools);
             let mut summary = match pools {
@@ -176,11 +156,7 @@ impl Journal {
 }
 
 fn append_to(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
-        .create(true)
-        .append(true)
-        .mode(0o640)
-        .open(path)
+    OpenOptions::new().create(true).append(true).mode(0o640).open(path)
 }
 
 #[cfg(test)]
@@ -258,14 +234,8 @@ mod tests {
             journal.append(&receipt(2)).unwrap();
         }
         let text = std::fs::read_to_string(folder.path().join("history.jsonl")).unwrap();
-        let read: Vec<Option<u64>> = text
-            .lines()
-            .map(|line| {
-                serde_json::from_str::<Receipt>(line)
-                    .ok()
-                    .map(|receipt| receipt.job)
-            })
-            .collect();
+        let read: Vec<Option<u64>> =
+            text.lines().map(|line| serde_json::from_str::<Receipt>(line).ok().map(|receipt| receipt.job)).collect();
         assert_eq!(read, [None, Some(1), Some(2), None, Some(1), Some(2)]);
     }
 

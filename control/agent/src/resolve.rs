@@ -30,10 +30,7 @@ pub enum NameSource {
     /// What the host is set up to use.
     System,
     /// These servers and this file of hosts.
-    Explicit {
-        servers: Vec<SocketAddr>,
-        hosts: PathBuf,
-    },
+    Explicit { servers: Vec<SocketAddr>, hosts: PathBuf },
 }
 
 /// What a name stands for, for a while.
@@ -64,19 +61,12 @@ impl Resolver {
             NameSource::System => ("/etc/hosts".into(), Some("/etc/resolv.conf".into())),
             NameSource::Explicit { hosts, .. } => (hosts.clone(), None),
         };
-        Resolver {
-            source,
-            hosts: Fresh::new(Some(hosts)),
-            servers: Fresh::new(servers),
-        }
+        Resolver { source, hosts: Fresh::new(Some(hosts)), servers: Fresh::new(servers) }
     }
 
     /// The addresses of a name, or why there are none. Files are looked at now; the future asks the servers
     /// and does not borrow, so that a slow answer delays no other.
-    pub fn resolve(
-        &mut self,
-        host: &str,
-    ) -> impl Future<Output = Result<Answer, String>> + 'static {
+    pub fn resolve(&mut self, host: &str) -> impl Future<Output = Result<Answer, String>> + 'static {
         let known = self.begin(host);
         let host = host.to_owned();
         async move {
@@ -91,17 +81,14 @@ impl Resolver {
     }
 
     fn begin(&mut self, host: &str) -> Result<Known, String> {
-        let name = Name::from_utf8(host)
-            .map_err(|error| format!("`{host}` is not a host name: {error}"))?;
+        let name = Name::from_utf8(host).map_err(|error| format!("`{host}` is not a host name: {error}"))?;
         if let Some(answer) = in_hosts(self.hosts.newest(read_hosts), &name) {
             return Ok(Known::Answer(answer));
         }
         let source = &self.source;
         match self.servers.newest(|_| servers(source)) {
             Some(servers) => Ok(Known::Ask(servers.clone(), name)),
-            None => Err(format!(
-                "`{host}` is not in the hosts file and no name server is configured"
-            )),
+            None => Err(format!("`{host}` is not in the hosts file and no name server is configured")),
         }
     }
 }
@@ -148,19 +135,11 @@ fn in_hosts(hosts: &Hosts, name: &Name) -> Option<Answer> {
     let mut addresses = Vec::new();
     for family in [RecordType::A, RecordType::AAAA] {
         if let Some(found) = hosts.lookup_static_host(&Query::query(name.clone(), family)) {
-            addresses.extend(
-                found
-                    .answers()
-                    .iter()
-                    .filter_map(|record| record.data.ip_addr()),
-            );
+            addresses.extend(found.answers().iter().filter_map(|record| record.data.ip_addr()));
         }
     }
     let addresses = bounded(addresses);
-    (!addresses.is_empty()).then_some(Answer {
-        addresses,
-        valid: VALID_MAX,
-    })
+    (!addresses.is_empty()).then_some(Answer { addresses, valid: VALID_MAX })
 }
 
 fn servers(source: &NameSource) -> Option<TokioResolver> {
@@ -175,8 +154,7 @@ fn servers(source: &NameSource) -> Option<TokioResolver> {
                 NameServerConfig::new(server.ip(), true, vec![connection(ConnectionConfig::udp())])
             });
             let config = ResolverConfig::from_parts(None, Vec::new(), servers.collect());
-            let mut builder =
-                TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
+            let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
             builder.options_mut().timeout = Duration::from_secs(1);
             builder
         }
@@ -190,10 +168,7 @@ fn servers(source: &NameSource) -> Option<TokioResolver> {
 
 fn answer(found: &LookupIp, now: Instant) -> Option<Answer> {
     let addresses = bounded(found.iter().collect());
-    let valid = found
-        .valid_until()
-        .saturating_duration_since(now)
-        .clamp(VALID_MIN, VALID_MAX);
+    let valid = found.valid_until().saturating_duration_since(now).clamp(VALID_MIN, VALID_MAX);
     (!addresses.is_empty()).then_some(Answer { addresses, valid })
 }
 
@@ -234,10 +209,7 @@ pub(crate) mod tests {
     impl Server {
         pub fn start() -> Server {
             let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-            let server = Server {
-                address: socket.local_addr().unwrap(),
-                zone: Arc::default(),
-            };
+            let server = Server { address: socket.local_addr().unwrap(), zone: Arc::default() };
             let zone = Arc::clone(&server.zone);
             // Ends with the test's process.
             std::thread::spawn(move || {
@@ -255,14 +227,8 @@ pub(crate) mod tests {
         }
 
         pub fn says(&self, name: &str, addresses: &[&str], ttl: u32) {
-            let addresses = addresses
-                .iter()
-                .map(|address| address.parse().unwrap())
-                .collect();
-            self.zone
-                .lock()
-                .unwrap()
-                .insert(format!("{name}."), Some((addresses, ttl)));
+            let addresses = addresses.iter().map(|address| address.parse().unwrap()).collect();
+            self.zone.lock().unwrap().insert(format!("{name}."), Some((addresses, ttl)));
         }
 
         pub fn keeps_silent_about(&self, name: &str) {
@@ -270,10 +236,7 @@ pub(crate) mod tests {
         }
 
         pub fn source(&self) -> NameSource {
-            NameSource::Explicit {
-                servers: vec![self.address],
-                hosts: "/nonexistent".into(),
-            }
+            NameSource::Explicit { servers: vec![self.address], hosts: "/nonexistent".into() }
         }
     }
 
@@ -300,11 +263,7 @@ pub(crate) mod tests {
     }
 
     pub fn block_on<T>(future: impl Future<Output = T>) -> T {
-        tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap()
-            .block_on(future)
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
     }
 
     fn resolve(source: NameSource, host: &str) -> Result<Answer, String> {
@@ -312,22 +271,14 @@ pub(crate) mod tests {
     }
 
     fn addresses(answer: Result<Answer, String>) -> Vec<String> {
-        answer
-            .unwrap()
-            .addresses
-            .iter()
-            .map(|address| address.to_string())
-            .collect()
+        answer.unwrap().addresses.iter().map(|address| address.to_string()).collect()
     }
 
     #[test]
     fn both_families_sorted() {
         let server = Server::start();
         server.says("db.test", &["127.0.0.3", "::1", "127.0.0.2"], 60);
-        assert_eq!(
-            addresses(resolve(server.source(), "db.test")),
-            ["127.0.0.2", "127.0.0.3", "::1"]
-        );
+        assert_eq!(addresses(resolve(server.source(), "db.test")), ["127.0.0.2", "127.0.0.3", "::1"]);
     }
 
     #[test]
@@ -335,11 +286,7 @@ pub(crate) mod tests {
         let server = Server::start();
         for (ttl, expected) in [(0, 1..=1), (1, 1..=1), (60, 59..=60), (86_400, 300..=300)] {
             server.says("db.test", &["127.0.0.1"], ttl);
-            let valid = resolve(server.source(), "db.test")
-                .unwrap()
-                .valid
-                .as_secs_f64()
-                .ceil() as u64;
+            let valid = resolve(server.source(), "db.test").unwrap().valid.as_secs_f64().ceil() as u64;
             assert!(expected.contains(&valid), "ttl {ttl} gave {valid} s");
         }
     }
@@ -347,10 +294,7 @@ pub(crate) mod tests {
     #[test]
     fn failures_say_what_is_wrong() {
         let server = Server::start();
-        for (host, expected) in [
-            ("no.test", "`no.test` has no address"),
-            ("a..b", "`a..b` is not a host name"),
-        ] {
+        for (host, expected) in [("no.test", "`no.test` has no address"), ("a..b", "`a..b` is not a host name")] {
             let error = resolve(server.source(), host).unwrap_err();
             assert!(error.contains(expected), "{error}");
         }
@@ -366,46 +310,26 @@ pub(crate) mod tests {
         std::fs::write(&hosts, "127.0.0.5 db.test\n").unwrap();
         let server = Server::start();
         server.says("db.test", &["127.0.0.9"], 60);
-        let source = NameSource::Explicit {
-            servers: vec![server.address],
-            hosts: hosts.clone(),
-        };
+        let source = NameSource::Explicit { servers: vec![server.address], hosts: hosts.clone() };
         let mut resolver = Resolver::new(source);
-        assert_eq!(
-            addresses(block_on(resolver.resolve("db.test"))),
-            ["127.0.0.5"]
-        );
+        assert_eq!(addresses(block_on(resolver.resolve("db.test"))), ["127.0.0.5"]);
         std::fs::write(&hosts, "127.0.0.6 db.test\n::1 db.test\n").unwrap();
         let later = SystemTime::now() + Duration::from_secs(10);
-        std::fs::File::open(&hosts)
-            .unwrap()
-            .set_modified(later)
-            .unwrap();
-        assert_eq!(
-            addresses(block_on(resolver.resolve("db.test"))),
-            ["127.0.0.6", "::1"]
-        );
+        std::fs::File::open(&hosts).unwrap().set_modified(later).unwrap();
+        assert_eq!(addresses(block_on(resolver.resolve("db.test"))), ["127.0.0.6", "::1"]);
         std::fs::remove_file(&hosts).unwrap();
-        assert_eq!(
-            addresses(block_on(resolver.resolve("db.test"))),
-            ["127.0.0.9"]
-        );
+        assert_eq!(addresses(block_on(resolver.resolve("db.test"))), ["127.0.0.9"]);
     }
 
     #[test]
     fn localhost_needs_no_server() {
         let found = addresses(resolve(NameSource::System, "localhost"));
-        assert!(
-            found.contains(&"127.0.0.1".into()) || found.contains(&"::1".into()),
-            "{found:?}"
-        );
+        assert!(found.contains(&"127.0.0.1".into()) || found.contains(&"::1".into()), "{found:?}");
     }
 
     #[test]
     fn retries_slow_down_to_a_bound() {
-        let waits: Vec<u64> = (1..=7)
-            .map(|failures| retry_after(failures).as_secs())
-            .collect();
+        let waits: Vec<u64> = (1..=7).map(|failures| retry_after(failures).as_secs()).collect();
         assert_eq!(waits, [1, 2, 4, 8, 16, 30, 30]);
         assert_eq!(retry_after(u32::MAX), RETRY_MAX);
     }

@@ -15,19 +15,13 @@ pub struct Slate<K, V> {
 
 impl<K: Ord, V> Default for Slate<K, V> {
     fn default() -> Slate<K, V> {
-        Slate {
-            words: Mutex::default(),
-            written: Notify::new(),
-        }
+        Slate { words: Mutex::default(), written: Notify::new() }
     }
 }
 
 impl<K: Ord, V> Slate<K, V> {
     pub fn write(&self, words: impl IntoIterator<Item = (K, V)>) {
-        self.words
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .extend(words);
+        self.words.lock().unwrap_or_else(PoisonError::into_inner).extend(words);
         self.written.notify_one();
     }
 
@@ -43,8 +37,7 @@ impl<K: Ord, V> Slate<K, V> {
     /// Everything that was written since the last time; waits until there is something. One taker only.
     pub async fn take(&self) -> BTreeMap<K, V> {
         loop {
-            let words =
-                std::mem::take(&mut *self.words.lock().unwrap_or_else(PoisonError::into_inner));
+            let words = std::mem::take(&mut *self.words.lock().unwrap_or_else(PoisonError::into_inner));
             if !words.is_empty() {
                 return words;
             }

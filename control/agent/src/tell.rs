@@ -1,6 +1,6 @@
 //! What `config` found, in the words of the control protocol. Pure translation, one function a type.
 
-use api::plan::{Class, Plan, PlannedChange, Reach, RestartReason};
+use api::plan::{ChangeKind, Class, Plan, PlannedChange, Reach, RestartReason};
 use api::problem::{Place, Problem, Severity};
 use api::status::{Key, Keys};
 use config::{Colour, Live, Object, PlanWarning, PlanWarningCode};
@@ -10,10 +10,7 @@ pub type Touched<'a> = dyn Fn(Option<&str>, &Object) -> Option<u64> + 'a;
 
 pub fn problems(problems: &config::Problems) -> Vec<Problem> {
     let drawn = |problem| Some(problems.draw_one(problem, Colour::Plain));
-    let mut told: Vec<Problem> = problems
-        .iter()
-        .map(|found| problem(found, drawn(found)))
-        .collect();
+    let mut told: Vec<Problem> = problems.iter().map(|found| problem(found, drawn(found))).collect();
     if problems.more() > 0 {
         told.push(Problem {
             severity: Severity::Error,
@@ -31,18 +28,7 @@ pub fn problems(problems: &config::Problems) -> Vec<Problem> {
 }
 
 fn problem(problem: &config::Problem, drawing: Option<String>) -> Problem {
-    let config::Problem {
-        severity,
-        code,
-        path,
-        place: at,
-        found,
-        accepted,
-        message,
-        help,
-        also,
-        ..
-    } = problem;
+    let config::Problem { severity, code, path, place: at, found, accepted, message, help, also, .. } = problem;
     Problem {
         severity: match severity {
             config::Severity::Error => Severity::Error,
@@ -57,30 +43,17 @@ fn problem(problem: &config::Problem, drawing: Option<String>) -> Problem {
         place: at.as_ref().map(|at| place(at, None)),
         found: found.clone(),
         accepted: accepted.clone(),
-        also: also
-            .iter()
-            .filter_map(|also| Some(place(also.place.as_ref()?, Some(also.label.clone()))))
-            .collect(),
+        also: also.iter().filter_map(|also| Some(place(also.place.as_ref()?, Some(also.label.clone())))).collect(),
         drawing,
     }
 }
 
 fn place(at: &config::Place, label: Option<String>) -> Place {
-    Place {
-        file: at.file.clone(),
-        line: at.line,
-        column: at.column,
-        label,
-    }
+    Place { file: at.file.clone(), line: at.line, column: at.column, label }
 }
 
 /// The plan, and the warnings of the document that it is about.
-pub fn plan(
-    plan: &config::Plan,
-    generation: Option<u64>,
-    warnings: &[Problem],
-    touched: &Touched<'_>,
-) -> Plan {
+pub fn plan(plan: &config::Plan, generation: Option<u64>, warnings: &[Problem], touched: &Touched<'_>) -> Plan {
     let jumps = |change: &config::PlannedChange| {
         plan.warnings.iter().any(|warning| {
             warning.code == PlanWarningCode::SemanticJump
@@ -91,47 +64,25 @@ pub fn plan(
     Plan {
         generation,
         unchanged: plan.unchanged,
-        changes: plan
-            .changes
-            .iter()
-            .map(|change| planned(change, jumps(change), touched))
-            .collect(),
+        changes: plan.changes.iter().map(|change| planned(change, jumps(change), touched)).collect(),
         restart_reasons: plan.restart_reasons.iter().map(restart_reason).collect(),
-        warnings: plan
-            .warnings
-            .iter()
-            .map(plan_warning)
-            .chain(warnings.iter().cloned())
-            .collect(),
+        warnings: plan.warnings.iter().map(plan_warning).chain(warnings.iter().cloned()).collect(),
         pools: plan.touches.pools.iter().map(ToString::to_string).collect(),
-        listeners: plan
-            .touches
-            .listeners
-            .iter()
-            .map(ToString::to_string)
-            .collect(),
+        listeners: plan.touches.listeners.iter().map(ToString::to_string).collect(),
     }
 }
 
-fn planned(
-    change: &config::PlannedChange,
-    semantic_jump: bool,
-    touched: &Touched<'_>,
-) -> PlannedChange {
-    let config::PlannedChange {
-        path,
-        pool,
-        object,
-        kind: _,
-        reason,
-        old,
-        new,
-        touched: counted,
-    } = change;
+fn planned(change: &config::PlannedChange, semantic_jump: bool, touched: &Touched<'_>) -> PlannedChange {
+    let config::PlannedChange { path, pool, object, kind, reason, old, new, touched: counted } = change;
     PlannedChange {
         path: path.clone(),
         pool: pool.clone(),
         object: named(object),
+        kind: match kind {
+            config::ChangeKind::Added => ChangeKind::Added,
+            config::ChangeKind::Removed => ChangeKind::Removed,
+            config::ChangeKind::Set => ChangeKind::Set,
+        },
         category: reason.category.label().into(),
         class: class(reason.class),
         reach: reach(reason.reach),
@@ -200,9 +151,7 @@ fn reach(reach: config::Reach) -> Reach {
 }
 
 pub fn keys() -> Keys {
-    Keys {
-        keys: config::keys().map(key).collect(),
-    }
+    Keys { keys: config::keys().map(key).collect() }
 }
 
 fn key(key: &config::Key) -> Key {
@@ -262,8 +211,7 @@ pub fn edit(edit: &api::Edit) -> config::Edit {
 
 /// Proof that the plan can be applied live, or the reasons why it cannot.
 pub fn live(plan: &config::Plan) -> Result<Live, Vec<RestartReason>> {
-    plan.live()
-        .ok_or_else(|| plan.restart_reasons.iter().map(restart_reason).collect())
+    plan.live().ok_or_else(|| plan.restart_reasons.iter().map(restart_reason).collect())
 }
 
 #[cfg(test)]
@@ -273,11 +221,7 @@ mod tests {
     use std::path::Path;
 
     fn parse(text: &str) -> Result<config::Parsed, config::Problems> {
-        let around = Surroundings {
-            source: &NoFiles,
-            variables: &|_| None,
-            shards_auto: 1,
-        };
+        let around = Surroundings { source: &NoFiles, variables: &|_| None, shards_auto: 1 };
         config::parse(Path::new("site.toml"), text.as_bytes(), &around)
     }
 
@@ -307,27 +251,17 @@ mod tests {
     #[test]
     fn a_plan_is_told_with_its_connections() {
         let old = parse(DB).unwrap().config;
-        let new = parse(&DB.replace("id = \"a\"", "id = \"a\"\nweight = 3"))
-            .unwrap()
-            .config;
+        let new = parse(&DB.replace("id = \"a\"", "id = \"a\"\nweight = 3")).unwrap().config;
         let diff = config::diff(&old, &new);
         let told = plan(&diff, Some(4), &[], &|pool, object| {
             assert_eq!(pool, Some("db"));
             matches!(object, Object::Backend { .. }).then_some(12)
         });
-        let [change] = &told.changes[..] else {
-            panic!("{told:?}")
-        };
+        let [change] = &told.changes[..] else { panic!("{told:?}") };
         assert_eq!(change.path, "pool.db.group.main.backend.a.weight");
         assert_eq!(change.object.as_deref(), Some("backend a"));
-        assert_eq!(
-            (change.category.as_str(), change.class),
-            ("lbBackends", Class::Soft)
-        );
-        assert_eq!(
-            (change.old.clone(), change.new.clone()),
-            (Some(1.into()), Some(3.into()))
-        );
+        assert_eq!((change.category.as_str(), change.class), ("lbBackends", Class::Soft));
+        assert_eq!((change.old.clone(), change.new.clone()), (Some(1.into()), Some(3.into())));
         assert_eq!(change.touched_connections, Some(12));
         assert_eq!(told.pools, ["db"]);
         assert!(live(&diff).is_ok());
@@ -336,9 +270,7 @@ mod tests {
     #[test]
     fn what_needs_a_restart_says_why() {
         let old = parse(DB).unwrap().config;
-        let new = parse(&format!("{DB}\n[appliance]\nshards = 7"))
-            .unwrap()
-            .config;
+        let new = parse(&format!("{DB}\n[appliance]\nshards = 7")).unwrap().config;
         let reasons = live(&config::diff(&old, &new)).unwrap_err();
         assert_eq!(reasons.len(), 1);
         assert_eq!(reasons[0].path, "appliance.shards");
@@ -350,11 +282,7 @@ mod tests {
         let old = parse(DB).unwrap().config;
         let new = parse(&DB.replace("9001", "9002")).unwrap().config;
         let told = plan(&config::diff(&old, &new), None, &[], &|_, _| None);
-        assert!(
-            told.warnings
-                .iter()
-                .any(|warning| warning.code == "semantic_jump")
-        );
+        assert!(told.warnings.iter().any(|warning| warning.code == "semantic_jump"));
         assert!(told.changes.iter().any(|change| change.semantic_jump));
     }
 
@@ -362,10 +290,7 @@ mod tests {
     fn every_key_is_told() {
         let told = keys().keys;
         assert_eq!(told.len(), config::keys().count());
-        let idle = told
-            .iter()
-            .find(|key| key.path == "pool.*.timeouts.idle")
-            .unwrap();
+        let idle = told.iter().find(|key| key.path == "pool.*.timeouts.idle").unwrap();
         assert_eq!(idle.reach, Reach::NextTimerTick);
     }
 
@@ -373,9 +298,7 @@ mod tests {
     fn edits_keep_what_they_do_not_name() {
         let set = serde_json::json!({"order": "backend.set", "pool": "db", "backend": "a", "max_connections": null});
         let told: api::Edit = serde_json::from_value(set).unwrap();
-        let config::Edit::SetBackend { set, .. } = edit(&told) else {
-            panic!("{told:?}")
-        };
+        let config::Edit::SetBackend { set, .. } = edit(&told) else { panic!("{told:?}") };
         assert_eq!(set.max_connections, Some(config::Limit::Off));
         assert_eq!((set.weight, set.backup, set.drain), (None, None, None));
     }

@@ -53,10 +53,7 @@ fn set(names: &mut Vec<Option<Arc<str>>>, ix: usize, name: Option<Arc<str>>) {
 
 /// A record whose slot has no name says `?`: a line without a name is better than no line.
 fn find(names: &[Option<Arc<str>>], ix: usize) -> &str {
-    names
-        .get(ix)
-        .and_then(|name| name.as_deref())
-        .unwrap_or("?")
+    names.get(ix).and_then(|name| name.as_deref()).unwrap_or("?")
 }
 
 /// Appends the line, its end included.
@@ -79,12 +76,7 @@ fn append_common(out: &mut Vec<u8>, record: &TunnelRecord, names: &Names) {
         ClientAddr::Unix | ClientAddr::Unknown => write!(out, "{}", record.client),
     }
     .expect(INTO_MEMORY);
-    write!(
-        out,
-        " - - [{}] \"TCP ",
-        date(record.started_micros, CLF_DATE)
-    )
-    .expect(INTO_MEMORY);
+    write!(out, " - - [{}] \"TCP ", date(record.started_micros, CLF_DATE)).expect(INTO_MEMORY);
     append_quoted(out, names.pool(record.pool));
     out.push(b' ');
     append_quoted(out, names.endpoint(record.endpoint).unwrap_or("-"));
@@ -240,15 +232,7 @@ pub(super) mod tests {
     fn an_odd_name_stays_within_its_line() {
         for format in [Format::Common, Format::Json] {
             let mut out = Vec::new();
-            append(
-                &mut out,
-                format,
-                &TunnelRecord {
-                    endpoint: Some(EndpointSlot(4)),
-                    ..record()
-                },
-                &names(),
-            );
+            append(&mut out, format, &TunnelRecord { endpoint: Some(EndpointSlot(4)), ..record() }, &names());
             assert_eq!(out.iter().filter(|byte| **byte == b'\n').count(), 1);
         }
         let mut out = Vec::new();
@@ -259,30 +243,14 @@ pub(super) mod tests {
     #[test]
     fn a_nameless_slot_still_gives_a_line() {
         let mut out = Vec::new();
-        append(
-            &mut out,
-            Format::Common,
-            &TunnelRecord {
-                pool: PoolSlot(900),
-                ..record()
-            },
-            &names(),
-        );
+        append(&mut out, Format::Common, &TunnelRecord { pool: PoolSlot(900), ..record() }, &names());
         assert!(String::from_utf8(out).unwrap().contains("\"TCP ? a\""));
     }
 
     #[test]
     fn a_mad_clock_does_not_panic() {
         let mut out = Vec::new();
-        append(
-            &mut out,
-            Format::Common,
-            &TunnelRecord {
-                started_micros: u64::MAX,
-                ..record()
-            },
-            &names(),
-        );
+        append(&mut out, Format::Common, &TunnelRecord { started_micros: u64::MAX, ..record() }, &names());
         assert!(String::from_utf8(out).unwrap().contains("[-]"));
     }
 }

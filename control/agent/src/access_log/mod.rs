@@ -121,10 +121,7 @@ impl Log {
         core: Option<core_affinity::CoreId>,
         forgotten: impl Fn(Vec<Slot>) + Send + 'static,
     ) -> io::Result<Log> {
-        let desk = Arc::new(Desk {
-            notes: Mutex::default(),
-            doorbell: Doorbell::new()?,
-        });
+        let desk = Arc::new(Desk { notes: Mutex::default(), doorbell: Doorbell::new()? });
         let counts = Arc::new(Counts::default());
         let mut writer = Writer {
             desk: Arc::clone(&desk),
@@ -136,19 +133,13 @@ impl Log {
             line: Vec::new(),
             retry: None,
         };
-        let thread = std::thread::Builder::new()
-            .name(Name::Log.to_string())
-            .spawn(move || {
-                if let Some(core) = core {
-                    core_affinity::set_for_current(core);
-                }
-                writer.run(&forgotten);
-            })?;
-        Ok(Log {
-            desk,
-            counts,
-            thread: Some(thread),
-        })
+        let thread = std::thread::Builder::new().name(Name::Log.to_string()).spawn(move || {
+            if let Some(core) = core {
+                core_affinity::set_for_current(core);
+            }
+            writer.run(&forgotten);
+        })?;
+        Ok(Log { desk, counts, thread: Some(thread) })
     }
 
     /// Takes records from this ring too, until its shard has dropped the other end.
@@ -372,10 +363,7 @@ impl Writer {
 
     fn end(&mut self) {
         self.flush();
-        let nothing = Output {
-            format: self.output.format,
-            sink: None,
-        };
+        let nothing = Output { format: self.output.format, sink: None };
         let last = std::mem::replace(&mut self.output, nothing);
         self.part_with(last);
         while !self.parting.is_empty() {
@@ -387,10 +375,7 @@ impl Writer {
     /// Until there is a note, a record, or room in a sink that had none.
     fn wait(&self, blocked: bool) {
         let mut polled = parting_fds(&self.parting);
-        polled.push(PollFd::from_borrowed_fd(
-            self.desk.doorbell.fd(),
-            PollFlags::IN,
-        ));
+        polled.push(PollFd::from_borrowed_fd(self.desk.doorbell.fd(), PollFlags::IN));
         for ring in &self.rings {
             polled.push(PollFd::from_borrowed_fd(ring.doorbell(), PollFlags::IN));
         }
@@ -408,19 +393,13 @@ impl Writer {
 }
 
 fn parting_fds(parting: &VecDeque<(Sink, Instant)>) -> Vec<PollFd<'_>> {
-    parting
-        .iter()
-        .map(|(sink, _)| PollFd::from_borrowed_fd(sink.fd(), PollFlags::OUT))
-        .collect()
+    parting.iter().map(|(sink, _)| PollFd::from_borrowed_fd(sink.fd(), PollFlags::OUT)).collect()
 }
 
 fn wait_for(mut polled: Vec<PollFd<'_>>, deadline: Option<Instant>) {
     let time = deadline.map(|at| {
         let left = at.saturating_duration_since(Instant::now());
-        Timespec {
-            tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX),
-            tv_nsec: i64::from(left.subsec_nanos()),
-        }
+        Timespec { tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX), tv_nsec: i64::from(left.subsec_nanos()) }
     });
     // EINTR and every other outcome: look again.
     let _ = poll(&mut polled, time.as_ref());
@@ -443,32 +422,20 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(10);
 
     fn output(sink: Sink, target: Target) -> Output {
-        Output {
-            format: Format::Json,
-            sink: Some((target, sink)),
-        }
+        Output { format: Format::Json, sink: Some((target, sink)) }
     }
 
     /// A log into a pipe.
-    fn piped() -> (
-        Log,
-        BufReader<std::io::PipeReader>,
-        mpsc::Receiver<Vec<Slot>>,
-    ) {
+    fn piped() -> (Log, BufReader<std::io::PipeReader>, mpsc::Receiver<Vec<Slot>>) {
         let (reader, writer) = std::io::pipe().unwrap();
         let (sender, forgotten) = mpsc::channel();
         let sink = Sink::over(writer.into()).unwrap();
-        let log = Log::start(output(sink, Target::Stdout), None, move |slots| {
-            sender.send(slots).unwrap()
-        });
+        let log = Log::start(output(sink, Target::Stdout), None, move |slots| sender.send(slots).unwrap());
         (log.unwrap(), BufReader::new(reader), forgotten)
     }
 
     fn record(pool: u32) -> TunnelRecord {
-        TunnelRecord {
-            pool: PoolSlot(pool),
-            ..line::tests::record()
-        }
+        TunnelRecord { pool: PoolSlot(pool), ..line::tests::record() }
     }
 
     fn pool_of(line: &str) -> String {
@@ -517,10 +484,7 @@ mod tests {
         });
         log.read(ring);
         log.forget([Slot::Pool(PoolSlot(1))]);
-        assert_eq!(
-            forgotten.recv_timeout(PATIENCE).unwrap(),
-            [Slot::Pool(PoolSlot(1))]
-        );
+        assert_eq!(forgotten.recv_timeout(PATIENCE).unwrap(), [Slot::Pool(PoolSlot(1))]);
         let counts = Arc::clone(log.counts());
         log.stop();
         let text = lines.join().unwrap();
@@ -590,10 +554,7 @@ mod tests {
         assert!(counts.dropped() > 0);
         let mut piped = String::new();
         reader.read_to_string(&mut piped).unwrap();
-        assert!(
-            piped.lines().count() > 100,
-            "the pipe had taken lines before"
-        );
+        assert!(piped.lines().count() > 100, "the pipe had taken lines before");
     }
 
     #[test]
@@ -602,12 +563,9 @@ mod tests {
         let path = folder.path().join("access.log");
         let target = Target::File(path.clone());
         let (sender, forgotten) = mpsc::channel();
-        let log = Log::start(
-            output(Sink::open(&target).unwrap(), target),
-            None,
-            move |slots| sender.send(slots).unwrap(),
-        )
-        .unwrap();
+        let log =
+            Log::start(output(Sink::open(&target).unwrap(), target), None, move |slots| sender.send(slots).unwrap())
+                .unwrap();
         let (mut shard, ring) = link::log::ring(RING_RECORDS).unwrap();
         assert!(shard.push(record(1)));
         log.read(ring);
@@ -646,10 +604,7 @@ mod tests {
     #[test]
     fn without_a_sink_records_are_taken_and_gone() {
         let (log, _reader, forgotten) = piped();
-        log.switch(Output {
-            format: Format::Json,
-            sink: None,
-        });
+        log.switch(Output { format: Format::Json, sink: None });
         log.forget([Slot::Pool(PoolSlot(1))]);
         forgotten.recv_timeout(PATIENCE).unwrap();
         let (mut shard, ring) = link::log::ring(8).unwrap();

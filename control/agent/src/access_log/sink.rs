@@ -91,13 +91,7 @@ impl Sink {
             FileType::Directory => return Err(Errno::ISDIR.into()),
             _ => Kind::Pipe,
         };
-        Ok(Sink {
-            fd,
-            kind,
-            backlog: Vec::new(),
-            written: 0,
-            torn: false,
-        })
+        Ok(Sink { fd, kind, backlog: Vec::new(), written: 0, torn: false })
     }
 
     /// Takes one whole line, its end included. `false`: dropped, because the backlog is full.
@@ -129,10 +123,7 @@ impl Sink {
                 }
                 Err(Errno::INTR) => {}
                 Err(error) => {
-                    return Flushed::Failed {
-                        error: error.into(),
-                        lines: self.lose(),
-                    };
+                    return Flushed::Failed { error: error.into(), lines: self.lose() };
                 }
             }
         }
@@ -164,10 +155,7 @@ impl Sink {
             }
             Kind::Pipe => {
                 let mut polled = [PollFd::new(&self.fd, PollFlags::OUT)];
-                let at_once = Timespec {
-                    tv_sec: 0,
-                    tv_nsec: 0,
-                };
+                let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
                 if poll(&mut polled, Some(&at_once))? == 0 {
                     return Err(Errno::AGAIN);
                 }
@@ -178,9 +166,7 @@ impl Sink {
 
     /// Keeps the last line end of what was written, if a line is cut, so that `lose` can tell.
     fn forget_written(&mut self) {
-        let line_start = self.backlog[..self.written]
-            .iter()
-            .rposition(|byte| *byte == b'\n');
+        let line_start = self.backlog[..self.written].iter().rposition(|byte| *byte == b'\n');
         let done = line_start.map_or(0, |end| end + 1);
         self.backlog.drain(..done);
         self.written -= done;
@@ -260,11 +246,7 @@ mod tests {
                 assert!(!matches!(sink.flush(), Flushed::Failed { .. }));
             }
         }
-        assert!(
-            dropped > 0 && taken.len() > 5_000,
-            "taken {}, dropped {dropped}",
-            taken.len()
-        );
+        assert!(dropped > 0 && taken.len() > 5_000, "taken {}, dropped {dropped}", taken.len());
         let drain = std::thread::spawn(move || {
             let mut text = String::new();
             reader.read_to_string(&mut text).unwrap();
@@ -275,11 +257,7 @@ mod tests {
         }
         drop(sink);
         let text = drain.join().unwrap();
-        assert!(
-            text.lines()
-                .map(|line| line.parse::<u32>().unwrap())
-                .eq(taken)
-        );
+        assert!(text.lines().map(|line| line.parse::<u32>().unwrap()).eq(taken));
     }
 
     #[test]
@@ -303,9 +281,7 @@ mod tests {
         drop(reader);
         assert!(sink.push(b"one\n"));
         assert!(sink.push(b"two\n"));
-        let Flushed::Failed { lines, .. } = sink.flush() else {
-            panic!("written into a broken pipe")
-        };
+        let Flushed::Failed { lines, .. } = sink.flush() else { panic!("written into a broken pipe") };
         assert_eq!(lines, 2);
         assert_eq!(sink.backlog_bytes(), 0);
     }

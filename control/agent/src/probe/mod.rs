@@ -64,33 +64,21 @@ struct Desk {
 }
 
 impl Prober {
-    pub fn start(
-        source: NameSource,
-        clock: Clock,
-        core: Option<core_affinity::CoreId>,
-    ) -> io::Result<Prober> {
+    pub fn start(source: NameSource, clock: Clock, core: Option<core_affinity::CoreId>) -> io::Result<Prober> {
         let desk = Arc::new(Desk::default());
         let (stop, stopped) = oneshot::channel();
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
-        let thread = std::thread::Builder::new()
-            .name(Name::Probe.to_string())
-            .spawn({
-                let desk = Arc::clone(&desk);
-                move || {
-                    if let Some(core) = core {
-                        core_affinity::set_for_current(core);
-                    }
-                    let probing = Probing::new(desk, source, clock);
-                    tokio::task::LocalSet::new().block_on(&runtime, probing.run(stopped));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let thread = std::thread::Builder::new().name(Name::Probe.to_string()).spawn({
+            let desk = Arc::clone(&desk);
+            move || {
+                if let Some(core) = core {
+                    core_affinity::set_for_current(core);
                 }
-            })?;
-        Ok(Prober {
-            desk,
-            stop: Some(stop),
-            thread: Some(thread),
-        })
+                let probing = Probing::new(desk, source, clock);
+                tokio::task::LocalSet::new().block_on(&runtime, probing.run(stopped));
+            }
+        })?;
+        Ok(Prober { desk, stop: Some(stop), thread: Some(thread) })
     }
 
     /// `None`: the backend is gone. A watch of a backend that is watched already replaces the old one and
@@ -211,9 +199,7 @@ impl Probing {
             return;
         };
         let known = old.filter(|old| old.watch.address == watch.address);
-        let health = known
-            .as_ref()
-            .map_or(Health::Unproven, |known| known.health);
+        let health = known.as_ref().map_or(Health::Unproven, |known| known.health);
         let addresses = match (&watch.address, known) {
             (_, Some(known)) => known.addresses,
             (Address::Ip(address), None) => [*address].into(),
@@ -224,14 +210,7 @@ impl Probing {
             }
         };
         let known_name = matches!(watch.address, Address::Name { .. }) && !addresses.is_empty();
-        self.watched.insert(
-            slot,
-            Watched {
-                watch,
-                health,
-                addresses,
-            },
-        );
+        self.watched.insert(slot, Watched { watch, health, addresses });
         self.set_checks(slot);
         if known_name {
             self.tell(slot, None, true);
@@ -292,11 +271,7 @@ impl Probing {
 
     fn tell(&self, slot: EndpointSlot, health_changed: Option<String>, moved: bool) {
         let watched = &self.watched[&slot];
-        let state = EndpointState {
-            slot,
-            health: watched.health,
-            addresses: Arc::clone(&watched.addresses),
-        };
+        let state = EndpointState { slot, health: watched.health, addresses: Arc::clone(&watched.addresses) };
         self.desk.findings.rewrite(slot, |unread| Finding {
             state,
             health_changed: health_changed.or_else(|| unread?.health_changed.clone()),
@@ -319,11 +294,7 @@ impl Watched {
 }
 
 /// All that a TCP pool can ask: does it take a connection? Of several addresses one is enough.
-async fn connect(
-    address: &Address,
-    addresses: &[SocketAddr],
-    timeout: Duration,
-) -> Result<(), String> {
+async fn connect(address: &Address, addresses: &[SocketAddr], timeout: Duration) -> Result<(), String> {
     let attempt = async {
         match address {
             Address::Unix(path) => UnixStream::connect(path).await.map(drop),
@@ -346,22 +317,15 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(20);
     const A: EndpointSlot = EndpointSlot(1);
-    const QUICK: HealthCheck = HealthCheck {
-        interval: Duration::from_millis(20),
-        timeout: Duration::from_millis(500),
-        rise: 2,
-        fall: 2,
-    };
+    const QUICK: HealthCheck =
+        HealthCheck { interval: Duration::from_millis(20), timeout: Duration::from_millis(500), rise: 2, fall: 2 };
 
     fn prober(source: NameSource) -> Prober {
         Prober::start(source, Clock::start(), None).unwrap()
     }
 
     fn checked(address: Address) -> Option<Watch> {
-        Some(Watch {
-            address,
-            check: Some(QUICK),
-        })
+        Some(Watch { address, check: Some(QUICK) })
     }
 
     /// The next news of any backend.
@@ -408,12 +372,8 @@ mod tests {
     /// A backend whose accept queue is full answers nothing at all.
     #[test]
     fn a_silent_backend_is_down_and_delays_no_other() {
-        let socket = rustix::net::socket(
-            rustix::net::AddressFamily::INET,
-            rustix::net::SocketType::STREAM,
-            None,
-        )
-        .unwrap();
+        let socket =
+            rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::STREAM, None).unwrap();
         let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
         rustix::net::bind(&socket, &any).unwrap();
         rustix::net::listen(&socket, 0).unwrap();
@@ -428,10 +388,7 @@ mod tests {
         let lively = TcpListener::bind("127.0.0.1:0").unwrap();
         let prober = prober(NameSource::System);
         let b = EndpointSlot(2);
-        prober.watch([
-            (A, checked(Address::Ip(address))),
-            (b, checked(Address::Ip(lively.local_addr().unwrap()))),
-        ]);
+        prober.watch([(A, checked(Address::Ip(address))), (b, checked(Address::Ip(lively.local_addr().unwrap())))]);
         assert_eq!(until(&prober, Health::Up).state.slot, b);
         let down = until(&prober, Health::Down);
         assert_eq!(down.state.slot, A);
@@ -439,10 +396,7 @@ mod tests {
     }
 
     fn name(host: &str, port: u16) -> Address {
-        Address::Name {
-            host: host.into(),
-            port,
-        }
+        Address::Name { host: host.into(), port }
     }
 
     #[test]
@@ -463,10 +417,7 @@ mod tests {
         }
         server.says("db.test", &["127.0.0.9"], 1);
         let down = until(&prober, Health::Down);
-        assert_eq!(
-            *down.state.addresses,
-            [SocketAddr::from(([127, 0, 0, 9], port))]
-        );
+        assert_eq!(*down.state.addresses, [SocketAddr::from(([127, 0, 0, 9], port))]);
     }
 
     #[test]
@@ -474,10 +425,7 @@ mod tests {
         let server = Server::start();
         server.says("db.test", &["127.0.0.2", "127.0.0.1"], 60);
         let prober = prober(server.source());
-        let watch = Watch {
-            address: name("db.test", 5432),
-            check: None,
-        };
+        let watch = Watch { address: name("db.test", 5432), check: None };
         prober.watch([(A, Some(watch.clone()))]);
         let found = next(&prober).state;
         let addresses: Vec<String> = found.addresses.iter().map(ToString::to_string).collect();
@@ -495,23 +443,11 @@ mod tests {
         prober.watch([(A, checked(address.clone()))]);
         until(&prober, Health::Up);
         let patient = HealthCheck { fall: 3, ..QUICK };
-        prober.watch([(
-            A,
-            Some(Watch {
-                address: address.clone(),
-                check: Some(patient),
-            }),
-        )]);
+        prober.watch([(A, Some(Watch { address: address.clone(), check: Some(patient) }))]);
         drop(listener);
         // Straight from up to down: nothing in between said `unproven`.
         assert_eq!(next(&prober).state.health, Health::Down);
-        prober.watch([(
-            A,
-            Some(Watch {
-                address,
-                check: None,
-            }),
-        )]);
+        prober.watch([(A, Some(Watch { address, check: None }))]);
         assert_eq!(next(&prober).state.health, Health::Unproven);
     }
 }

@@ -49,12 +49,7 @@ impl Names {
         let timeline = &mut self.timeline;
         let entry = self.hosts.entry(Arc::clone(host)).or_insert_with(|| {
             timeline.push(Reverse((now, Arc::clone(host))));
-            Host {
-                users: BTreeSet::new(),
-                addresses: Vec::new(),
-                failures: 0,
-                state: State::Due(now),
-            }
+            Host { users: BTreeSet::new(), addresses: Vec::new(), failures: 0, state: State::Due(now) }
         });
         entry.users.insert(user);
         &entry.addresses
@@ -93,11 +88,7 @@ impl Names {
     fn skip_stale(&mut self) -> Option<Tick> {
         loop {
             let Reverse((at, host)) = self.timeline.peek()?;
-            if self
-                .hosts
-                .get(host)
-                .is_some_and(|entry| entry.state == State::Due(*at))
-            {
+            if self.hosts.get(host).is_some_and(|entry| entry.state == State::Due(*at)) {
                 return Some(*at);
             }
             self.timeline.pop();
@@ -105,12 +96,7 @@ impl Names {
     }
 
     /// Answers whom it concerns if the addresses are others than before.
-    pub fn on_answer(
-        &mut self,
-        host: &Arc<str>,
-        answer: Result<Answer, ()>,
-        now: Tick,
-    ) -> Option<Moved> {
+    pub fn on_answer(&mut self, host: &Arc<str>, answer: Result<Answer, ()>, now: Tick) -> Option<Moved> {
         self.asking -= 1;
         let entry = self.hosts.get_mut(host)?;
         if entry.state != State::Asking {
@@ -132,10 +118,7 @@ impl Names {
         self.timeline.push(Reverse((at, Arc::clone(host))));
         let addresses = addresses.filter(|addresses| *addresses != entry.addresses)?;
         entry.addresses.clone_from(&addresses);
-        Some(Moved {
-            users: entry.users.iter().copied().collect(),
-            addresses,
-        })
+        Some(Moved { users: entry.users.iter().copied().collect(), addresses })
     }
 }
 
@@ -148,10 +131,7 @@ mod tests {
     const B: EndpointSlot = EndpointSlot(2);
 
     fn answer(last: u8, seconds: u64) -> Result<Answer, ()> {
-        Ok(Answer {
-            addresses: vec![IpAddr::from([127, 0, 0, last])],
-            valid: Duration::from_secs(seconds),
-        })
+        Ok(Answer { addresses: vec![IpAddr::from([127, 0, 0, last])], valid: Duration::from_secs(seconds) })
     }
 
     fn db() -> Arc<str> {
@@ -167,10 +147,7 @@ mod tests {
         assert_eq!(names.due(Tick(5)), None);
         let moved = names.on_answer(&db(), answer(1, 10), Tick(5)).unwrap();
         assert_eq!(moved.users, [A, B]);
-        assert_eq!(
-            names.watch(&db(), EndpointSlot(3), Tick(6)),
-            moved.addresses
-        );
+        assert_eq!(names.watch(&db(), EndpointSlot(3), Tick(6)), moved.addresses);
         assert_eq!(names.next_due(), Some(Tick(10_005)));
     }
 
