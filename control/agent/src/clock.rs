@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 use time::OffsetDateTime;
 use time::macros::format_description;
 
-/// Reads the monotonic clock as [`Tick`]s since it was made. One for the process, so that a deadline means
+/// Reads the monotonic clock as [`Tick`]s since its origin. One for the process, so that a deadline means
 /// the same to control and to every shard.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
@@ -13,8 +13,13 @@ pub struct Clock {
 }
 
 impl Clock {
+    #[cfg(test)]
     pub fn start() -> Clock {
-        Clock { origin: Instant::now() }
+        Clock::since(Instant::now())
+    }
+
+    pub fn since(origin: Instant) -> Clock {
+        Clock { origin }
     }
 
     pub fn now(&self) -> Tick {

@@ -4,6 +4,7 @@
 //! nothing and holds nobody up: what the ring has forgotten by the time it looks, it is told as a count.
 
 use crate::clock;
+use crate::event_log::EventLog;
 use api::{Event, Happening};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,6 +19,7 @@ pub struct Events {
     ring: Arc<Mutex<Ring>>,
     /// The number of the next event: what subscribers wait for.
     next: Arc<watch::Sender<u64>>,
+    log: EventLog,
 }
 
 #[derive(Debug, Default)]
@@ -25,23 +27,28 @@ struct Ring {
     events: VecDeque<Event>,
 }
 
-impl Default for Events {
-    fn default() -> Events {
-        Events { ring: Arc::default(), next: Arc::new(watch::Sender::new(FIRST)) }
-    }
-}
-
 /// Number of the first event of a process.
 const FIRST: u64 = 1;
 
 impl Events {
+    pub fn new(log: EventLog) -> Events {
+        Events { ring: Arc::default(), next: Arc::new(watch::Sender::new(FIRST)), log }
+    }
+
+    /// For what is no event of the protocol: only the log is told.
+    pub fn log(&self) -> &EventLog {
+        &self.log
+    }
+
     pub fn publish(&self, happening: Happening) {
         let mut ring = self.ring();
         let number = *self.next.borrow();
         if ring.events.len() == KEPT_MAX {
             ring.events.pop_front();
         }
-        ring.events.push_back(Event { number, time: clock::date(), happening });
+        let event = Event { number, time: clock::date(), happening };
+        self.log.event(&event);
+        ring.events.push_back(event);
         drop(ring);
         self.next.send_replace(number + 1);
     }
@@ -117,7 +124,7 @@ mod tests {
 
     #[test]
     fn a_subscriber_gets_what_happens_from_then_on() {
-        let events = Events::default();
+        let events = Events::new(EventLog::silent());
         events.publish(died(0));
         let mut subscription = events.subscribe(None);
         assert!(subscription.ready().is_none());
@@ -128,7 +135,7 @@ mod tests {
 
     #[test]
     fn a_subscriber_that_comes_back_gets_what_it_missed() {
-        let events = Events::default();
+        let events = Events::new(EventLog::silent());
         (0..5).for_each(|shard| events.publish(died(shard)));
         assert_eq!(numbers(&mut events.subscribe(Some(3))), [3, 4, 5]);
         assert_eq!(numbers(&mut events.subscribe(Some(0))), [1, 2, 3, 4, 5]);
@@ -139,7 +146,7 @@ mod tests {
 
     #[test]
     fn a_slow_subscriber_is_told_how_many_are_gone() {
-        let events = Events::default();
+        let events = Events::new(EventLog::silent());
         let mut slow = events.subscribe(None);
         let count = KEPT_MAX as u64 + 10;
         (0..count).for_each(|_| events.publish(died(0)));
@@ -151,7 +158,7 @@ mod tests {
 
     #[test]
     fn waiting_ends_with_the_event() {
-        let events = Events::default();
+        let events = Events::new(EventLog::silent());
         let mut subscription = events.subscribe(None);
         let later = events.clone();
         let publisher = std::thread::spawn(move || later.publish(died(7)));

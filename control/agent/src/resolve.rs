@@ -87,7 +87,7 @@ impl Resolver {
         }
         let source = &self.source;
         match self.servers.newest(|_| servers(source)) {
-            Some(servers) => Ok(Known::Ask(servers.clone(), name)),
+            Some(servers) => Ok(Known::Ask(Box::new(servers.clone()), name)),
             None => Err(format!("`{host}` is not in the hosts file and no name server is configured")),
         }
     }
@@ -96,7 +96,7 @@ impl Resolver {
 /// What is known without asking anybody.
 enum Known {
     Answer(Answer),
-    Ask(TokioResolver, Name),
+    Ask(Box<TokioResolver>, Name),
 }
 
 /// A value made from a file, made anew when the file's time stamp differs.

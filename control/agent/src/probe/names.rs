@@ -67,13 +67,13 @@ impl Names {
     /// A name to ask for now; to be asked again until it answers `None`. Every one comes back to
     /// [`Names::on_answer`].
     pub fn due(&mut self, now: Tick) -> Option<Arc<str>> {
-        while self.asking < ASKING_MAX && self.skip_stale()? <= now {
-            let Reverse((_, host)) = self.timeline.pop()?;
-            self.hosts.get_mut(&host)?.state = State::Asking;
-            self.asking += 1;
-            return Some(host);
+        if self.asking == ASKING_MAX || self.skip_stale()? > now {
+            return None;
         }
-        None
+        let Reverse((_, host)) = self.timeline.pop()?;
+        self.hosts.get_mut(&host)?.state = State::Asking;
+        self.asking += 1;
+        Some(host)
     }
 
     /// When to call [`Names::due`] next. `None`: after the next answer, or when another name is watched.

@@ -1,4 +1,5 @@
-//! The access log: the thread `sluice-log` takes records from the shards' rings and writes lines.
+//! The logs: the thread `sluice-log` takes records from the shards' rings and writes access-log lines, and it
+//! writes on stderr what the appliance says of itself.
 //!
 //! ```text
 //! shard ── ring (full: drops and counts) ──▶ sluice-log ── backlog (full: drops and counts) ──▶ sink
@@ -58,15 +59,15 @@ pub enum Slot {
 /// Lines since the start. One writer.
 #[derive(Debug, Default)]
 pub struct Counts {
-    written: AtomicU64,
+    made: AtomicU64,
     dropped: AtomicU64,
     failures: AtomicU64,
 }
 
 impl Counts {
-    /// Taken by a sink, or waiting in its backlog.
-    pub fn written(&self) -> u64 {
-        self.written.load(Ordering::Relaxed)
+    /// All lines, those that were lost too.
+    pub fn made(&self) -> u64 {
+        self.made.load(Ordering::Relaxed)
     }
 
     /// Lost because the sink was too slow or failed.
@@ -103,7 +104,12 @@ struct Notes {
     output: Option<Output>,
     reopen: bool,
     stop: bool,
+    /// Whole lines for stderr.
+    sayings: Vec<u8>,
 }
+
+/// What may wait for stderr. Unit: bytes. Beyond it sayings are dropped; nobody reads that fast.
+const SAYINGS_BYTES_MAX: usize = 256 << 10;
 
 /// Where lines go and how they look. Opened by whoever validates it, so that a mistake is known before it
 /// is in force. `None` in its place: no log.
@@ -122,6 +128,7 @@ impl Log {
         forgotten: impl Fn(Vec<Slot>) + Send + 'static,
     ) -> io::Result<Log> {
         let desk = Arc::new(Desk { notes: Mutex::default(), doorbell: Doorbell::new()? });
+        let stderr = Sink::open(&Target::Stderr).ok();
         let counts = Arc::new(Counts::default());
         let mut writer = Writer {
             desk: Arc::clone(&desk),
@@ -129,6 +136,7 @@ impl Log {
             rings: Vec::new(),
             names: Names::default(),
             output,
+            stderr,
             parting: VecDeque::new(),
             line: Vec::new(),
             retry: None,
@@ -172,6 +180,11 @@ impl Log {
         &self.counts
     }
 
+    /// For those who only speak.
+    pub fn speaker(&self) -> Speaker {
+        Speaker { desk: Arc::clone(&self.desk) }
+    }
+
     /// Takes what is in the rings, writes it if the sink takes it within [`LAST_LINES`], and ends.
     pub fn stop(mut self) {
         self.note(|notes| notes.stop = true);
@@ -182,6 +195,25 @@ impl Log {
 
     fn note(&self, write: impl FnOnce(&mut Notes)) {
         write(&mut self.desk.notes());
+        self.desk.doorbell.ring();
+    }
+}
+
+/// Says things on stderr and waits for nobody.
+#[derive(Clone, Debug)]
+pub struct Speaker {
+    desk: Arc<Desk>,
+}
+
+impl Speaker {
+    /// One whole line or several, without the last line end.
+    pub fn say(&self, text: &str) {
+        let mut notes = self.desk.notes();
+        if notes.sayings.len() + text.len() < SAYINGS_BYTES_MAX {
+            notes.sayings.extend_from_slice(text.as_bytes());
+            notes.sayings.push(b'\n');
+        }
+        drop(notes);
         self.desk.doorbell.ring();
     }
 }
@@ -200,6 +232,8 @@ struct Writer {
     rings: Vec<LogReader<TunnelRecord>>,
     names: Names,
     output: Output,
+    /// `None`: it is closed, and nobody hears us.
+    stderr: Option<Sink>,
     /// Sinks that were switched away from with lines in their backlog, and until when they may take them.
     parting: VecDeque<(Sink, Instant)>,
     /// Memory for one line, kept.
@@ -224,6 +258,7 @@ impl Writer {
             }
             let blocked = self.flush();
             self.flush_parting();
+            self.flush_stderr();
             if stop {
                 return self.end();
             }
@@ -234,6 +269,11 @@ impl Writer {
     }
 
     fn take_up(&mut self, notes: Notes) {
+        if let Some(stderr) = &mut self.stderr
+            && !notes.sayings.is_empty()
+        {
+            let _ = stderr.push(&notes.sayings);
+        }
         self.rings.extend(notes.rings);
         for (slot, name) in notes.names {
             self.set_name(slot, Some(name));
@@ -276,8 +316,8 @@ impl Writer {
         };
         self.line.clear();
         line::append(&mut self.line, self.output.format, record, &self.names);
+        add(&self.counts.made, 1);
         if self.retry.is_none() && sink.push(&self.line) {
-            add(&self.counts.written, 1);
             if sink.backlog_bytes() >= FLUSH_BYTES {
                 self.flush();
             }
@@ -338,6 +378,12 @@ impl Writer {
         }
     }
 
+    fn flush_stderr(&mut self) {
+        if let Some(Flushed::Failed { .. }) = self.stderr.as_mut().map(Sink::flush) {
+            self.stderr = None;
+        }
+    }
+
     fn flush_parting(&mut self) {
         for (mut sink, deadline) in std::mem::take(&mut self.parting) {
             match sink.flush() {
@@ -354,15 +400,15 @@ impl Writer {
         }
     }
 
-    /// Lines that counted as written and never will be.
     fn count_lost(&self, lines: u64) {
-        let written = self.counts.written().saturating_sub(lines);
-        self.counts.written.store(written, Ordering::Relaxed);
         add(&self.counts.dropped, lines);
     }
 
     fn end(&mut self) {
         self.flush();
+        if let Some(stderr) = self.stderr.take() {
+            self.part_with(Output { format: self.output.format, sink: Some((Target::Stderr, stderr)) });
+        }
         let nothing = Output { format: self.output.format, sink: None };
         let last = std::mem::replace(&mut self.output, nothing);
         self.part_with(last);
@@ -378,6 +424,9 @@ impl Writer {
         polled.push(PollFd::from_borrowed_fd(self.desk.doorbell.fd(), PollFlags::IN));
         for ring in &self.rings {
             polled.push(PollFd::from_borrowed_fd(ring.doorbell(), PollFlags::IN));
+        }
+        if let Some(stderr) = self.stderr.as_ref().filter(|stderr| stderr.backlog_bytes() > 0) {
+            polled.push(PollFd::from_borrowed_fd(stderr.fd(), PollFlags::OUT));
         }
         if let (true, Some((_, sink))) = (blocked, &self.output.sink) {
             polled.push(PollFd::from_borrowed_fd(sink.fd(), PollFlags::OUT));
@@ -489,9 +538,9 @@ mod tests {
         log.stop();
         let text = lines.join().unwrap();
         assert!(text.lines().all(|line| pool_of(line) == "db"));
-        assert_eq!(text.lines().count() as u64, counts.written());
+        assert_eq!(counts.made(), RING_RECORDS as u64);
         // A reader that is slower than this thread may lose some to the backlog's bound.
-        assert_eq!(counts.written() + counts.dropped(), RING_RECORDS as u64);
+        assert_eq!(text.lines().count() as u64 + counts.dropped(), counts.made());
     }
 
     #[test]
@@ -597,7 +646,7 @@ mod tests {
             std::thread::yield_now();
         }
         assert!(log.counts().failures() > 0);
-        assert_eq!(log.counts().written(), 0);
+        assert_eq!(log.counts().made(), log.counts().dropped());
         log.stop();
     }
 
@@ -616,7 +665,7 @@ mod tests {
             log.forget([Slot::Pool(PoolSlot(1))]);
             forgotten.recv_timeout(PATIENCE).unwrap();
         }
-        assert_eq!(log.counts().written(), 0);
+        assert_eq!(log.counts().made(), log.counts().dropped());
         log.stop();
     }
 }
