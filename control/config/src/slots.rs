@@ -4,7 +4,7 @@
 //!           named by a job            the job is applied          a job drops it
 //!   free ──────────────────▶ Reserved ──────────────────▶ Named ─────────────────▶ Going
 //!    ▲                           │ withdrawn                ▲ ◀───── withdrawn ────── │
-//!    ├───────────────────────────┘                          │                         │ applied
+//!    ├── or taken back, released ┘                          │                         │ applied
 //!    │                                                      │ applied                 ▼
 //!    └──────────── released by every shard ─── Leaving ──▶ Revived ◀─── named again ─ Leaving
 //! ```
@@ -139,6 +139,17 @@ impl Slots {
         }
     }
 
+    /// The job was prepared and did not come into force. Shards may hold what it named until they have
+    /// forgotten it, so slots that are new stay with their identities until they are released.
+    pub(crate) fn taken_back(&mut self, reserved: Reservations) -> Freed {
+        let Reservations { pools, endpoints, listeners } = reserved;
+        Freed {
+            pools: self.pools.taken_back(pools).into_iter().map(PoolSlot).collect(),
+            endpoints: self.endpoints.taken_back(endpoints).into_iter().map(EndpointSlot).collect(),
+            listeners: self.listeners.taken_back(listeners).into_iter().map(ListenerSlot).collect(),
+        }
+    }
+
     /// The job left nothing behind.
     pub(crate) fn withdrawn(&mut self, reserved: Reservations) -> Freed {
         let Reservations { pools, endpoints, listeners } = reserved;
@@ -259,13 +270,14 @@ impl<I: Clone + Eq + Hash + std::fmt::Debug> Table<I> {
 
     fn release(&mut self, slot: u32) -> bool {
         match self.state(slot) {
-            State::Leaving => {
+            // Reserved: a job that was taken back named it, and no other has since.
+            State::Leaving | State::Reserved => {
                 self.free(slot);
                 return true;
             }
             State::Going { released } | State::Revived { released } => *released = true,
             // Named again before the shards' last word on its former life came in.
-            State::Named | State::Reserved => {}
+            State::Named => {}
         }
         false
     }
@@ -291,6 +303,23 @@ impl<I: Clone + Eq + Hash + std::fmt::Debug> Table<I> {
         for slot in reserved.named {
             match *self.state(slot) {
                 State::Reserved | State::Revived { released: true } => freed.push(slot),
+                State::Revived { released: false } => self.leave(slot),
+                other => panic!("slot {slot} was named by the job and is {other:?}"),
+            }
+        }
+        freed.iter().for_each(|slot| self.free(*slot));
+        for slot in reserved.dropped {
+            *self.state(slot) = State::Named;
+        }
+        freed
+    }
+
+    fn taken_back(&mut self, reserved: Reserved) -> Vec<u32> {
+        let mut freed = Vec::new();
+        for slot in reserved.named {
+            match *self.state(slot) {
+                State::Reserved => {}
+                State::Revived { released: true } => freed.push(slot),
                 State::Revived { released: false } => self.leave(slot),
                 other => panic!("slot {slot} was named by the job and is {other:?}"),
             }
