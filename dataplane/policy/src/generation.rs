@@ -170,7 +170,8 @@ impl std::fmt::Debug for ContentHash {
 pub struct Change {
     /// `Some`: this is the pool now. `None`: the pool is gone. Sorted by slot, no slot twice.
     pub pools: Vec<(PoolSlot, Option<Arc<PoolGeneration>>)>,
-    /// Addresses that gain a meaning. Their sockets are bound behind a filter that drops SYNs.
+    /// Addresses that gain a meaning. The sockets of new ones are bound behind a filter that drops SYNs; one
+    /// that listens already (on the same shards) leads to another pool from now on.
     pub listen: Vec<Listen>,
     /// Addresses that lose it. A pool that goes takes all its addresses with it.
     pub leave: Vec<ListenerSlot>,

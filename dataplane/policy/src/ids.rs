@@ -139,6 +139,10 @@ impl ShardSet {
         ShardSet(self.0 & other.0)
     }
 
+    pub fn or(self, other: ShardSet) -> ShardSet {
+        ShardSet(self.0 | other.0)
+    }
+
     pub fn without(self, other: ShardSet) -> ShardSet {
         ShardSet(self.0 & !other.0)
     }

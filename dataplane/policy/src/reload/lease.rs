@@ -15,6 +15,7 @@
 //!
 //! Every operation is O(1) except [`Leases::revive`] and the iterators. A lease allocates nothing.
 
+use super::planted::{Mistake, is};
 use std::fmt;
 use std::marker::PhantomData;
 
@@ -114,7 +115,7 @@ impl<T> Leases<T> {
             }
             State::Superseded { leases, .. } => {
                 *leases -= 1;
-                if *leases == 0 {
+                if *leases == 0 || is(Mistake::ReleasedWhileLeased) {
                     Some(self.release(lease.0.index))
                 } else {
                     None
@@ -204,8 +205,8 @@ impl<T> Leases<T> {
 
     fn release(&mut self, index: u32) -> Released<T> {
         let state = std::mem::replace(&mut self.entries[index as usize].state, State::Free);
-        let State::Superseded { part, leases: 0 } = state else {
-            unreachable!("released: superseded, no lease")
+        let State::Superseded { part, .. } = state else {
+            unreachable!("released: superseded")
         };
         self.free.push(index);
         Released(part)

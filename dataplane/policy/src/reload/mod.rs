@@ -45,8 +45,13 @@ pub mod adopter;
 pub mod lease;
 pub mod listener;
 pub mod pace;
+pub mod planted;
+pub mod rollout;
+#[cfg(test)]
+mod tests;
 
 pub use adopter::{Adopter, Deed, PolicyLease, RootLease};
+pub use rollout::{Bounds, Effect, Outcome, Rollout, Touches};
 
 /// Control → shard.
 #[derive(Clone, Debug)]
@@ -150,7 +155,7 @@ pub struct Held {
     pub committed: Vec<JobId>,
     pub listening: Vec<ListenerSlot>,
     pub leaving: Vec<ListenerSlot>,
-    pub endpoints_leaving: Vec<EndpointSlot>,
+    pub endpoints_leaving: Vec<(PoolSlot, EndpointSlot)>,
 }
 
 /// A superseded part and why it lives.

@@ -46,7 +46,7 @@ impl Addresses {
         self.entries.get(listener.ix())?.as_ref()
     }
 
-    pub fn find_mut(&mut self, listener: ListenerSlot) -> Option<&mut Address> {
+    fn find_mut(&mut self, listener: ListenerSlot) -> Option<&mut Address> {
         self.entries.get_mut(listener.ix())?.as_mut()
     }
 
@@ -56,6 +56,13 @@ impl Addresses {
             .expect("an address that is here")
             .life = life;
         self.note(listener, life);
+    }
+
+    /// Which pool serves what comes out of it from now on.
+    pub fn lead(&mut self, listener: ListenerSlot, pool: PoolSlot) {
+        self.find_mut(listener)
+            .expect("an address that is here")
+            .pool = pool;
     }
 
     pub fn remove(&mut self, listener: ListenerSlot) -> Address {

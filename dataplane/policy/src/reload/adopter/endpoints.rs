@@ -4,7 +4,7 @@
 //! known here.
 
 use super::roots::Departure;
-use crate::ids::EndpointSlot;
+use crate::ids::{EndpointSlot, PoolSlot};
 
 /// By endpoint slot.
 #[derive(Default)]
@@ -28,7 +28,11 @@ enum Life {
     /// The current root of its pool names it.
     Named,
     /// The current root does not. `nameable`: an older one that is alive may, so it can still be chosen.
-    Leaving { since: u64, nameable: bool },
+    Leaving {
+        pool: PoolSlot,
+        since: u64,
+        nameable: bool,
+    },
 }
 
 impl Endpoints {
@@ -39,10 +43,11 @@ impl Endpoints {
 
     /// The newest generation does not name it any more. It leaves with the root that did; an endpoint that
     /// this shard never knew leaves all the same, so that control hears of every one.
-    pub fn go(&mut self, endpoint: EndpointSlot) -> Departure {
+    pub fn go(&mut self, pool: PoolSlot, endpoint: EndpointSlot) -> Departure {
         self.departures += 1;
         let since = self.departures;
         self.at(endpoint).life = Life::Leaving {
+            pool,
             since,
             nameable: true,
         };
@@ -53,7 +58,9 @@ impl Endpoints {
     pub fn unnamed(&mut self, departure: Departure) -> Option<EndpointSlot> {
         let at = self.at(departure.endpoint);
         match &mut at.life {
-            Life::Leaving { since, nameable } if *since == departure.since => *nameable = false,
+            Life::Leaving {
+                since, nameable, ..
+            } if *since == departure.since => *nameable = false,
             _ => return None, // it came back, and perhaps left again
         }
         self.release(departure.endpoint)
@@ -84,12 +91,22 @@ impl Endpoints {
         self.uses.get(endpoint.ix()).map_or(0, |at| at.connections)
     }
 
-    pub fn leaving(&self) -> impl Iterator<Item = EndpointSlot> {
+    pub fn leaving(&self) -> impl Iterator<Item = (PoolSlot, EndpointSlot)> {
         let slots = (0..).map(EndpointSlot);
         self.uses
             .iter()
             .zip(slots)
-            .filter_map(|(at, slot)| matches!(at.life, Life::Leaving { .. }).then_some(slot))
+            .filter_map(|(at, slot)| match at.life {
+                Life::Leaving { pool, .. } => Some((pool, slot)),
+                Life::Absent | Life::Named => None,
+            })
+    }
+
+    /// Whether a root that is alive here names it, or a connection uses it.
+    pub fn is_here(&self, endpoint: EndpointSlot) -> bool {
+        self.uses
+            .get(endpoint.ix())
+            .is_some_and(|at| at.life != Life::Absent)
     }
 
     pub fn is_named(&self, endpoint: EndpointSlot) -> bool {

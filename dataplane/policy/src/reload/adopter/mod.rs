@@ -25,6 +25,7 @@
 //! released here is really let go, and the reference travels home in the report.
 
 use super::listener::{Listener, Step};
+use super::planted::{Mistake, is};
 use super::{Held, Order, Part, Refusal, Report};
 use crate::generation::{Change, EndpointState, Listen, PoolGeneration, Snapshot, TunnelPolicy};
 use crate::ids::{EndpointSlot, JobId, ListenerSlot, PoolSlot, RootVersion, ShardId};
@@ -69,7 +70,10 @@ pub enum Deed {
     /// Accept nothing more. What raced with that waits for `ResumeAccept`.
     SuspendAccept,
     ResumeAccept,
+    /// Runtime state of an endpoint that a root here names.
     Endpoint(EndpointState),
+    /// No connection uses this endpoint and none will: forget what is kept by its slot.
+    ForgetEndpoint(EndpointSlot),
     /// End this endpoint's tunnels, paced.
     Retire(EndpointSlot),
     /// End what is left at the deadline; then call [`Adopter::deadline_reached`].
@@ -138,12 +142,17 @@ impl Adopter {
                 deeds.push(Deed::Report(Report::Forgotten { job }));
             }
             Order::Suspend => {
-                if self.mode == Mode::Serving {
+                if self.mode == Mode::Serving && !is(Mistake::LostAccepts) {
                     self.mode = Mode::Suspended;
                     deeds.push(Deed::SuspendAccept);
                 }
             }
-            Order::Sync { epoch, to } => self.sync(epoch, to, deeds),
+            Order::Sync { epoch, to } => {
+                self.sync(epoch, to, deeds);
+                if is(Mistake::AcceptAtSync) {
+                    self.on_order(Order::Resume, room, deeds);
+                }
+            }
             Order::Resume => {
                 if self.mode == Mode::Suspended {
                     self.mode = Mode::Serving;
@@ -154,19 +163,31 @@ impl Adopter {
                 epoch,
                 held: Box::new(self.held()),
             })),
-            Order::Endpoint(state) => deeds.push(Deed::Endpoint(state)),
+            // Control sends it again behind the Commit that brings the endpoint; and of one that has left
+            // it must not wait here for the next identity under the slot.
+            Order::Endpoint(state) => {
+                if self.endpoints.is_here(state.slot) {
+                    deeds.push(Deed::Endpoint(state));
+                }
+            }
             Order::Close { listener } => self.close(listener, deeds),
             Order::Retire { endpoint } => deeds.push(Deed::Retire(endpoint)),
             Order::Stop { deadline } => self.stop(deadline, deeds),
         }
     }
 
-    /// A connection has come out of this address: it leases the root that serves it. `None`: the address
-    /// does not lead anywhere here. Connections are handed from shard to shard only while the address is
-    /// listening, and through the mailbox that orders use, so that a Close comes behind them.
+    /// A connection has come out of this address: it leases the root that serves it.
+    ///
+    /// `None`: the address does not accept here yet. That happens to a connection that another shard has
+    /// accepted and handed over; it waits for [`Deed::Open`]. A connection is handed over only while the
+    /// address is listening, only to a shard that listens there too, and through the mailbox that orders
+    /// use, so that it arrives before the Close.
     pub fn accept(&mut self, listener: ListenerSlot) -> Option<RootLease> {
         assert!(self.accepts(), "accepted while {:?}", self.mode);
-        let address = self.addresses.find(listener)?;
+        let address = self
+            .addresses
+            .find(listener)
+            .filter(|address| address.life.accepts())?;
         let lease = match &address.last {
             Some(last) => self.roots.again(last),
             None => self.roots.lease(address.pool)?,
@@ -209,6 +230,10 @@ impl Adopter {
     /// The decisions are taken: from now on only the policy of that very root is kept.
     pub fn exchange(&mut self, lease: RootLease, deeds: &mut Vec<Deed>) -> PolicyLease {
         let mut gone = LetGo::default();
+        if is(Mistake::ExchangeForCurrentPolicy) {
+            let lease = self.renew(lease, deeds);
+            return self.roots.exchange(lease, &mut gone);
+        }
         let policy = self.roots.exchange(lease, &mut gone);
         self.let_go(gone, deeds);
         policy
@@ -253,7 +278,7 @@ impl Adopter {
 
     pub fn endpoint_closed(&mut self, endpoint: EndpointSlot, deeds: &mut Vec<Deed>) {
         if let Some(endpoint) = self.endpoints.closed(endpoint) {
-            deeds.push(Deed::Report(Report::EndpointReleased { endpoint }));
+            endpoint_released(endpoint, deeds);
         }
     }
 
@@ -328,7 +353,21 @@ impl Adopter {
                     .iter()
                     .filter(|listen| listen.shards.contains(self.shard))
                 {
-                    self.addresses.insert(listen, Listener::Bound { by: job });
+                    match self
+                        .addresses
+                        .find(listen.listener)
+                        .map(|address| address.life)
+                    {
+                        None => {
+                            self.addresses.insert(listen, Listener::Bound { by: job });
+                            if is(Mistake::OpenAtPrepare) {
+                                deeds.push(Deed::Open(listen.listener));
+                            }
+                        }
+                        Some(life) => {
+                            assert_eq!(life, Listener::Listening, "listener {}", listen.listener)
+                        }
+                    }
                 }
                 let twice = self.prepared.insert(job, change);
                 assert!(twice.is_none(), "job {job} was prepared twice");
@@ -361,7 +400,7 @@ impl Adopter {
         for (pool, endpoint) in &change.endpoints_gone {
             left.entry(*pool)
                 .or_default()
-                .push(self.endpoints.go(*endpoint));
+                .push(self.endpoints.go(*pool, *endpoint));
         }
         for (slot, pool) in &change.pools {
             let left = left.remove(slot).unwrap_or_default();
@@ -408,7 +447,7 @@ impl Adopter {
         let dropped = self
             .roots
             .all_current()
-            .filter(|pool| !wanted.contains(&pool.slot))
+            .filter(|pool| !wanted.contains(&pool.slot) && !is(Mistake::SyncKeepsOldPools))
             .map(|pool| (pool.slot, None));
         let switches: Vec<_> = dropped
             .chain(to.pools.iter().map(|pool| (pool.slot, Some(pool.clone()))))
@@ -424,8 +463,8 @@ impl Adopter {
                 .flat_map(|group| group.endpoints.iter())
                 .map(|endpoint| endpoint.slot);
             let left = endpoints
-                .filter(|slot| !named.contains(slot))
-                .map(|slot| self.endpoints.go(slot))
+                .filter(|endpoint| !named.contains(endpoint))
+                .map(|endpoint| self.endpoints.go(slot, endpoint))
                 .collect();
             self.switch(slot, pool, left, Seen::Perhaps, &mut gone, deeds);
         }
@@ -435,7 +474,11 @@ impl Adopter {
         if self.mode != Mode::Stopping {
             self.open_all(&to.listen, deeds);
         }
-        deeds.extend(to.endpoints.iter().cloned().map(Deed::Endpoint));
+        let states = to
+            .endpoints
+            .iter()
+            .filter(|state| self.endpoints.is_here(state.slot));
+        deeds.extend(states.cloned().map(Deed::Endpoint));
         self.version = to.version;
         drop(to);
         self.let_go(gone, deeds);
@@ -446,6 +489,9 @@ impl Adopter {
     }
 
     fn stop(&mut self, deadline: Tick, deeds: &mut Vec<Deed>) {
+        if self.mode == Mode::Stopped {
+            return; // asked again
+        }
         if self.mode == Mode::Suspended {
             deeds.push(Deed::ResumeAccept); // what is queued gets the root we have rather than a reset
         }
@@ -473,7 +519,7 @@ impl Adopter {
         gone: &mut LetGo,
         deeds: &mut Vec<Deed>,
     ) {
-        if new.is_none() {
+        if new.is_none() && !is(Mistake::LastRootForgotten) {
             self.addresses.outlive(slot, || self.roots.lease(slot));
         }
         self.roots.switch(slot, new, left, seen, gone);
@@ -493,7 +539,8 @@ impl Adopter {
                     self.addresses.insert(listen, Listener::Listening);
                     deeds.push(Deed::Open(listener));
                 }
-                Some(Listener::Listening) => {}
+                // It may lead to another pool from now on.
+                Some(Listener::Listening) => self.addresses.lead(listener, listen.pool),
                 Some(life) => {
                     let (life, next) = life.open();
                     self.addresses.set(listener, life);
@@ -519,6 +566,9 @@ impl Adopter {
         let (life, next) = address.life.close();
         self.addresses.set(listener, life);
         deeds.extend(next.map(|next| step(listener, next)));
+        if is(Mistake::CloseWithoutDraining) {
+            self.accept_ended(listener, deeds);
+        }
     }
 
     /// Gives back the addresses that a change has bound and nothing else names.
@@ -548,10 +598,11 @@ impl Adopter {
             pools,
         } = gone;
         deeds.extend(pools.into_iter().map(|pool| Deed::Forget { pool }));
-        let released = unnamed
-            .into_iter()
-            .filter_map(|departure| self.endpoints.unnamed(departure));
-        deeds.extend(released.map(|endpoint| Deed::Report(Report::EndpointReleased { endpoint })));
+        for departure in unnamed {
+            if let Some(endpoint) = self.endpoints.unnamed(departure) {
+                endpoint_released(endpoint, deeds);
+            }
+        }
         deeds.extend(
             parts
                 .into_iter()
@@ -592,6 +643,11 @@ impl Adopter {
             }
         }
     }
+}
+
+fn endpoint_released(endpoint: EndpointSlot, deeds: &mut Vec<Deed>) {
+    deeds.push(Deed::ForgetEndpoint(endpoint));
+    deeds.push(Deed::Report(Report::EndpointReleased { endpoint }));
 }
 
 fn step(listener: ListenerSlot, step: Step) -> Deed {

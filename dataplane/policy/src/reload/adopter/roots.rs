@@ -6,6 +6,7 @@
 //! Refuses to know connections, listeners and messages.
 
 use super::super::lease::{Hold, Lease, Leases, Released};
+use super::super::planted::{Mistake, is};
 use super::super::{Part, Pinned};
 use crate::generation::{PoolGeneration, TunnelPolicy};
 use crate::ids::{EndpointSlot, PartId, PoolSlot};
@@ -91,6 +92,13 @@ impl Roots {
         if self.pools.len() <= slot.ix() {
             self.pools.resize_with(slot.ix() + 1, Pool::default);
         }
+        let left = match is(Mistake::EndpointUnnamedEarly) {
+            true => {
+                gone.unnamed.extend(left);
+                Vec::new()
+            }
+            false => left,
+        };
         let old = self.pools[slot.ix()].current.take();
         let (old_root, mut old_policy) = match old {
             Some(Current { root, policy }) => (Some(root), Some(policy)),

@@ -1,0 +1,201 @@
+//! Listen addresses that are on their way out.
+//!
+//! Owns, by slot, which shards still use the address and how far each is. The sockets belong to the
+//! process's registry, which may close them when this says `Free`. What listens normally is not in here.
+//!
+//! ```text
+//! unbind (its job was aborted) ──▶ Unbinding ───────── every shard has forgotten ──────▶ Free
+//!
+//! leave ──▶ Leaving: Possible ── every holder drops SYNs ──▶ Asked ── none pending ──▶ Over: Close is sent
+//!                                  (Check)                                              │
+//!                                                             every holder has closed ──┴──▶ Free
+//! ```
+//!
+//! Only when every holder drops SYNs can no new handshake begin, so only then is it worth asking the kernel
+//! whether one is pending.
+
+use crate::ids::{ListenerSlot, ShardId, ShardSet};
+use crate::reload::planted::{Mistake, is};
+use std::collections::BTreeMap;
+
+#[derive(Default)]
+pub struct Addresses {
+    going: BTreeMap<ListenerSlot, Going>,
+}
+
+enum Going {
+    Unbinding {
+        owed: ShardSet,
+    },
+    Leaving {
+        holders: ShardSet,
+        dropping: ShardSet,
+        handshakes: Handshakes,
+    },
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Handshakes {
+    Possible,
+    Asked,
+    Over,
+}
+
+/// What the address needs next.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
+pub enum Next {
+    /// Watch the kernel until no handshake is pending.
+    Check(ListenerSlot),
+    /// No shard uses it any more.
+    Free(ListenerSlot),
+}
+
+impl Addresses {
+    /// It was bound for a change that did not come into force; these shards have not forgotten it yet.
+    pub fn unbind(&mut self, listener: ListenerSlot, owed: ShardSet) -> Option<Next> {
+        self.insert(listener, Going::Unbinding { owed })
+    }
+
+    /// No generation names it any more; these shards may use it.
+    pub fn leave(&mut self, listener: ListenerSlot, holders: ShardSet) -> Option<Next> {
+        let going = Going::Leaving {
+            holders,
+            dropping: ShardSet::empty(),
+            handshakes: Handshakes::Possible,
+        };
+        self.insert(listener, going)
+    }
+
+    /// This shard lets no handshake begin there any more.
+    pub fn drops_syns(&mut self, listener: ListenerSlot, shard: ShardId) -> Option<Next> {
+        if let Some(Going::Leaving { dropping, .. }) = self.going.get_mut(&listener) {
+            dropping.insert(shard);
+        }
+        self.settle(listener)
+    }
+
+    /// The kernel shows no handshake. Answers with the shards that must close now.
+    pub fn handshakes_over(&mut self, listener: ListenerSlot) -> ShardSet {
+        match self.going.get_mut(&listener) {
+            Some(Going::Leaving {
+                holders,
+                handshakes,
+                ..
+            }) if *handshakes != Handshakes::Possible => {
+                *handshakes = Handshakes::Over;
+                *holders
+            }
+            _ => ShardSet::empty(),
+        }
+    }
+
+    /// Whether a shard that comes back must be told (again) to close.
+    pub fn is_over(&self, listener: ListenerSlot) -> bool {
+        matches!(
+            self.going.get(&listener),
+            Some(Going::Leaving {
+                handshakes: Handshakes::Over,
+                ..
+            })
+        )
+    }
+
+    /// This shard does not use it any more.
+    pub fn let_go(&mut self, listener: ListenerSlot, shard: ShardId) -> Option<Next> {
+        match self.going.get_mut(&listener) {
+            Some(Going::Unbinding { owed }) => owed.remove(shard),
+            Some(Going::Leaving { holders, .. }) => holders.remove(shard),
+            None => {}
+        }
+        self.settle(listener)
+    }
+
+    /// This shard is seen to hold an address that nobody has mentioned so far. `others` may hold it too.
+    pub fn found_leaving(
+        &mut self,
+        listener: ListenerSlot,
+        shard: ShardId,
+        others: ShardSet,
+    ) -> Option<Next> {
+        if !self.going.contains_key(&listener) {
+            let mut holders = others;
+            holders.insert(shard);
+            let found = self.leave(listener, holders);
+            assert!(
+                found.is_none(),
+                "it is held, and others could begin a handshake"
+            );
+        }
+        self.drops_syns(listener, shard)
+    }
+
+    /// All that this shard may use.
+    pub fn of(&self, shard: ShardId) -> Vec<ListenerSlot> {
+        let uses = |going: &Going| match going {
+            Going::Unbinding { owed } => owed.contains(shard),
+            Going::Leaving { holders, .. } => holders.contains(shard),
+        };
+        self.going
+            .iter()
+            .filter(|(_, going)| uses(going))
+            .map(|(slot, _)| *slot)
+            .collect()
+    }
+
+    pub fn contains(&self, listener: ListenerSlot) -> bool {
+        self.going.contains_key(&listener)
+    }
+
+    fn insert(&mut self, listener: ListenerSlot, going: Going) -> Option<Next> {
+        let twice = self.going.insert(listener, going);
+        assert!(twice.is_none(), "listener {listener} is going already");
+        self.settle(listener)
+    }
+
+    fn settle(&mut self, listener: ListenerSlot) -> Option<Next> {
+        let unused = match self.going.get_mut(&listener)? {
+            Going::Unbinding { owed } => owed.is_empty(),
+            Going::Leaving {
+                holders,
+                dropping,
+                handshakes,
+            } => {
+                if !holders.is_empty()
+                    && (holders.without(*dropping).is_empty()
+                        || is(Mistake::CheckBeforeAllDrop) && !dropping.is_empty())
+                    && *handshakes == Handshakes::Possible
+                {
+                    *handshakes = Handshakes::Asked;
+                    return Some(Next::Check(listener));
+                }
+                holders.is_empty()
+            }
+        };
+        unused.then(|| {
+            self.going.remove(&listener);
+            Next::Free(listener)
+        })
+    }
+
+    pub fn check_invariants(&self) {
+        for (slot, going) in &self.going {
+            match going {
+                Going::Unbinding { owed } => assert!(!owed.is_empty(), "listener {slot} is free"),
+                Going::Leaving {
+                    holders,
+                    dropping,
+                    handshakes,
+                } => {
+                    assert!(!holders.is_empty(), "listener {slot} is free");
+                    let all_drop = holders.without(*dropping).is_empty();
+                    assert_eq!(
+                        all_drop,
+                        *handshakes != Handshakes::Possible,
+                        "listener {slot}"
+                    );
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,300 @@
+//! What no generation names any more and some shard may still hold.
+//!
+//! Owns one strong reference to every such part until every shard has let it go, so that the last drop
+//! happens here; and the endpoints whose slots must not be used again yet. What runs is not in here.
+//!
+//! The account errs on one side only: a shard is counted as holding a thing until it is known that it does
+//! not. It knows shards as bits of a set, and neither jobs nor messages.
+
+use crate::ids::{EndpointSlot, GenerationId, PartId, PoolSlot, ShardId, ShardSet};
+use crate::reload::planted::{Mistake, is};
+use crate::reload::{Held, Part};
+use std::collections::{BTreeMap, BTreeSet};
+
+#[derive(Default)]
+pub struct Ledger {
+    parts: BTreeMap<PartId, Entry>,
+    /// Sums over `parts` and `endpoints`.
+    by_pool: BTreeMap<PoolSlot, Sum>,
+    endpoints: BTreeMap<EndpointSlot, Endpoint>,
+    /// Endpoints that no shard holds; the pool first, so that all of one pool are neighbours.
+    unheld: BTreeSet<(PoolSlot, EndpointSlot)>,
+}
+
+struct Entry {
+    part: Part,
+    held_by: ShardSet,
+    kind: Kind,
+}
+
+/// How a part came here.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// It ran, and was replaced.
+    Superseded,
+    /// It never ran: its job ended before Commit.
+    Aborted,
+}
+
+#[derive(Default, PartialEq, Eq, Debug)]
+struct Sum {
+    parts: usize,
+    bytes: u64,
+    endpoints: usize,
+}
+
+struct Endpoint {
+    pool: PoolSlot,
+    held_by: ShardSet,
+}
+
+/// One part that is kept, and who keeps it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Kept {
+    pub pool: PoolSlot,
+    pub part: PartId,
+    pub number: GenerationId,
+    pub is_root: bool,
+    pub bytes: u64,
+    pub held_by: ShardSet,
+    pub kind: Kind,
+}
+
+impl Ledger {
+    /// Takes a part that does not run any more. `Some` if nobody holds it.
+    #[must_use]
+    pub fn keep(&mut self, part: Part, held_by: ShardSet, kind: Kind) -> Option<Part> {
+        if held_by.is_empty() {
+            return Some(part);
+        }
+        self.sum(part.pool(), |sum| {
+            sum.parts += 1;
+            sum.bytes += part.bytes();
+        });
+        let id = part.id();
+        let twice = self.parts.insert(
+            id,
+            Entry {
+                part,
+                held_by,
+                kind,
+            },
+        );
+        assert!(twice.is_none(), "part {id} was superseded twice");
+        None
+    }
+
+    /// One shard has let go of a part. `Some` if it was the last.
+    #[must_use]
+    pub fn release(&mut self, part: PartId, shard: ShardId) -> Option<Part> {
+        let entry = self.parts.get_mut(&part)?;
+        entry.held_by.remove(shard);
+        if !entry.held_by.is_empty() && !is(Mistake::PartFreedEarly) {
+            return None;
+        }
+        let Entry { part, .. } = self.parts.remove(&part).expect("found above");
+        self.sum(part.pool(), |sum| {
+            sum.parts -= 1;
+            sum.bytes -= part.bytes();
+        });
+        Some(part)
+    }
+
+    pub fn knows(&self, part: PartId) -> bool {
+        self.parts.contains_key(&part)
+    }
+
+    /// Bytes that are kept of this pool beyond what runs.
+    pub fn retained(&self, pool: PoolSlot) -> u64 {
+        self.by_pool.get(&pool).map_or(0, |sum| sum.bytes)
+    }
+
+    /// Whether a shard may still look at anything under this slot.
+    pub fn uses_pool(&self, pool: PoolSlot) -> bool {
+        self.by_pool.contains_key(&pool)
+    }
+
+    /// An endpoint that no generation names any more.
+    pub fn endpoint_gone(&mut self, pool: PoolSlot, endpoint: EndpointSlot, held_by: ShardSet) {
+        if held_by.is_empty() {
+            self.unheld.insert((pool, endpoint));
+        }
+        let twice = self.endpoints.insert(endpoint, Endpoint { pool, held_by });
+        assert!(twice.is_none(), "endpoint {endpoint} is gone already");
+        self.sum(pool, |sum| sum.endpoints += 1);
+    }
+
+    /// An endpoint that a generation names again.
+    pub fn endpoint_back(&mut self, endpoint: EndpointSlot) {
+        if let Some(Endpoint { pool, .. }) = self.endpoints.remove(&endpoint) {
+            self.unheld.remove(&(pool, endpoint));
+            self.sum(pool, |sum| sum.endpoints -= 1);
+        }
+    }
+
+    /// One shard has let go of an endpoint. Answers with its pool if that was the last.
+    #[must_use]
+    pub fn endpoint_released(
+        &mut self,
+        endpoint: EndpointSlot,
+        shard: ShardId,
+    ) -> Option<PoolSlot> {
+        let entry = self.endpoints.get_mut(&endpoint)?;
+        entry.held_by.remove(shard);
+        if !entry.held_by.is_empty() && !is(Mistake::EndpointFreedEarly) {
+            return None;
+        }
+        self.unheld.insert((entry.pool, endpoint));
+        Some(entry.pool)
+    }
+
+    pub fn uses_endpoint(&self, endpoint: EndpointSlot) -> bool {
+        self.endpoints.contains_key(&endpoint)
+    }
+
+    /// Takes this pool's endpoints that nobody holds out of the account: their slots are free.
+    pub fn take_unheld(&mut self, pool: PoolSlot) -> Vec<EndpointSlot> {
+        let of_pool = (pool, EndpointSlot(0))..=(pool, EndpointSlot(u32::MAX));
+        let slots: Vec<EndpointSlot> = self.unheld.range(of_pool).map(|(_, slot)| *slot).collect();
+        for slot in &slots {
+            self.endpoint_back(*slot);
+        }
+        slots
+    }
+
+    /// Corrects the account of one shard to what it has told. `others`: shards that have not told yet, so
+    /// that they may hold what is heard of for the first time. Answers with the parts that nobody holds now
+    /// and the pools in which an endpoint was let go.
+    #[must_use]
+    pub fn correct(
+        &mut self,
+        shard: ShardId,
+        held: &Held,
+        others: ShardSet,
+    ) -> (Vec<Part>, BTreeSet<PoolSlot>) {
+        let mut holders = others;
+        holders.insert(shard);
+        let pinned: BTreeSet<PartId> = held.pinned.iter().map(|pinned| pinned.part.id()).collect();
+        for pinned in &held.pinned {
+            match self.parts.get_mut(&pinned.part.id()) {
+                Some(entry) => entry.held_by.insert(shard),
+                None => {
+                    let kept = self.keep(pinned.part.clone(), holders, Kind::Superseded);
+                    assert!(kept.is_none(), "the teller holds it");
+                }
+            }
+        }
+        let leaving: BTreeMap<EndpointSlot, PoolSlot> = held
+            .endpoints_leaving
+            .iter()
+            .map(|(pool, endpoint)| (*endpoint, *pool))
+            .collect();
+        for (endpoint, pool) in &leaving {
+            match self.endpoints.get_mut(endpoint) {
+                Some(entry) => {
+                    entry.held_by.insert(shard);
+                    self.unheld.remove(&(*pool, *endpoint));
+                }
+                None => self.endpoint_gone(*pool, *endpoint, holders),
+            }
+        }
+        self.drop_shard(
+            shard,
+            |part| !pinned.contains(&part),
+            |endpoint| !leaving.contains_key(&endpoint),
+        )
+    }
+
+    /// The shard holds nothing any more. Answers as [`Ledger::correct`].
+    #[must_use]
+    pub fn shard_died(&mut self, shard: ShardId) -> (Vec<Part>, BTreeSet<PoolSlot>) {
+        self.drop_shard(shard, |_| true, |_| true)
+    }
+
+    fn sum(&mut self, pool: PoolSlot, change: impl FnOnce(&mut Sum)) {
+        let sum = self.by_pool.entry(pool).or_default();
+        change(sum);
+        if *sum == Sum::default() {
+            self.by_pool.remove(&pool);
+        }
+    }
+
+    fn drop_shard(
+        &mut self,
+        shard: ShardId,
+        part_dropped: impl Fn(PartId) -> bool,
+        endpoint_dropped: impl Fn(EndpointSlot) -> bool,
+    ) -> (Vec<Part>, BTreeSet<PoolSlot>) {
+        let parts: Vec<PartId> = self
+            .parts
+            .keys()
+            .copied()
+            .filter(|part| part_dropped(*part))
+            .collect();
+        let endpoints: Vec<EndpointSlot> = self
+            .endpoints
+            .keys()
+            .copied()
+            .filter(|endpoint| endpoint_dropped(*endpoint))
+            .collect();
+        let freed = parts
+            .into_iter()
+            .filter_map(|part| self.release(part, shard))
+            .collect();
+        let pools = endpoints
+            .into_iter()
+            .filter_map(|endpoint| self.endpoint_released(endpoint, shard))
+            .collect();
+        (freed, pools)
+    }
+
+    pub fn kept(&self) -> impl Iterator<Item = Kept> {
+        self.parts.iter().map(
+            |(
+                id,
+                Entry {
+                    part,
+                    held_by,
+                    kind,
+                },
+            )| Kept {
+                pool: part.pool(),
+                part: *id,
+                number: part.number(),
+                is_root: matches!(part, Part::Pool(_)),
+                bytes: part.bytes(),
+                held_by: *held_by,
+                kind: *kind,
+            },
+        )
+    }
+
+    pub fn check_invariants(&self) {
+        let mut sums = BTreeMap::<PoolSlot, Sum>::new();
+        for (id, entry) in &self.parts {
+            assert!(
+                !entry.held_by.is_empty(),
+                "part {id} is held by nobody and was not freed"
+            );
+            let sum = sums.entry(entry.part.pool()).or_default();
+            sum.parts += 1;
+            sum.bytes += entry.part.bytes();
+        }
+        for endpoint in self.endpoints.values() {
+            sums.entry(endpoint.pool).or_default().endpoints += 1;
+        }
+        assert_eq!(
+            sums, self.by_pool,
+            "the sums by pool agree with what is kept"
+        );
+        for (slot, endpoint) in &self.endpoints {
+            let unheld = self.unheld.contains(&(endpoint.pool, *slot));
+            assert_eq!(endpoint.held_by.is_empty(), unheld, "endpoint {slot}");
+        }
+        assert!(
+            self.unheld
+                .iter()
+                .all(|(_, slot)| self.endpoints.contains_key(slot))
+        );
+    }
+}
