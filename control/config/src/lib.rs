@@ -61,7 +61,7 @@ pub use problem::{Also, Code, Problem, Problems, Severity};
 pub use reference::{json_schema, keys_markdown};
 pub use running::{Running, RunningPool};
 pub use schema::{Exception, Key, Presence, TableKeys};
-pub use slots::{EndpointIdentity, Freed, Slots};
+pub use slots::{Claim, EndpointIdentity, Freed, Slots};
 pub use source::{Disk, NoFiles, Source};
 pub use variable::Variables;
 

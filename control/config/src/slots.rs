@@ -1,26 +1,30 @@
 //! Dense slots for identities, kept from generation to generation.
 //!
 //! ```text
-//!           named by a job            the job is applied          a job drops it
-//!   free ──────────────────▶ Reserved ──────────────────▶ Named ─────────────────▶ Going
-//!    ▲                           │ withdrawn                ▲ ◀───── withdrawn ────── │
-//!    ├───────────────────────────┘                          │                         │ applied
-//!    │                                                      │ applied                 ▼
-//!    └──────────── released by every shard ─── Leaving ──▶ Revived ◀─── named again ─ Leaving
+//!              claimed by a job, or compiled            handed to the rollout
+//!   free ─────────────────────────────────▶ claimed ──────────────────────────▶ in care
+//!    ▲                                         │ no claim is left                  │ released
+//!    └─────────────────────────────────────────┴───────────────────────────────────┘ and no claim is left
 //! ```
 //!
-//! - A pool or backend that is named again while it leaves gets its **old slot back** (*Revived*): its
-//!   counts, caps and health belong to the identity, and connections that still use it are counted there.
-//!   A release that was under way is remembered, so that a withdrawn job frees the slot instead of losing it.
-//! - A listen address that is named again while it leaves gets a **new slot**: the sockets behind the old one
-//!   are closing and cannot be kept. Nobody may bind the address before the old sockets are closed, or the
-//!   kernel would send some of the new clients to them; `compile` says what to wait for
-//!   ([`crate::Bind::after`]).
+//! A slot is anybody's again only when nobody can name it. Two kinds of people can: jobs that have not
+//! ended, which hold *claims* here, and whatever the rollout has been handed ([`policy::reload::rollout`]),
+//! in whose *care* the slot is until its effect `FreePool`, `FreeEndpoint` or `FreeListener`.
 //!
-//! A release may come before its job has ended, because one shard may have released before another has
-//! adopted: hence *Going*. Owned by whoever compiles; the shards are not known here.
+//! - A pool or backend that is named again while its slot is still in care gets its **old slot back**: counts,
+//!   caps and health belong to the identity, and connections that still use it are counted there.
+//! - A listen address that moves from one pool to another keeps its slot.
+//! - A listen address that is named again while it is being left gets a **new slot**: the sockets behind the
+//!   old one are closing and cannot be kept. Nobody may bind the address before they are closed, or the kernel
+//!   would send some of the new clients to them. So the job's touches name the old slot too, and the job
+//!   waits for it ([`Claim::touches`], [`crate::Bind::after`]).
+//!
+//! Owned by control; the shards are not known here.
 
+use crate::plan::Touches;
+use crate::running::Running;
 use policy::generation::Address;
+use policy::reload::rollout;
 use policy::{EndpointSlot, ListenerSlot, PartId, PoolId, PoolSlot};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -41,38 +45,82 @@ pub struct Slots {
     pools: Table<PoolId>,
     endpoints: Table<EndpointIdentity>,
     listeners: Table<Address>,
+    /// Slots of addresses that are being left.
+    leaving: HashMap<Address, ListenerSlot>,
     parts: u64,
 }
 
-/// What one job named and dropped, to be settled when it ends.
+/// Slots that somebody holds so that nobody else gets them.
 #[derive(Debug, Default)]
-pub(crate) struct Reservations {
-    pub(crate) pools: Reserved,
-    pub(crate) endpoints: Reserved,
-    pub(crate) listeners: Reserved,
+pub(crate) struct Held {
+    pools: Vec<PoolSlot>,
+    endpoints: Vec<EndpointSlot>,
+    listeners: Vec<ListenerSlot>,
 }
 
-#[derive(Debug, Default)]
-pub(crate) struct Reserved {
-    named: Vec<u32>,
-    dropped: Vec<u32>,
+/// What a job will touch, in the rollout's words. To be given back with [`Slots::unclaim`] when the job has
+/// ended, or was not admitted.
+#[derive(Debug)]
+#[must_use = "slots stay claimed until `unclaim`"]
+pub struct Claim {
+    pub touches: rollout::Touches,
+    held: Held,
 }
 
 impl Slots {
-    /// Every shard is done with the pool. `true`: the slot is free for another.
+    /// Translates a plan's touches. Pools and addresses that are new get their slots here.
+    pub fn claim(&mut self, touches: &Touches, running: &Running) -> Claim {
+        let mut claim = Claim { touches: rollout::Touches::default(), held: Held::default() };
+        for id in &touches.pools {
+            claim.touches.pools.insert(self.name_pool(id, &mut claim.held));
+        }
+        for address in &touches.listeners {
+            if let Some(listen) = running.listeners.get(address) {
+                claim.touches.listeners.insert(listen.listener);
+                continue;
+            }
+            let (slot, leaving) = self.name_listener(address, &mut claim.held);
+            claim.touches.listeners.extend([Some(slot), leaving].into_iter().flatten());
+        }
+        claim
+    }
+
+    /// The job has ended, or was not admitted. Answers with what became free by that.
+    pub fn unclaim(&mut self, claim: Claim) -> Freed {
+        self.let_go(claim.held)
+    }
+
+    /// The rollout's `FreePool`. `true`: the slot is free by that; `false`: a job still claims it, or the last
+    /// claim on it ended first and it is free already.
     pub fn release_pool(&mut self, slot: PoolSlot) -> bool {
         self.pools.release(slot.0)
     }
 
-    /// Every shard is done with the endpoint. `true`: the slot is free for another; `false`: it has been
-    /// named again meanwhile, or its job has not ended yet.
+    /// The rollout's `FreeEndpoint`.
     pub fn release_endpoint(&mut self, slot: EndpointSlot) -> bool {
         self.endpoints.release(slot.0)
     }
 
-    /// The sockets of the address are closed. `true`: the slot is free for another.
+    /// The rollout's `FreeListener`.
     pub fn release_listener(&mut self, slot: ListenerSlot) -> bool {
+        self.leaving.retain(|_, leaving| *leaving != slot);
         self.listeners.release(slot.0)
+    }
+
+    /// After control itself has died and the rollout's `Accounted`: releases every slot in care that the
+    /// rollout does not know any more.
+    pub fn account(
+        &mut self,
+        uses_pool: impl Fn(PoolSlot) -> bool,
+        uses_endpoint: impl Fn(EndpointSlot) -> bool,
+        uses_listener: impl Fn(ListenerSlot) -> bool,
+    ) -> Freed {
+        self.leaving.retain(|_, slot| uses_listener(*slot));
+        Freed {
+            pools: self.pools.account(|slot| uses_pool(PoolSlot(slot))).map(PoolSlot).collect(),
+            endpoints: self.endpoints.account(|slot| uses_endpoint(EndpointSlot(slot))).map(EndpointSlot).collect(),
+            listeners: self.listeners.account(|slot| uses_listener(ListenerSlot(slot))).map(ListenerSlot).collect(),
+        }
     }
 
     /// Whose slot it is, while it is anybody's.
@@ -88,39 +136,28 @@ impl Slots {
         self.listeners.identity(slot.0)
     }
 
-    /// Slots in use or reserved: pools, endpoints, listeners.
+    /// Slots that are not free: pools, endpoints, listeners.
     pub fn in_use(&self) -> (usize, usize, usize) {
         (self.pools.in_use(), self.endpoints.in_use(), self.listeners.in_use())
     }
 
-    pub(crate) fn name_pool(&mut self, id: &PoolId, reserved: &mut Reservations) -> PoolSlot {
-        PoolSlot(self.pools.name(id, &mut reserved.pools))
+    pub(crate) fn name_pool(&mut self, id: &PoolId, held: &mut Held) -> PoolSlot {
+        let slot = PoolSlot(self.pools.name(id));
+        held.pools.push(slot);
+        slot
     }
 
-    pub(crate) fn name_endpoint(&mut self, identity: &EndpointIdentity, reserved: &mut Reservations) -> EndpointSlot {
-        EndpointSlot(self.endpoints.name(identity, &mut reserved.endpoints))
+    pub(crate) fn name_endpoint(&mut self, identity: &EndpointIdentity, held: &mut Held) -> EndpointSlot {
+        let slot = EndpointSlot(self.endpoints.name(identity));
+        held.endpoints.push(slot);
+        slot
     }
 
-    /// The slot, and the slot of the same address that must be closed before it is bound.
-    pub(crate) fn name_listener(
-        &mut self,
-        address: &Address,
-        reserved: &mut Reservations,
-    ) -> (ListenerSlot, Option<ListenerSlot>) {
-        let (slot, leaving) = self.listeners.name_anew(address, &mut reserved.listeners);
-        (ListenerSlot(slot), leaving.map(ListenerSlot))
-    }
-
-    pub(crate) fn drop_pool(&mut self, slot: PoolSlot, reserved: &mut Reservations) {
-        self.pools.drop(slot.0, &mut reserved.pools);
-    }
-
-    pub(crate) fn drop_endpoint(&mut self, slot: EndpointSlot, reserved: &mut Reservations) {
-        self.endpoints.drop(slot.0, &mut reserved.endpoints);
-    }
-
-    pub(crate) fn drop_listener(&mut self, slot: ListenerSlot, reserved: &mut Reservations) {
-        self.listeners.drop(slot.0, &mut reserved.listeners);
+    /// The slot, and the slot of the same address that is being left.
+    pub(crate) fn name_listener(&mut self, address: &Address, held: &mut Held) -> (ListenerSlot, Option<ListenerSlot>) {
+        let slot = ListenerSlot(self.listeners.name(address));
+        held.listeners.push(slot);
+        (slot, self.leaving.get(address).copied())
     }
 
     /// Never given twice in the life of the process.
@@ -129,28 +166,31 @@ impl Slots {
         PartId(self.parts)
     }
 
-    /// The job is in force. Slots that became free by it because every shard had let go already are free now.
-    pub(crate) fn applied(&mut self, reserved: Reservations) -> Freed {
-        let Reservations { pools, endpoints, listeners } = reserved;
-        Freed {
-            pools: self.pools.applied(pools).into_iter().map(PoolSlot).collect(),
-            endpoints: self.endpoints.applied(endpoints).into_iter().map(EndpointSlot).collect(),
-            listeners: self.listeners.applied(listeners).into_iter().map(ListenerSlot).collect(),
+    /// The address means nothing any more; its slot lives on until its sockets are closed.
+    pub(crate) fn leave(&mut self, address: &Address, slot: ListenerSlot) {
+        // Where no shard is alive its sockets are closed, and the slot free, before anybody could say so here.
+        if self.listeners.detach(address, slot.0) {
+            self.leaving.insert(address.clone(), slot);
         }
     }
 
-    /// The job left nothing behind.
-    pub(crate) fn withdrawn(&mut self, reserved: Reservations) -> Freed {
-        let Reservations { pools, endpoints, listeners } = reserved;
+    pub(crate) fn care(&mut self, held: &Held) {
+        held.pools.iter().for_each(|slot| self.pools.care(slot.0));
+        held.endpoints.iter().for_each(|slot| self.endpoints.care(slot.0));
+        held.listeners.iter().for_each(|slot| self.listeners.care(slot.0));
+    }
+
+    pub(crate) fn let_go(&mut self, held: Held) -> Freed {
+        let Held { pools, endpoints, listeners } = held;
         Freed {
-            pools: self.pools.withdrawn(pools).into_iter().map(PoolSlot).collect(),
-            endpoints: self.endpoints.withdrawn(endpoints).into_iter().map(EndpointSlot).collect(),
-            listeners: self.listeners.withdrawn(listeners).into_iter().map(ListenerSlot).collect(),
+            pools: pools.into_iter().filter(|slot| self.pools.let_go(slot.0)).collect(),
+            endpoints: endpoints.into_iter().filter(|slot| self.endpoints.let_go(slot.0)).collect(),
+            listeners: listeners.into_iter().filter(|slot| self.listeners.let_go(slot.0)).collect(),
         }
     }
 }
 
-/// Slots that became free when a job ended, so that nobody keeps names or counters for them.
+/// Slots that became free, so that nobody keeps names or counters for them.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Freed {
     pub pools: Vec<PoolSlot>,
@@ -162,10 +202,7 @@ pub struct Freed {
 #[derive(Debug)]
 struct Table<I> {
     entries: Vec<Option<Entry<I>>>,
-    /// Slots of identities that are reserved, named, going or revived.
     slots: HashMap<I, u32>,
-    /// Slots of identities that are leaving.
-    leaving: HashMap<I, u32>,
     /// Lowest first, so that tables stay dense.
     free: BinaryHeap<Reverse<u32>>,
 }
@@ -173,33 +210,17 @@ struct Table<I> {
 #[derive(Debug)]
 struct Entry<I> {
     identity: I,
-    state: State,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum State {
-    /// A job that has not ended names it for the first time.
-    Reserved,
-    Named,
-    /// A job that has not ended drops it.
-    Going {
-        released: bool,
-    },
-    /// No generation names it, some shard still uses it.
-    Leaving,
-    /// The same, but a job that has not ended names it again.
-    Revived {
-        released: bool,
-    },
+    claims: u32,
+    in_care: bool,
 }
 
 impl<I> Default for Table<I> {
     fn default() -> Table<I> {
-        Table { entries: Vec::new(), slots: HashMap::new(), leaving: HashMap::new(), free: BinaryHeap::new() }
+        Table { entries: Vec::new(), slots: HashMap::new(), free: BinaryHeap::new() }
     }
 }
 
-impl<I: Clone + Eq + Hash + std::fmt::Debug> Table<I> {
+impl<I: Clone + Eq + Hash> Table<I> {
     fn identity(&self, slot: u32) -> Option<&I> {
         Some(&self.entries.get(slot as usize)?.as_ref()?.identity)
     }
@@ -208,120 +229,72 @@ impl<I: Clone + Eq + Hash + std::fmt::Debug> Table<I> {
         self.entries.len() - self.free.len()
     }
 
-    /// The slot that the identity still has, else a new one.
-    fn name(&mut self, identity: &I, reserved: &mut Reserved) -> u32 {
-        let Some(slot) = self.leaving.remove(identity) else {
-            return self.reserve(identity, reserved);
-        };
-        self.slots.insert(identity.clone(), slot);
-        *self.state(slot) = State::Revived { released: false };
-        reserved.named.push(slot);
-        slot
-    }
-
-    /// A new slot; and the old one, if it is leaving.
-    fn name_anew(&mut self, identity: &I, reserved: &mut Reserved) -> (u32, Option<u32>) {
-        let leaving = self.leaving.get(identity).copied();
-        (self.reserve(identity, reserved), leaving)
-    }
-
-    fn reserve(&mut self, identity: &I, reserved: &mut Reserved) -> u32 {
-        // Overlapping jobs wait for each other, so an identity that is taken is one whose job was lost in a
-        // crash before it could be settled. This job takes it over.
-        let slot = match (self.slots.get(identity), self.free.pop()) {
-            (Some(taken), free) => {
-                self.free.extend(free);
-                *taken
-            }
-            (None, Some(Reverse(slot))) => slot,
-            (None, None) => {
+    /// The identity's slot, with one claim more.
+    fn name(&mut self, identity: &I) -> u32 {
+        if let Some(&slot) = self.slots.get(identity) {
+            self.entry(slot).claims += 1;
+            return slot;
+        }
+        let slot = match self.free.pop() {
+            Some(Reverse(slot)) => slot,
+            None => {
                 self.entries.push(None);
                 u32::try_from(self.entries.len() - 1).expect("memory ends before slots do")
             }
         };
-        match &mut self.entries[slot as usize] {
-            Some(Entry { state: State::Reserved | State::Revived { .. }, .. }) => {}
-            Some(entry) => panic!("{identity:?} is not new: it is {:?}", entry.state),
-            free => *free = Some(Entry { identity: identity.clone(), state: State::Reserved }),
-        }
+        self.entries[slot as usize] = Some(Entry { identity: identity.clone(), claims: 1, in_care: false });
         self.slots.insert(identity.clone(), slot);
-        reserved.named.push(slot);
         slot
     }
 
-    fn drop(&mut self, slot: u32, reserved: &mut Reserved) {
-        let state = self.state(slot);
-        assert!(matches!(state, State::Named | State::Going { .. }), "slot {slot} is dropped while {state:?}");
-        // Going already: the job that dropped it was lost in a crash of control.
-        *state = State::Going { released: false };
-        reserved.dropped.push(slot);
+    fn care(&mut self, slot: u32) {
+        self.entry(slot).in_care = true;
+    }
+
+    fn let_go(&mut self, slot: u32) -> bool {
+        let entry = self.entry(slot);
+        entry.claims = entry.claims.checked_sub(1).expect("let go as often as named");
+        self.free_if_nobodys(slot)
     }
 
     fn release(&mut self, slot: u32) -> bool {
-        match self.state(slot) {
-            State::Leaving => {
-                self.free(slot);
-                return true;
-            }
-            State::Going { released } | State::Revived { released } => *released = true,
-            // Named again before the shards' last word on its former life came in.
-            State::Named | State::Reserved => {}
-        }
-        false
+        let Some(Some(entry)) = self.entries.get_mut(slot as usize) else {
+            return false;
+        };
+        entry.in_care = false;
+        self.free_if_nobodys(slot)
     }
 
-    fn applied(&mut self, reserved: Reserved) -> Vec<u32> {
-        for slot in reserved.named {
-            *self.state(slot) = State::Named;
-        }
-        let mut freed = Vec::new();
-        for slot in reserved.dropped {
-            match *self.state(slot) {
-                State::Going { released: true } => freed.push(slot),
-                State::Going { released: false } => self.leave(slot),
-                other => panic!("slot {slot} was dropped by the job and is {other:?}"),
-            }
-        }
-        freed.iter().for_each(|slot| self.free(*slot));
-        freed
+    fn account(&mut self, uses: impl Fn(u32) -> bool) -> impl Iterator<Item = u32> {
+        let in_care = |entry: &Option<Entry<I>>| entry.as_ref().is_some_and(|entry| entry.in_care);
+        let cared = (0..).zip(&self.entries).filter(|(_, entry)| in_care(entry)).map(|(slot, _)| slot);
+        let lost: Vec<u32> = cared.filter(|slot| !uses(*slot)).collect();
+        lost.into_iter().filter(|slot| self.release(*slot))
     }
 
-    fn withdrawn(&mut self, reserved: Reserved) -> Vec<u32> {
-        let mut freed = Vec::new();
-        for slot in reserved.named {
-            match *self.state(slot) {
-                State::Reserved | State::Revived { released: true } => freed.push(slot),
-                State::Revived { released: false } => self.leave(slot),
-                other => panic!("slot {slot} was named by the job and is {other:?}"),
-            }
+    /// The slot does not stand for the identity any more. `false`: it did not.
+    fn detach(&mut self, identity: &I, slot: u32) -> bool {
+        let stands = self.slots.get(identity) == Some(&slot);
+        if stands {
+            self.slots.remove(identity);
         }
-        freed.iter().for_each(|slot| self.free(*slot));
-        for slot in reserved.dropped {
-            *self.state(slot) = State::Named;
-        }
-        freed
+        stands
     }
 
-    fn leave(&mut self, slot: u32) {
-        *self.state(slot) = State::Leaving;
-        let identity = self.identity(slot).expect("a slot in use").clone();
-        self.slots.remove(&identity);
-        self.leaving.insert(identity, slot);
-    }
-
-    fn free(&mut self, slot: u32) {
-        let entry = self.entries[slot as usize].take().expect("a slot in use");
-        for map in [&mut self.slots, &mut self.leaving] {
-            if map.get(&entry.identity) == Some(&slot) {
-                map.remove(&entry.identity);
-            }
+    fn free_if_nobodys(&mut self, slot: u32) -> bool {
+        let entry = self.entry(slot);
+        if entry.claims > 0 || entry.in_care {
+            return false;
         }
+        let entry = self.entries[slot as usize].take().expect("looked at just now");
+        self.detach(&entry.identity, slot);
         self.free.push(Reverse(slot));
+        true
     }
 
-    fn state(&mut self, slot: u32) -> &mut State {
+    fn entry(&mut self, slot: u32) -> &mut Entry<I> {
         let entry = self.entries.get_mut(slot as usize).and_then(Option::as_mut);
-        &mut entry.unwrap_or_else(|| panic!("slot {slot} is nobody's")).state
+        entry.unwrap_or_else(|| panic!("slot {slot} is nobody's"))
     }
 }
 
@@ -329,114 +302,76 @@ impl<I: Clone + Eq + Hash + std::fmt::Debug> Table<I> {
 mod tests {
     use super::*;
 
-    /// A job that names and drops single-letter identities.
-    struct Job(Reserved);
-
-    impl Job {
-        fn new() -> Job {
-            Job(Reserved::default())
-        }
-
-        fn names(mut self, table: &mut Table<char>, identity: char, slot: u32) -> Job {
-            assert_eq!(table.name(&identity, &mut self.0), slot, "slot of {identity}");
-            self
-        }
-
-        fn drops(mut self, table: &mut Table<char>, slot: u32) -> Job {
-            table.drop(slot, &mut self.0);
-            self
-        }
-    }
-
-    fn running(identities: &str) -> Table<char> {
+    fn named(names: &str) -> Table<char> {
         let mut table = Table::default();
-        let mut job = Job::new();
-        for (slot, identity) in identities.chars().enumerate() {
-            job = job.names(&mut table, identity, slot as u32);
+        for (slot, name) in names.chars().enumerate() {
+            assert_eq!(table.name(&name), slot as u32);
         }
-        assert!(table.applied(job.0).is_empty());
         table
-    }
-
-    fn without(table: &mut Table<char>, slot: u32) {
-        let job = Job::new().drops(table, slot);
-        assert!(table.applied(job.0).is_empty());
     }
 
     #[test]
     fn slots_are_dense_and_the_lowest_free_one_is_next() {
-        let mut table = running("abcd");
-        for slot in [2, 0] {
-            without(&mut table, slot);
-            assert!(table.release(slot));
-        }
-        let job = Job::new().names(&mut table, 'x', 0).names(&mut table, 'y', 2).names(&mut table, 'z', 4);
-        assert!(table.applied(job.0).is_empty());
+        let mut table = named("abcd");
+        assert!(table.let_go(2) && table.let_go(0));
+        assert_eq!([table.name(&'x'), table.name(&'y'), table.name(&'z')], [0, 2, 4]);
         assert_eq!(table.in_use(), 5);
+        assert_eq!((table.identity(0), table.identity(9)), (Some(&'x'), None));
     }
 
     #[test]
-    fn nobody_gets_a_slot_that_is_leaving() {
-        let mut table = running("a");
-        without(&mut table, 0);
-        let job = Job::new().names(&mut table, 'b', 1);
-        assert!(table.applied(job.0).is_empty());
+    fn a_slot_is_free_when_nobody_claims_it_and_nobody_cares() {
+        let mut table = named("a");
+        assert_eq!(table.name(&'a'), 0);
+        assert!(!table.let_go(0), "another job claims it");
+        table.care(0);
+        assert!(!table.let_go(0), "it is in care");
+        assert_eq!(table.name(&'b'), 1);
         assert!(table.release(0));
-        let _ = Job::new().names(&mut table, 'c', 0);
+        assert_eq!(table.name(&'c'), 0);
     }
 
     #[test]
-    fn a_withdrawn_job_leaves_nothing() {
-        let mut table = running("a");
-        let job = Job::new().drops(&mut table, 0).names(&mut table, 'b', 1);
-        assert_eq!(table.withdrawn(job.0), [1]);
-        assert_eq!(*table.state(0), State::Named);
+    fn an_identity_has_its_slot_again_while_it_is_in_care() {
+        let mut table = named("a");
+        table.care(0);
+        table.let_go(0);
+        assert_eq!(table.name(&'a'), 0);
+        assert!(!table.release(0), "a job claims it");
+        assert!(table.let_go(0));
+    }
+
+    #[test]
+    fn what_was_detached_is_neither_free_nor_found() {
+        let mut table = named("a");
+        table.care(0);
+        table.let_go(0);
+        assert!(table.detach(&'a', 0) && !table.detach(&'a', 0));
+        assert_eq!(table.name(&'a'), 1);
+        assert!(table.release(0));
+        assert_eq!(table.name(&'a'), 1, "freeing the old slot leaves the new one alone");
+    }
+
+    #[test]
+    fn an_account_frees_what_is_in_care_of_nobody() {
+        let mut table = named("abcd");
+        for slot in 0..3 {
+            table.care(slot);
+            if slot != 1 {
+                table.let_go(slot);
+            }
+        }
+        assert_eq!(table.account(|slot| slot == 2).collect::<Vec<_>>(), [0], "1 and 3 are claimed, 2 is used");
+        assert!(table.let_go(1) && table.let_go(3));
         assert_eq!(table.in_use(), 1);
     }
 
+    /// The last claim may end just before the rollout says that it does not care.
     #[test]
-    fn a_revival_that_is_withdrawn_goes_on_leaving() {
-        let mut table = running("a");
-        without(&mut table, 0);
-        let job = Job::new().names(&mut table, 'a', 0);
-        assert!(table.withdrawn(job.0).is_empty());
-        let job = Job::new().names(&mut table, 'a', 0);
-        assert!(table.withdrawn(job.0).is_empty());
-        assert!(table.release(0));
-        assert_eq!(table.in_use(), 0);
-    }
-
-    #[test]
-    fn a_release_during_a_revival_counts_only_if_it_is_withdrawn() {
-        let mut table = running("a");
-        without(&mut table, 0);
-        let job = Job::new().names(&mut table, 'a', 0);
+    fn a_free_slot_may_be_released() {
+        let mut table = named("a");
+        assert!(table.let_go(0));
         assert!(!table.release(0));
-        assert_eq!(table.withdrawn(job.0), [0]);
-
-        let mut table = running("a");
-        without(&mut table, 0);
-        let job = Job::new().names(&mut table, 'a', 0);
-        assert!(!table.release(0));
-        assert!(table.applied(job.0).is_empty());
-        assert_eq!(*table.state(0), State::Named);
-    }
-
-    #[test]
-    fn a_job_that_was_lost_keeps_nobody_out() {
-        let mut table = running("a");
-        let lost = Job::new().names(&mut table, 'b', 1).drops(&mut table, 0);
-        drop(lost);
-        let job = Job::new().names(&mut table, 'b', 1).drops(&mut table, 0);
-        assert!(table.applied(job.0).is_empty());
-        assert!(table.release(0));
-        assert_eq!(table.in_use(), 1);
-    }
-
-    #[test]
-    #[should_panic(expected = "'a' is not new")]
-    fn what_runs_is_not_named_again() {
-        let mut table = running("a");
-        let _ = Job::new().names(&mut table, 'a', 0);
+        assert_eq!(table.name(&'b'), 0);
     }
 }
