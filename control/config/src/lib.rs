@@ -12,6 +12,19 @@
 //! Every key is defined once, in `keys`; all problems of a document are told at once; what a change does is
 //! known before it happens. This crate opens no socket, reads no clock, and knows neither shards at work
 //! nor the people who send documents: files come through a [`Source`], variables through a function.
+//!
+//! One submission, in calls:
+//!
+//! 1. [`parse`] a document, or [edit](Config::edit) the running one: a [`Config`], or all [`Problems`].
+//! 2. [`diff`] it with [`Running::config`]: a [`Plan`]. Unchanged: done. [`Plan::live`] is the proof that no
+//!    restart is needed.
+//! 3. [`Slots::claim`] what the plan touches and submit it to the rollout.
+//! 4. When its turn comes, `diff` again against what runs by then, and [`compile`].
+//! 5. Bind what [`Compiled::bind`] names, then [`Compiled::prepared`] and the rollout's `prepare`. If the job has
+//!    ended meanwhile: [`Compiled::abandoned`].
+//! 6. At `Phase::Committing`, [`Compiled::committed`] and [`Running::after`]: there is no way back.
+//! 7. When the job has ended, [`Slots::unclaim`]. The rollout's effects `FreePool`, `FreeEndpoint` and
+//!    `FreeListener` go to [`Slots::release_pool`] and its like, whenever they come.
 
 #![forbid(unsafe_code)]
 

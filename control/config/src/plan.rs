@@ -426,8 +426,8 @@ impl<'a> Diff<'a> {
             let path = format!("{at}.backend.{}", backend.id);
             self.event(pool, path, object(group, backend), ChangeKind::Added, happenings::BACKEND_ADDED);
         }
-        // Every kept backend is in `kept` or equal; so nothing in common means that all went and others came.
-        if removed.len() == old.len() && added.len() == new.len() && !removed.is_empty() && !added.is_empty() {
+        // Whoever had to go to be replaced: of an empty group nothing is missed.
+        if removed.len() == old.len() && !old.is_empty() && !new.is_empty() {
             let message = format!(
                 "Group `{group}` of pool `{pool}` has no backend in common with the one before; is it still the same service?"
             );
