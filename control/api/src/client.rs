@@ -28,6 +28,8 @@ pub struct Client {
     decoder: Decoder,
     /// Number of the last request sent, and its `id`.
     last_id: u64,
+    /// That request was to change something.
+    changing: bool,
     patience: Patience,
 }
 
@@ -67,6 +69,7 @@ impl Client {
             path,
             decoder: Decoder::new(ANSWER_BYTES_MAX),
             last_id: 0,
+            changing: false,
             patience: Patience::default(),
         };
         client
@@ -108,11 +111,13 @@ impl Client {
 
     /// The first half of [`Client::call`], for who wants each answer by itself.
     pub fn send(&mut self, order: Order) -> Result<(), ClientError> {
+        let changing = order.is_change();
         let bytes = framing::encode(&Request::new(self.last_id + 1, order), End::Newline);
         if bytes.len() > framing::MESSAGE_BYTES_MAX {
             return Err(ClientError::TooLong { bytes: bytes.len() });
         }
         self.last_id += 1;
+        self.changing = changing;
         self.stream
             .write_all(&bytes)
             .map_err(|error| self.lost(Some(error)))
@@ -147,6 +152,7 @@ impl Client {
                 Err(ClientError::Silent {
                     path: self.path.clone(),
                     silence: silence.unwrap_or_default(),
+                    changing: self.changing,
                 })
             }
             Err(error) => Err(self.lost(Some(error))),
@@ -170,6 +176,7 @@ impl Client {
         ClientError::Lost {
             path: self.path.clone(),
             error,
+            changing: self.changing,
         }
     }
 
@@ -177,11 +184,12 @@ impl Client {
         ClientError::Garbled {
             path: self.path.clone(),
             found,
+            changing: self.changing,
         }
     }
 }
 
-/// Grouped by what it means for the order.
+/// Grouped by what it means for the order. `changing`: it was to change something, and perhaps has.
 #[derive(Debug)]
 pub enum ClientError {
     /// Not sent: no socket to send it to.
@@ -190,25 +198,34 @@ pub enum ClientError {
     Unreachable { path: PathBuf, error: io::Error },
     /// Not sent: longer than the appliance takes.
     TooLong { bytes: usize },
-    /// Perhaps carried out: the connection ended before the final answer.
+    /// The connection ended before the final answer.
     Lost {
         path: PathBuf,
         /// `None`: it ended in an orderly way.
         error: Option<io::Error>,
+        changing: bool,
     },
-    /// Perhaps carried out: no answer within the client's patience.
-    Silent { path: PathBuf, silence: Duration },
-    /// Perhaps carried out: the answer makes no sense to this client.
-    Garbled { path: PathBuf, found: String },
+    /// No answer within the client's patience.
+    Silent {
+        path: PathBuf,
+        silence: Duration,
+        changing: bool,
+    },
+    /// The answer makes no sense to this client.
+    Garbled {
+        path: PathBuf,
+        found: String,
+        changing: bool,
+    },
 }
 
 impl ClientError {
     /// The order may have been carried out all the same.
     pub fn is_uncertain(&self) -> bool {
         match self {
-            ClientError::Lost { .. } | ClientError::Silent { .. } | ClientError::Garbled { .. } => {
-                true
-            }
+            ClientError::Lost { changing, .. }
+            | ClientError::Silent { changing, .. }
+            | ClientError::Garbled { changing, .. } => *changing,
             ClientError::NoSocket(_)
             | ClientError::Unreachable { .. }
             | ClientError::TooLong { .. } => false,
@@ -222,8 +239,6 @@ impl From<SocketError> for ClientError {
     }
 }
 
-const MAYBE_DONE: &str = "The order may have been carried out: `sluicectl history` tells";
-
 impl fmt::Display for ClientError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -234,29 +249,28 @@ impl fmt::Display for ClientError {
                 "the order has {bytes} bytes; accepted are at most {}. Put mass data in files of its own and name them",
                 framing::MESSAGE_BYTES_MAX
             ),
-            ClientError::Lost { path, error } => {
-                write!(
-                    f,
-                    "the connection to {} ended before the answer",
-                    path.display()
-                )?;
-                if let Some(error) = error {
-                    write!(f, " ({error})")?;
+            ClientError::Lost { path, error, .. } => {
+                let path = path.display();
+                write!(f, "the connection to {path} ended before the final answer")?;
+                match error {
+                    Some(error) => write!(f, " ({error})"),
+                    None => Ok(()),
                 }
-                write!(f, ". {MAYBE_DONE}")
             }
-            ClientError::Silent { path, silence } => write!(
+            ClientError::Silent { path, silence, .. } => {
+                let (path, seconds) = (path.display(), silence.as_secs_f64());
+                write!(f, "no answer from {path} for {seconds} s")
+            }
+            ClientError::Garbled { path, found, .. } => write!(
                 f,
-                "no answer from {} for {} s. {MAYBE_DONE}",
-                path.display(),
-                silence.as_secs_f64()
-            ),
-            ClientError::Garbled { path, found } => write!(
-                f,
-                "{} answers, but not in a language known here ({found}): is that sluicegate, and not newer than this program? {MAYBE_DONE}",
+                "{} answers, but not in a language known here ({found}): is that sluicegate, and not newer than this program?",
                 path.display()
             ),
+        }?;
+        if self.is_uncertain() {
+            f.write_str(". The order may have been carried out: `sluicectl history` tells")?;
         }
+        Ok(())
     }
 }
 
@@ -328,7 +342,8 @@ mod tests {
             };
             let request = Request::decode(&frame.text).unwrap();
             assert_eq!(frame.end, End::Newline);
-            stream.write_all(answers.as_bytes()).unwrap();
+            // An impatient client may have left.
+            let _ = stream.write_all(answers.as_bytes());
             (request, stream)
         });
         let result = talk(Client::connect(&path).unwrap());
@@ -340,7 +355,7 @@ mod tests {
     fn error_of(answers: &str, patience: Patience) -> ClientError {
         with_appliance(answers, |client| {
             let mut client = client.with_patience(patience);
-            client.call(Order::Version, |_| ()).unwrap_err()
+            client.call(Order::Reload, |_| ()).unwrap_err()
         })
     }
 
@@ -415,7 +430,7 @@ mod tests {
         drop(listener);
         let lost = client.call(Order::Version, |_| ()).unwrap_err();
         assert!(matches!(lost, ClientError::Lost { .. }), "{lost}");
-        assert!(lost.is_uncertain());
+        assert!(!lost.is_uncertain(), "nothing was to change");
     }
 
     #[track_caller]

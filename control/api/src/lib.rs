@@ -44,3 +44,8 @@ pub use status::{Generations, Status};
 /// The protocol's number. It rises when a client made for the older one could misunderstand the newer one;
 /// new orders, fields and events do not raise it.
 pub const PROTOCOL: u32 = 1;
+
+/// The Rust block of the protocol's documentation compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

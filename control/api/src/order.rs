@@ -106,6 +106,31 @@ vocabulary! {
 }
 
 impl Order {
+    /// Something may be different afterwards.
+    pub fn is_change(&self) -> bool {
+        match self {
+            Order::Apply(apply) => !apply.dry_run,
+            Order::Reload
+            | Order::BackendAdd(_)
+            | Order::BackendRemove(_)
+            | Order::BackendSet(_)
+            | Order::Transaction(_)
+            | Order::Stop(_) => true,
+            Order::Status
+            | Order::ConfigGet
+            | Order::Check(_)
+            | Order::Plan(_)
+            | Order::Generations
+            | Order::History(_)
+            | Order::Receipt(_)
+            | Order::Jobs
+            | Order::Events(_)
+            | Order::Metrics
+            | Order::Version
+            | Order::Keys => false,
+        }
+    }
+
     /// How long silence may last before something is wrong; `None`: silence is normal here.
     ///
     /// Jobs end within the appliance's job limit of at most five minutes; the rest needs no job.

@@ -33,6 +33,7 @@ pub struct PlannedChange {
     /// The object within the pool, such as `backend a`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub object: Option<String>,
+    pub kind: ChangeKind,
     /// As operators name it, such as `lbBackends`.
     pub category: String,
     pub class: Class,
@@ -41,10 +42,10 @@ pub struct PlannedChange {
     pub reason_code: String,
     /// One sentence: why it has this class and this reach.
     pub reason: String,
-    /// Absent: was not there.
+    /// Absent: was not there, or is more than one value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub old: Option<Value>,
-    /// Absent: will not be there.
+    /// Absent: will not be there, or is more than one value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub new: Option<Value>,
     /// Live connections that this change concerns, counted when the plan was made; none of them is closed
@@ -54,6 +55,16 @@ pub struct PlannedChange {
     /// The name stays and the targets are all others: perhaps another application.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub semantic_jump: bool,
+}
+
+/// What becomes of the field or object.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ChangeKind {
+    Added,
+    Removed,
+    /// It had a value and has another now.
+    Set,
 }
 
 /// Why a change cannot be made live.
@@ -89,6 +100,8 @@ pub enum Reach {
     NextRequest,
     NextHandshake,
     NextConnection,
+    /// Settings of the reload itself: from the next job on.
+    NextSubmission,
     /// With the restart that the class asks for.
     Restart,
 }
@@ -111,6 +124,7 @@ impl Reach {
             Reach::NextRequest => "next-request",
             Reach::NextHandshake => "next-handshake",
             Reach::NextConnection => "next-connection",
+            Reach::NextSubmission => "next-submission",
             Reach::Restart => "restart",
         }
     }

@@ -11,11 +11,13 @@
 //! This crate knows threads and descriptors. It refuses to know what a message says, what a pool is or
 //! when a listener should leave: identities are plain numbers here (`u16` for a shard, `u32` for a slot).
 //!
-//! `unsafe` stands in [`listen`] only, round two socket options that no safe library offers.
+//! `unsafe` stands in `listen::options` only, round socket options that no safe library offers.
 //!
 //! Checked by: `cargo test -p link`; the protocols under loom by
-//! `RUSTFLAGS="--cfg loom" cargo test -p link --release --lib loom_`; the parts without system calls
-//! under miri by `cargo +nightly miri test -p link --lib miri_`.
+//! `RUSTFLAGS="--cfg loom" cargo test -p link --release --lib loom_`. Tests without system calls are named
+//! for miri: `cargo +nightly miri test -p link --lib miri_`.
+
+#![deny(unsafe_code)]
 
 pub mod counters;
 pub mod doorbell;

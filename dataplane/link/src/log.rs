@@ -14,6 +14,7 @@
 //! Refuses to know: what a record is.
 
 use crate::doorbell::Doorbell;
+use crate::sync::{AtomicBool, Ordering};
 use rtrb::{Consumer, Producer, PushError, RingBuffer};
 use std::io;
 use std::sync::Arc;
@@ -24,25 +25,36 @@ use std::sync::Arc;
 pub fn ring<T>(bound: usize) -> io::Result<(LogWriter<T>, LogReader<T>)> {
     assert!(bound > 0, "a log ring must hold at least one record");
     let (records, taken) = RingBuffer::new(bound);
-    let doorbell = Arc::new(Doorbell::new()?);
+    let shared = Arc::new(Shared {
+        doorbell: Doorbell::new()?,
+        ended: AtomicBool::new(false),
+    });
     Ok((
         LogWriter {
             records,
-            doorbell: doorbell.clone(),
+            end: WriterEnd(shared.clone()),
         },
         LogReader {
             records: taken,
-            doorbell,
+            shared,
             taking: false,
+            ended: false,
         },
     ))
+}
+
+#[derive(Debug)]
+struct Shared {
+    doorbell: Doorbell,
+    /// The writer is gone.
+    ended: AtomicBool,
 }
 
 /// The shard's end. Dropping it wakes the reader, so that it takes the rest and learns of the end.
 #[derive(Debug)]
 pub struct LogWriter<T> {
     records: Producer<T>,
-    doorbell: Arc<Doorbell>,
+    end: WriterEnd,
 }
 
 impl<T> LogWriter<T> {
@@ -52,7 +64,7 @@ impl<T> LogWriter<T> {
         match self.records.push(record) {
             Ok(()) => {
                 // A fence and a load while the reader is awake; a system call when it sleeps.
-                self.doorbell.ring();
+                self.end.0.doorbell.ring();
                 true
             }
             // The reader is `bound` records behind, so it is awake or has been rung.
@@ -66,9 +78,14 @@ impl<T> LogWriter<T> {
     }
 }
 
-impl<T> Drop for LogWriter<T> {
+#[derive(Debug)]
+struct WriterEnd(Arc<Shared>);
+
+impl Drop for WriterEnd {
     fn drop(&mut self) {
-        self.doorbell.ring();
+        // Release pairs with the Acquire in `LogReader::take`: who sees the end sees every record before it.
+        self.0.ended.store(true, Ordering::Release);
+        self.0.doorbell.ring();
     }
 }
 
@@ -76,20 +93,28 @@ impl<T> Drop for LogWriter<T> {
 #[derive(Debug)]
 pub struct LogReader<T> {
     records: Consumer<T>,
-    doorbell: Arc<Doorbell>,
+    shared: Arc<Shared>,
     /// The flag has been lowered and the ring not been seen empty since.
     taking: bool,
+    /// The writer is gone and the ring was seen empty after that.
+    ended: bool,
 }
 
 impl<T> LogReader<T> {
     /// The oldest record. `None`: the ring was seen empty after the flag was lowered, so the next push rings,
-    /// and it is safe to sleep on the doorbell.
+    /// and it is safe to sleep on the doorbell, unless the writer [has ended](LogReader::has_ended).
     pub fn take(&mut self) -> Option<T> {
         if !self.taking {
-            self.doorbell.lower();
+            self.shared.doorbell.lower();
             self.taking = true;
         }
-        let record = self.records.pop().ok();
+        let mut record = self.records.pop().ok();
+        // After lowering the flag, like the look into the ring, and for the same reason. Acquire pairs with the
+        // Release in `WriterEnd`: what was pushed before the end is in the ring now, if we only look again.
+        if record.is_none() && self.shared.ended.load(Ordering::Acquire) {
+            record = self.records.pop().ok();
+            self.ended = record.is_none();
+        }
         self.taking = record.is_some();
         record
     }
@@ -107,22 +132,138 @@ impl<T> LogReader<T> {
 
     /// Whether there may be something to take. One relaxed load.
     pub fn pending(&self) -> bool {
-        self.taking || self.doorbell.pending()
+        self.taking || self.shared.doorbell.pending()
     }
 
-    /// The writer is gone. What it wrote before can still be taken: take until `None` *after* this said `true`.
-    pub fn is_abandoned(&self) -> bool {
-        self.records.is_abandoned()
+    /// The writer is gone and everything it wrote has been taken. Becomes true in [`LogReader::take`].
+    pub fn has_ended(&self) -> bool {
+        self.ended
     }
 
     /// Makes the doorbell unreadable again. Call before [`LogReader::take`], after the doorbell was readable.
     pub fn hush(&self) {
-        self.doorbell.hush();
+        self.shared.doorbell.hush();
     }
 
     /// An eventfd (non-blocking, close-on-exec) to poll.
     #[cfg(not(any(loom, miri)))]
     pub fn doorbell(&self) -> std::os::fd::BorrowedFd<'_> {
-        self.doorbell.fd()
+        self.shared.doorbell.fd()
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn miri_a_full_ring_drops_the_new_record_and_says_so() {
+        let (mut writer, mut reader) = ring(2).unwrap();
+        assert_eq!(
+            [1, 2, 3].map(|record| writer.push(record)),
+            [true, true, false]
+        );
+        assert!(reader.pending());
+        assert_eq!(
+            (reader.take(), reader.take(), reader.take()),
+            (Some(1), Some(2), None)
+        );
+        assert!(!reader.pending());
+        assert!(writer.push(4));
+        assert_eq!(reader.take(), Some(4));
+    }
+
+    #[test]
+    fn miri_a_reader_that_stops_early_is_still_pending() {
+        let (mut writer, mut reader) = ring(4).unwrap();
+        assert!((0..3).all(|record| writer.push(record)));
+        let mut taken = Vec::new();
+        assert_eq!(reader.drain(2, |record| taken.push(record)), 2);
+        assert!(reader.pending());
+        assert_eq!(reader.drain(2, |record| taken.push(record)), 1);
+        assert!(!reader.pending());
+        assert_eq!(taken, [0, 1, 2]);
+    }
+
+    #[test]
+    fn miri_the_end_of_the_writer_wakes_the_reader() {
+        let (mut writer, mut reader) = ring(4).unwrap();
+        assert!(writer.push(1));
+        assert_eq!((reader.take(), reader.take()), (Some(1), None));
+        reader.hush();
+        let ends = std::thread::spawn(move || {
+            assert!(writer.push(2));
+        });
+        let mut taken = Vec::new();
+        loop {
+            reader.shared.doorbell.sleep();
+            reader.hush();
+            reader.drain(usize::MAX, |record| taken.push(record));
+            if reader.has_ended() {
+                break;
+            }
+        }
+        assert_eq!(taken, [2]);
+        ends.join().unwrap();
+    }
+
+    #[test]
+    fn miri_the_end_of_the_reader_is_seen() {
+        let (mut writer, reader) = ring(1).unwrap();
+        assert!(!writer.is_abandoned());
+        drop(reader);
+        assert!(writer.is_abandoned());
+        assert!(writer.push(1));
+        assert!(!writer.push(2));
+    }
+
+    #[test]
+    fn miri_records_arrive_in_order_or_are_counted() {
+        const RECORDS: u64 = if cfg!(miri) { 100 } else { 50_000 };
+        let (mut writer, mut reader) = ring(8).unwrap();
+        let writing = std::thread::spawn(move || {
+            (0..RECORDS).filter(|record| !writer.push(*record)).count() as u64
+        });
+        let (mut taken, mut last) = (0, None);
+        loop {
+            reader.shared.doorbell.sleep();
+            reader.hush();
+            while let Some(record) = reader.take() {
+                assert!(last < Some(record), "{record} after {last:?}");
+                last = Some(record);
+                taken += 1;
+            }
+            if reader.has_ended() {
+                break;
+            }
+        }
+        let dropped = writing.join().unwrap();
+        assert_eq!(taken + dropped, RECORDS);
+    }
+}
+
+#[cfg(all(test, loom))]
+mod loom_tests {
+    use super::*;
+    use crate::sync::explore;
+    use loom::thread;
+
+    #[test]
+    fn loom_a_sleeping_reader_gets_every_record_and_the_end() {
+        explore(|| {
+            let (mut writer, mut reader) = ring(4).unwrap();
+            let writing = thread::spawn(move || assert!((1..=2).all(|record| writer.push(record))));
+            let mut taken = Vec::new();
+            loop {
+                reader.shared.doorbell.sleep();
+                reader.hush();
+                reader.drain(usize::MAX, |record| taken.push(record));
+                if reader.has_ended() {
+                    break;
+                }
+            }
+            writing.join().unwrap();
+            assert_eq!(taken, [1, 2]);
+        });
     }
 }

@@ -48,7 +48,10 @@ impl<T: Default> Slots<T> {
     pub(crate) fn find(&self, slot: u32) -> Option<&T> {
         let slot = slot as usize;
         // OnceLock's Acquire load pairs with the Release of whoever allocated the chunk.
-        self.chunks.get(slot / CHUNK_ROWS)?.get()?.get(slot % CHUNK_ROWS)
+        self.chunks
+            .get(slot / CHUNK_ROWS)?
+            .get()?
+            .get(slot % CHUNK_ROWS)
     }
 
     /// The row; its chunk is allocated if need be.

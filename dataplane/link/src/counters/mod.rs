@@ -124,6 +124,11 @@ fn read(cells: &[AtomicU64], cell: Cell) -> u64 {
 
 /// The one writer of a shard's pages. Goes to the shard's thread and stays there; dropping it (also by a
 /// panic that ends the thread) lets the next incarnation claim.
+///
+/// ```compile_fail,E0277
+/// fn shared_between_threads<T: Sync>() {}
+/// shared_between_threads::<link::counters::CounterWriter>();
+/// ```
 #[derive(Debug)]
 pub struct CounterWriter {
     pages: Arc<CounterPages>,
@@ -194,11 +199,16 @@ fn row_not_ensured<const N: usize>(table: &Slots<Row<N>>, slot: u32) -> &Row<N> 
 }
 
 /// Writes one row. Cheap to make: keep it for the length of an event, not longer.
+///
+/// ```compile_fail,E0277
+/// fn sent_to_another_thread<T: Send>() {}
+/// sent_to_another_thread::<link::counters::RowWriter<link::counters::ShardCounter>>();
+/// ```
 #[derive(Debug)]
 pub struct RowWriter<'row, C> {
     cells: &'row [AtomicU64],
-    /// Writes what `C` names; on one thread only.
-    set: PhantomData<(C, std::cell::Cell<()>)>,
+    /// Writes what `C` names. Neither Send nor Sync: it must not be where its `CounterWriter` is not.
+    set: PhantomData<(C, *const ())>,
 }
 
 impl<'row, C: CounterSet> RowWriter<'row, C> {

@@ -125,6 +125,8 @@ pub enum BindErrorKind {
     DescriptorLimit,
     /// The path holds something that is not a socket, which will not be replaced.
     NotASocket,
+    /// Longer than a Unix address can be.
+    PathTooLong,
     Other,
 }
 
@@ -147,7 +149,7 @@ impl fmt::Display for BindError {
         match self.kind {
             BindErrorKind::InUse if is_unix => f.write_str("another process listens there"),
             BindErrorKind::InUse => f.write_str("the address is in use by another socket; choose a free port, or stop what uses it"),
-            BindErrorKind::Permission if is_unix => f.write_str("no permission to make a file in that folder"),
+            BindErrorKind::Permission if is_unix => f.write_str("no permission for its folder, or for the socket that is there"),
             BindErrorKind::Permission => f.write_str(
                 "no permission; take a port from net.ipv4.ip_unprivileged_port_start (1024 by default) on, or grant CAP_NET_BIND_SERVICE",
             ),
@@ -155,6 +157,12 @@ impl fmt::Display for BindError {
             BindErrorKind::NotAvailable => f.write_str("no network interface has this address"),
             BindErrorKind::DescriptorLimit => f.write_str("no file descriptor is free; raise the limit (ulimit -n, LimitNOFILE=)"),
             BindErrorKind::NotASocket => f.write_str("the path exists and is not a socket, so it is not replaced; remove it or choose another path"),
+            BindErrorKind::PathTooLong => write!(
+                f,
+                "the path is too long; it may have at most {} bytes, its folder at most {}",
+                unix::PATH_BYTES_MAX,
+                unix::FOLDER_BYTES_MAX
+            ),
             BindErrorKind::Other => self.source.fmt(f),
         }
     }
@@ -163,5 +171,72 @@ impl fmt::Display for BindError {
 impl std::error::Error for BindError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         Some(&self.source)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(address: BindAddress, errno: i32, kind: BindErrorKind, says: &str) {
+        let source = io::Error::from_raw_os_error(errno);
+        assert_eq!(BindErrorKind::of(&source), kind, "{source}");
+        let text = BindError {
+            address,
+            kind,
+            source,
+        }
+        .to_string();
+        assert!(
+            text.starts_with("cannot listen on ") && text.contains(says),
+            "{text}"
+        );
+    }
+
+    /// Those that a test cannot provoke without changing the machine; the others are in `tests/listen`.
+    #[test]
+    fn errors_say_what_can_be_done() {
+        let ip = || BindAddress::Ip(SocketAddr::from(([127, 0, 0, 1], 80)));
+        let unix = || BindAddress::Unix {
+            path: "/run/web.sock".into(),
+            mode: 0o660,
+        };
+        check(
+            ip(),
+            libc::EACCES,
+            BindErrorKind::Permission,
+            "CAP_NET_BIND_SERVICE",
+        );
+        check(unix(), libc::EACCES, BindErrorKind::Permission, "folder");
+        check(
+            ip(),
+            libc::EMFILE,
+            BindErrorKind::DescriptorLimit,
+            "ulimit -n",
+        );
+        check(
+            unix(),
+            libc::ENFILE,
+            BindErrorKind::DescriptorLimit,
+            "LimitNOFILE=",
+        );
+        check(
+            ip(),
+            libc::EAFNOSUPPORT,
+            BindErrorKind::Other,
+            "not supported",
+        );
+        check(unix(), libc::EROFS, BindErrorKind::Other, "Read-only");
+    }
+
+    #[test]
+    fn shards_are_distinct_and_below_64() {
+        let address = BindAddress::Ip(SocketAddr::from(([127, 0, 0, 1], 0)));
+        for shards in [&[][..], &[1, 1], &[64]] {
+            assert!(
+                std::panic::catch_unwind(|| bind(&address, shards, 1)).is_err(),
+                "{shards:?}"
+            );
+        }
     }
 }

@@ -1,7 +1,8 @@
 //! How many handshakes have begun on an address and not completed.
 //!
 //! A leaving socket may be closed when there are none: the client of a handshake that completes after the
-//! close would be reset. Read from `/proc`, because it works without privilege and without netlink.
+//! close would be reset. While the kernel answers a flood with SYN cookies it remembers no handshake, and a
+//! client that completes one after the close is reset; nobody can count those. Read from `/proc`, because it works without privilege and without netlink.
 
 use super::BindAddress;
 use std::fs::File;

@@ -9,9 +9,9 @@
 //! **A new address** is bound and listening before anybody can connect: a socket filter drops bare SYNs (a
 //! Unix socket has another name) until the change is committed. So everything that can fail has failed
 //! before anything is visible. **An address that leaves** gets the filter back (its name is moved away): no
-//! handshake begins, those that have begun complete and can be accepted. When [`pending_handshakes`] and
-//! every [`ListenSocket::accept_queue_len`] are 0 it can be closed and nobody is reset. Closing earlier resets
-//! what is queued, and no counter of aborts shows it.
+//! handshake begins, those that have begun complete and can be accepted. When [`pending_handshakes`] and then,
+//! asked in this order, every [`ListenSocket::accept_queue_len`] are 0, it can be closed and nobody is
+//! reset. Closing earlier resets what is queued, and no counter of aborts shows it.
 //!
 //! An IP address has one socket per shard, all in one `SO_REUSEPORT` group: the kernel spreads connections
 //! by hash. [`ListenGroup::steer`] sends new ones only to shards that live. A Unix address has one socket
@@ -21,6 +21,7 @@
 
 mod bind;
 mod handshakes;
+#[expect(unsafe_code)]
 mod options;
 mod registry;
 mod steering;
@@ -36,7 +37,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 /// Where clients come in.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -87,16 +88,21 @@ impl ListenGroup {
     /// for shards that commit a moment later wait in their queues, where a dropped SYN would come again only
     /// after a second. Sockets that are leaving stay shut, so a late Commit opens nothing by mistake.
     pub fn open(&self) -> io::Result<()> {
-        self.sockets
-            .iter()
-            .try_for_each(|(_, socket)| socket.open_first_time())
+        self.each(ListenSocket::open_first_time)
     }
 
     /// Lets no new client in on any socket. See [`ListenSocket::drop_syns`].
     pub fn drop_syns(&self) -> io::Result<()> {
-        self.sockets
-            .iter()
-            .try_for_each(|(_, socket)| socket.drop_syns())
+        self.each(ListenSocket::drop_syns)
+    }
+
+    /// All are tried; the first error is returned.
+    fn each(&self, act: impl Fn(&ListenSocket) -> io::Result<()>) -> io::Result<()> {
+        let mut outcome = Ok(());
+        for (_, socket) in &self.sockets {
+            outcome = outcome.and(act(socket));
+        }
+        outcome
     }
 
     /// New connections go only to shards in `live` (bit = shard), at random; with all alive, by the kernel's
@@ -154,17 +160,11 @@ impl ListenSocket {
     /// Lets clients in: takes the SYN filter off, or moves the socket file to its place. Opening an open
     /// socket changes nothing; a leaving one is open again.
     pub fn open(&self) -> io::Result<()> {
-        self.door
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
-            .open(&self.socket)
+        self.door().open(&self.socket)
     }
 
     fn open_first_time(&self) -> io::Result<()> {
-        let mut door = self
-            .door
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut door = self.door();
         match door.state {
             DoorState::NotYet => door.open(&self.socket),
             DoorState::Open | DoorState::Leaving => Ok(()),
@@ -173,27 +173,26 @@ impl ListenSocket {
 
     /// Lets no new client in; handshakes that have begun complete, and what is queued can be accepted.
     /// Clients of an IP address hear nothing until the socket is closed and are refused then; clients of
-    /// a Unix address find no file. Accepted sockets inherit the filter, which costs them two instructions
-    /// a segment and drops nothing, because an open connection receives no bare SYN.
+    /// a Unix address find no file. Connections whose handshake completes from now on inherit the filter:
+    /// four instructions a segment, and nothing lost, because an open connection needs no bare SYN.
     pub fn drop_syns(&self) -> io::Result<()> {
-        self.door
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
-            .shut(&self.socket)
+        self.door().shut(&self.socket)
     }
 
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
 
-    /// Connections that are complete and not accepted yet. Unix sockets offer no count: 1 means at least one.
-    pub fn accept_queue_len(&self) -> io::Result<u32> {
-        match self
-            .door
+    fn door(&self) -> MutexGuard<'_, Door> {
+        // The state follows a successful system call and nothing in between can panic: poison says nothing.
+        self.door
             .lock()
             .unwrap_or_else(|poisoned| poisoned.into_inner())
-            .kind
-        {
+    }
+
+    /// Connections that are complete and not accepted yet. Unix sockets offer no count: 1 means at least one.
+    pub fn accept_queue_len(&self) -> io::Result<u32> {
+        match self.door().kind {
             DoorKind::SynFilter => options::accept_queue_len(self.socket.as_fd()),
             DoorKind::Name(_) => unix::accept_queue_len(self.socket.as_fd()),
         }

@@ -5,14 +5,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-// From asm-generic/socket.h; libc has them for Android only.
-#[cfg(not(any(
-    target_arch = "mips",
-    target_arch = "mips64",
-    target_arch = "sparc64",
-    target_arch = "powerpc",
-    target_arch = "powerpc64"
-)))]
+// From asm-generic/socket.h, which holds for every architecture but sparc and parisc; libc has them for Android only.
 const SO_ATTACH_REUSEPORT_CBPF: c_int = 51;
 const SO_DETACH_REUSEPORT_BPF: c_int = 68;
 

@@ -32,7 +32,8 @@ impl Registry {
     pub fn shards(&self, listener: u32) -> u64 {
         self.group(listener).map_or(0, |group| group.shards().fold(0, |set, shard| set | 1 << shard))
     }
-
+    /// Whoever puts in a group while a shard is dead or lost steers it too: [`ListenGroup::steer`].
+    ///
     /// Panics if the slot is taken: control gives a slot to one address until every shard has released it.
     pub fn insert(&self, listener: u32, group: ListenGroup) -> Arc<ListenGroup> {
         let group = Arc::new(group);

@@ -19,6 +19,15 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+/// What the kernel's `sun_path` holds, its final NUL taken off.
+pub(super) const PATH_BYTES_MAX: usize = 107;
+
+/// Leaves room for a slash and the hidden name.
+pub(super) const FOLDER_BYTES_MAX: usize = PATH_BYTES_MAX - 1 - HIDDEN_NAME_BYTES_MAX;
+
+/// A dot, a process id, a dash and a number, both in hexadecimal.
+const HIDDEN_NAME_BYTES_MAX: usize = 1 + 8 + 1 + 16;
+
 /// The file of a bound socket, under one name or the other. Dropping it unlinks the file if it is still ours.
 #[derive(Debug)]
 pub(super) struct SocketFile {
@@ -79,12 +88,11 @@ pub(super) fn bind(path: &Path, mode: u32, backlog: i32) -> Result<ListenSocket,
     };
     let failed_for = |source: io::Error| failed(BindErrorKind::of(&source), source);
 
+    check_length(path).map_err(|source| failed(BindErrorKind::PathTooLong, source))?;
     check_place(path).map_err(|(kind, source)| failed(kind, source))?;
-    let hidden = hidden_name(path);
-    let address = SockAddr::unix(&hidden).map_err(failed_for)?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None).map_err(failed_for)?;
     socket.set_nonblocking(true).map_err(failed_for)?;
-    socket.bind(&address).map_err(failed_for)?;
+    let hidden = bind_hidden(&socket, path).map_err(failed_for)?;
 
     let found = std::fs::symlink_metadata(&hidden).map_err(failed_for)?;
     let file = SocketFile {
@@ -97,6 +105,14 @@ pub(super) fn bind(path: &Path, mode: u32, backlog: i32) -> Result<ListenSocket,
     std::fs::set_permissions(&file.hidden, Permissions::from_mode(mode)).map_err(failed_for)?;
     socket.listen(backlog).map_err(failed_for)?;
     Ok(ListenSocket::new(socket, DoorKind::Name(file)))
+}
+
+fn check_length(path: &Path) -> io::Result<()> {
+    let folder = path.parent().map_or(0, |folder| folder.as_os_str().len());
+    if path.as_os_str().len() > PATH_BYTES_MAX || folder > FOLDER_BYTES_MAX {
+        return Err(io::Error::from_raw_os_error(libc::ENAMETOOLONG));
+    }
+    Ok(())
 }
 
 /// Whether the path is free, or holds a socket that nobody listens on any more.
@@ -133,7 +149,25 @@ fn try_connect(path: &Path) -> io::Result<()> {
     socket.connect(&SockAddr::unix(path)?)
 }
 
-/// A short name in the same folder, unique in this process and unlikely in others; binding fails if it exists.
+/// Binds under a short name in the same folder. Names that a killed process has left behind are passed over:
+/// in a container the next process often has the same id.
+fn bind_hidden(socket: &Socket, path: &Path) -> io::Result<PathBuf> {
+    const TRIED_MAX: u32 = 64;
+    let mut last_error = None;
+    for _ in 0..TRIED_MAX {
+        let hidden = hidden_name(path);
+        match socket.bind(&SockAddr::unix(&hidden)?) {
+            Ok(()) => return Ok(hidden),
+            Err(error) if error.raw_os_error() == Some(libc::EADDRINUSE) => {
+                last_error = Some(error)
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Err(last_error.expect("at least one name was tried"))
+}
+
+/// Unique in this process.
 fn hidden_name(path: &Path) -> PathBuf {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     // Relaxed: only the numbers' being distinct matters.
@@ -149,4 +183,33 @@ pub(super) fn accept_queue_len(socket: BorrowedFd<'_>) -> io::Result<u32> {
         tv_nsec: 0,
     };
     Ok(poll(&mut polled, Some(&at_once))? as u32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_a_killed_process_left_are_passed_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("web.sock");
+        let next = hidden_name(&path);
+        let (prefix, number) = next.to_str().unwrap().rsplit_once('-').unwrap();
+        let number = u64::from_str_radix(number, 16).unwrap();
+        for left in number..number + 5 {
+            std::fs::write(format!("{prefix}-{left:x}"), "").unwrap();
+        }
+        let socket = bind(&path, 0o600, 1).unwrap();
+        socket.open().unwrap();
+        assert!(try_connect(&path).is_ok());
+    }
+
+    #[test]
+    fn the_hidden_name_has_room_beside_the_longest_folder() {
+        assert!(hidden_name(Path::new("/x")).as_os_str().len() - 1 <= HIDDEN_NAME_BYTES_MAX);
+        let folder = "/".to_owned() + &"x".repeat(FOLDER_BYTES_MAX - 1);
+        assert!(check_length(&Path::new(&folder).join("y")).is_ok());
+        assert!(check_length(&Path::new(&(folder + "x")).join("y")).is_err());
+        assert!(check_length(Path::new(&("/".to_owned() + &"x".repeat(PATH_BYTES_MAX)))).is_err());
+    }
 }

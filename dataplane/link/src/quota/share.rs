@@ -200,3 +200,152 @@ impl Drop for Caps {
         }
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    const SLOT: u32 = 5;
+
+    /// Two shards' sides of the pools.
+    fn two_shards() -> (Arc<Quotas>, Caps, Caps) {
+        let quotas = Quotas::new(8, 8);
+        let caps = |shard| ShardQuotas::new(&quotas, shard).pools;
+        let (first, second) = (caps(0), caps(1));
+        (quotas, first, second)
+    }
+
+    fn used(quotas: &Quotas) -> u32 {
+        quotas.pool(SLOT).unwrap().used()
+    }
+
+    #[test]
+    fn miri_without_a_cap_nothing_is_shared() {
+        let (quotas, mut first, _) = two_shards();
+        assert!((0..100).all(|_| first.take(SLOT)));
+        assert_eq!((first.connections(SLOT), used(&quotas)), (100, 0));
+        assert_eq!(first.give_back(SLOT), 0);
+        assert_eq!(first.used(SLOT), 99);
+    }
+
+    #[test]
+    fn miri_a_cap_that_appears_counts_what_every_shard_has() {
+        let (quotas, mut first, mut second) = two_shards();
+        assert!((0..3).all(|_| first.take(SLOT)) && second.take(SLOT));
+        assert_eq!(first.set(SLOT, Some(5)), 0);
+        assert!(
+            first.take(SLOT),
+            "the second shard has not adopted, 3 of 5 are known"
+        );
+        // Not adopted yet: admits as the old generation says.
+        assert!(second.take(SLOT));
+        assert_eq!(second.set(SLOT, Some(5)), 0);
+        assert_eq!(used(&quotas), 6);
+        assert!(
+            !first.take(SLOT) && !second.take(SLOT),
+            "over the cap: nobody gets in, nobody is ended"
+        );
+        assert_eq!(first.give_back(SLOT), 0);
+        assert!(!second.take(SLOT));
+        assert_eq!(second.give_back(SLOT), 0);
+        assert!(second.take(SLOT));
+        assert!(!first.take(SLOT));
+    }
+
+    #[test]
+    fn miri_a_cap_that_vanishes_takes_its_counts_along_and_wakes_waiters() {
+        let (quotas, mut first, mut second) = two_shards();
+        let _ = (first.set(SLOT, Some(1)), second.set(SLOT, Some(1)));
+        assert!(first.take(SLOT));
+        assert!(!second.take_or_wait(SLOT));
+        assert_eq!(first.set(SLOT, None), 1 << 1);
+        assert_eq!(used(&quotas), 0);
+        assert!(first.take(SLOT));
+        assert!(
+            second.take_or_wait(SLOT),
+            "room under the cap that it still has"
+        );
+        assert_eq!(second.set(SLOT, None), 0);
+        // What was taken under the cap ends without it.
+        assert_eq!(
+            (
+                first.give_back(SLOT),
+                first.give_back(SLOT),
+                second.give_back(SLOT)
+            ),
+            (0, 0, 0)
+        );
+        assert_eq!(used(&quotas), 0);
+    }
+
+    #[test]
+    fn miri_a_cap_that_changes_keeps_its_counts() {
+        let (quotas, mut first, _) = two_shards();
+        let _ = first.set(SLOT, Some(3));
+        assert!((0..3).all(|_| first.take(SLOT)));
+        let _ = first.set(SLOT, Some(1));
+        assert_eq!(used(&quotas), 3);
+        assert!(!first.take(SLOT));
+        let _ = (
+            first.give_back(SLOT),
+            first.give_back(SLOT),
+            first.give_back(SLOT),
+        );
+        assert!(first.take(SLOT));
+        assert!(!first.take(SLOT));
+    }
+
+    #[test]
+    fn miri_a_shard_that_gives_up_is_not_named() {
+        let (_, mut first, mut second) = two_shards();
+        let _ = (first.set(SLOT, Some(1)), second.set(SLOT, Some(1)));
+        assert!(first.take(SLOT));
+        assert!(!second.take_or_wait(SLOT));
+        second.unwait(SLOT);
+        assert_eq!(first.give_back(SLOT), 0);
+    }
+
+    #[test]
+    fn miri_a_dead_shards_share_comes_back_and_waiters_stay_on_the_list() {
+        let (quotas, first, mut second) = two_shards();
+        assert_eq!(second.set(SLOT, Some(2)), 0);
+        let died = std::thread::spawn(move || {
+            let mut first = first;
+            let _ = first.set(SLOT, Some(2));
+            assert!(first.take(SLOT) && first.take(SLOT));
+            assert!(!first.take_or_wait(SLOT));
+            panic!("the executor's thread ends");
+        });
+        assert!(died.join().is_err());
+        assert_eq!(used(&quotas), 0);
+        assert!(second.take_or_wait(SLOT) && second.take_or_wait(SLOT));
+        assert!(!second.take_or_wait(SLOT));
+        assert_eq!(
+            second.give_back(SLOT),
+            1 << 1,
+            "the dead shard waits no more"
+        );
+    }
+
+    #[test]
+    fn miri_pools_and_endpoints_are_apart() {
+        let quotas = Quotas::new(8, 8);
+        let mut shard = ShardQuotas::new(&quotas, 0);
+        let _ = (
+            shard.pools.set(SLOT, Some(1)),
+            shard.endpoints.set(SLOT, Some(1)),
+        );
+        assert!(shard.pools.take(SLOT) && shard.endpoints.take(SLOT));
+        assert!(!shard.pools.take(SLOT) && !shard.endpoints.take(SLOT));
+        assert!(shard.pools.ensure(7).is_ok());
+        assert_eq!(shard.endpoints.ensure(8).unwrap_err().slots_max, 8);
+    }
+
+    #[test]
+    fn miri_giving_back_what_was_never_taken_is_a_bug() {
+        let (_, mut first, _) = two_shards();
+        let result =
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| first.give_back(SLOT)));
+        assert!(result.is_err());
+    }
+}

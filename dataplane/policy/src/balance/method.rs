@@ -7,7 +7,7 @@ use super::draw::Draw;
 use super::least::Least;
 use super::maglev::{Probes, mix};
 use super::rotation::Rotation;
-use super::seat::{Census, Seat, Tier};
+use super::seat::{Census, Salt, Seat, Tier};
 use super::{Ask, Member};
 use crate::generation::Balance;
 use std::sync::Arc;
@@ -23,15 +23,15 @@ pub(super) enum Method {
 
 impl Default for Method {
     fn default() -> Method {
-        Method::RoundRobin(Rotation::default())
+        Method::new(&Balance::RoundRobin, Salt::default())
     }
 }
 
 impl Method {
-    pub fn new(balance: &Balance) -> Method {
+    pub fn new(balance: &Balance, salt: Salt) -> Method {
         match balance {
-            Balance::RoundRobin => Method::RoundRobin(Rotation::default()),
-            Balance::LeastConnections => Method::LeastConnections(Least::default()),
+            Balance::RoundRobin => Method::RoundRobin(Rotation::new(salt)),
+            Balance::LeastConnections => Method::LeastConnections(Least::new(salt)),
             Balance::RandomTwo => Method::RandomTwo(Draw::default()),
             Balance::SourceHash(table) => Method::SourceHash {
                 table: table.clone(),

@@ -30,11 +30,11 @@ mod seat;
 #[cfg(test)]
 mod tests;
 
-use crate::generation::{Address, Endpoint, Group, Health};
-use crate::ids::EndpointSlot;
+use crate::generation::{Address, Balance, Endpoint, Group, Health};
+use crate::ids::{EndpointSlot, ShardId};
 pub use maglev::hash_source;
 use method::Method;
-use seat::{Census, Seat, Standing, TIERS, Tier};
+use seat::{Census, Salt, Seat, Standing, TIERS, Tier};
 use std::sync::Arc;
 
 /// What is known of the connection that needs a backend.
@@ -77,9 +77,10 @@ pub struct Picker {
     in_rotation: [u32; TIERS],
     census: Census,
     method: Method,
+    salt: Salt,
     /// Memory of the last pick and of the last adoption, kept for the next.
     tried: Vec<u32>,
-    members_before: Vec<Member>,
+    between: Vec<Member>,
     changed: Vec<u32>,
 }
 
@@ -93,6 +94,18 @@ impl Picker {
     /// A picker of a group without backends.
     pub fn new() -> Picker {
         Picker::default()
+    }
+
+    /// As [`Picker::new`]. Where several backends are equal, each shard begins with another of them, so that
+    /// the first connections of all shards do not meet at one backend.
+    pub fn of_shard(shard: ShardId) -> Picker {
+        let salt = Salt(shard.0.into());
+        let method = Method::new(&Balance::RoundRobin, salt);
+        Picker {
+            method,
+            salt,
+            ..Picker::default()
+        }
     }
 
     /// Takes the group as a new generation defines it. Endpoints that were there before keep connections,
@@ -303,7 +316,7 @@ impl Picker {
         debug_assert!(group.endpoints.is_sorted_by(|a, b| a.slot < b.slot));
         let checked_before = std::mem::replace(&mut self.checked, group.health.is_some());
         if !self.method.take(&group.balance) {
-            self.restart(Method::new(&group.balance));
+            self.restart(Method::new(&group.balance, self.salt));
         }
         self.walk(known, group);
         if checked_before != self.checked {
@@ -328,41 +341,40 @@ impl Picker {
         }
     }
 
-    /// Walks the members and the new endpoints together; both are sorted by slot.
+    /// Walks the members and the new endpoints together, where they differ; both are sorted by slot.
     fn walk(&mut self, known: &[Arc<Endpoint>], group: &Group) {
-        let mut before = std::mem::take(&mut self.members);
-        let mut after = std::mem::take(&mut self.members_before);
-        after.clear();
-        after.reserve(group.endpoints.len());
         self.changed.clear();
-        let mut at = 0;
-        for endpoint in &group.endpoints {
-            if known
-                .get(at)
-                .is_some_and(|known| Arc::ptr_eq(known, endpoint))
+        let (first, last) = same_ends(known, &group.endpoints);
+        let before = first..self.members.len() - last;
+        let mut after = std::mem::take(&mut self.between);
+        let mut at = before.start;
+        for endpoint in &group.endpoints[first..group.endpoints.len() - last] {
+            if at < before.end
+                && known
+                    .get(at)
+                    .is_some_and(|known| Arc::ptr_eq(known, endpoint))
             {
-                after.push(before[at]);
+                after.push(self.members[at]);
                 at += 1;
                 continue;
             }
             let slot = endpoint.slot;
-            while at < before.len() && before[at].slot < slot {
-                self.leave(before[at]);
+            while at < before.end && self.members[at].slot < slot {
+                self.leave(self.members[at]);
                 at += 1;
             }
-            let seat = match before.get(at) {
-                Some(member) if member.slot == slot => {
-                    at += 1;
-                    member.seat
-                }
-                _ => self.join(slot),
+            let seat = if at < before.end && self.members[at].slot == slot {
+                at += 1;
+                self.members[at - 1].seat
+            } else {
+                self.join(slot)
             };
             self.revise(seat, endpoint);
             after.push(Member { slot, seat });
         }
-        before.drain(at..).for_each(|member| self.leave(member));
-        self.members = after;
-        self.members_before = before;
+        (at..before.end).for_each(|at| self.leave(self.members[at]));
+        self.members.splice(before, after.drain(..));
+        self.between = after;
     }
 
     /// A seat for an endpoint that was not in the group.
@@ -427,4 +439,17 @@ impl Picker {
         self.census.count(at);
         self.changed.push(seat);
     }
+}
+
+/// How many are the same `Arc` at the beginning, and of the rest at the end.
+fn same_ends(known: &[Arc<Endpoint>], now: &[Arc<Endpoint>]) -> (usize, usize) {
+    let same = |(known, now): &(&Arc<Endpoint>, &Arc<Endpoint>)| Arc::ptr_eq(known, now);
+    let first = known.iter().zip(now).take_while(same).count();
+    let last = known[first..]
+        .iter()
+        .rev()
+        .zip(now[first..].iter().rev())
+        .take_while(same)
+        .count();
+    (first, last)
 }

@@ -19,7 +19,7 @@
 //! nobody gains or loses more than one turn by it, and nobody else notices.
 
 use super::heap::{Heap, Places};
-use super::seat::{CLASSES, Census, Seat, TIERS, Tier, class_of};
+use super::seat::{CLASSES, Census, Salt, Seat, TIERS, Tier, class_of};
 
 /// Unit: parts of a round. Fine enough for turns of `Endpoint::WEIGHT_MAX` in groups of
 /// `Group::ENDPOINTS_MAX` such backends: the mean moves by 2^40 / (65,535 × 100,000) = 167 parts a pick.
@@ -28,8 +28,9 @@ const ROUND: i128 = 1 << 40;
 /// Unit: parts of a turn.
 const TURN: i128 = 1 << 32;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Rotation {
+    salt: Salt,
     turns: Vec<Turn>,
     places: Places,
     tiers: Box<[Circle; TIERS]>,
@@ -69,6 +70,15 @@ impl Circle {
 }
 
 impl Rotation {
+    pub fn new(salt: Salt) -> Rotation {
+        Rotation {
+            salt,
+            turns: Vec::new(),
+            places: Places::default(),
+            tiers: Box::default(),
+        }
+    }
+
     pub fn reserve(&mut self, seats: usize, census: &Census) {
         self.turns
             .resize(seats.max(self.turns.len()), Turn::default());
@@ -83,6 +93,7 @@ impl Rotation {
     pub fn enter(&mut self, seats: &[Seat], seat: u32, tier: Tier) {
         let weight = seats[seat as usize].weight;
         let Rotation {
+            salt,
             turns,
             places,
             tiers,
@@ -95,19 +106,20 @@ impl Rotation {
         circle.sum += i128::from(weight) * turn.begins;
         let class = class_of(weight);
         circle.inhabited |= 1 << class;
-        circle.classes[class].push(seat, places, begins_before(turns));
+        circle.classes[class].push(seat, places, begins_before(turns, *salt));
     }
 
     pub fn leave(&mut self, seats: &[Seat], seat: u32, tier: Tier) {
         let weight = seats[seat as usize].weight;
         let Rotation {
+            salt,
             turns,
             places,
             tiers,
         } = self;
         let circle = &mut tiers[tier.ix()];
         let class = class_of(weight);
-        circle.classes[class].remove(seat, places, begins_before(turns));
+        circle.classes[class].remove(seat, places, begins_before(turns, *salt));
         if circle.classes[class].is_empty() {
             circle.inhabited &= !(1 << class);
         }
@@ -127,15 +139,17 @@ impl Rotation {
 
     pub fn choose(&mut self, seats: &[Seat], tier: Tier, tried: &[u32]) -> Option<u32> {
         let circle = &self.tiers[tier.ix()];
-        let mut chosen: Option<(Rank, u32)> = None;
+        let mut chosen: Option<((Rank, u32), u32)> = None;
         let mut classes = circle.inhabited;
         while classes != 0 {
             let heap = &circle.classes[classes.trailing_zeros() as usize];
             classes &= classes - 1;
-            let first = heap.first(|seat| tried.contains(&seat), begins_before(&self.turns));
-            let Some(seat) = first else { continue };
-            let rank = self.rank(seat, seats, circle);
-            if chosen.is_none_or(|best| (rank, seat) < best) {
+            let before = begins_before(&self.turns, self.salt);
+            let Some(seat) = heap.first(|seat| tried.contains(&seat), before) else {
+                continue;
+            };
+            let rank = (self.rank(seat, seats, circle), self.salt.order(seat));
+            if chosen.is_none_or(|(best, _)| rank < best) {
                 chosen = Some((rank, seat));
             }
         }
@@ -169,6 +183,7 @@ impl Rotation {
 
     fn serve(&mut self, seat: u32, weight: u32, tier: Tier) {
         let Rotation {
+            salt,
             turns,
             places,
             tiers,
@@ -183,7 +198,7 @@ impl Rotation {
         }
         turn.begins += lasts;
         circle.sum += i128::from(weight) * lasts;
-        circle.classes[class_of(weight)].moved(seat, places, begins_before(turns));
+        circle.classes[class_of(weight)].moved(seat, places, begins_before(turns, *salt));
     }
 }
 
@@ -195,6 +210,9 @@ enum Rank {
     Ahead { begins: i128 },
 }
 
-fn begins_before(turns: &[Turn]) -> impl Fn(u32, u32) -> bool {
-    |a, b| (turns[a as usize].begins, a) < (turns[b as usize].begins, b)
+fn begins_before(turns: &[Turn], salt: Salt) -> impl Fn(u32, u32) -> bool {
+    move |a, b| {
+        let (begins_a, begins_b) = (turns[a as usize].begins, turns[b as usize].begins);
+        (begins_a, salt.order(a)) < (begins_b, salt.order(b))
+    }
 }

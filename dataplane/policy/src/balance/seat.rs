@@ -84,6 +84,16 @@ impl Seat {
     }
 }
 
+/// Which of equal seats goes first: an order of its own for each value, the seats' own order for 0.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Salt(pub u32);
+
+impl Salt {
+    pub fn order(self, seat: u32) -> u32 {
+        seat ^ self.0
+    }
+}
+
 pub(super) const TIERS: usize = 4;
 
 /// Who is asked first. See the module's documentation.

@@ -118,12 +118,6 @@ pub struct Chunk {
     pub more_waiting: bool,
 }
 
-impl Chunk {
-    pub fn len(&self) -> usize {
-        self.len as usize
-    }
-}
-
 /// Sizes that are fixed when the ring is made.
 #[derive(Clone, Copy, Debug)]
 pub struct RingSize {
@@ -147,7 +141,7 @@ pub struct Ring {
     pub stats: RingStats,
 }
 
-/// Plain counts; the shard publishes them.
+/// Plain counts since the shard last took them.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct RingStats {
     pub enters: u64,
@@ -213,8 +207,8 @@ impl Ring {
         Ok(())
     }
 
-    /// The next completion of this turn.
-    pub fn next(&mut self) -> Option<Completion> {
+    /// Takes the next completion of this turn.
+    pub fn take(&mut self) -> Option<Completion> {
         loop {
             let entry = self.reaped.pop()?;
             if let Some(completion) = self.decode(&entry) {

@@ -96,7 +96,7 @@ impl Pipes {
     }
 
     /// Pipes that exist now.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.made
     }
 }

@@ -1,0 +1,296 @@
+//! Who is measured: starting each program on its core, waiting until it serves, ending it.
+//!
+//! To serve means that a connection to its front has reached the origin: then it listens, has read what it was
+//! told, and knows its backend.
+//!
+//! A contestant is started anew for every measurement: nothing is carried from one to the next, and the luck
+//! of one start (memory layout, ports) does not stay for a whole run. Only processes started here are ended,
+//! by their own number; and each dies with us, whatever way we go.
+
+use crate::configuration;
+use crate::cpu::{self, Layout};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::process::{Pid, PidfdFlags, Signal};
+use serde::Serialize;
+use std::fs::{self, File};
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// From exec to the first connection that reaches the origin.
+const START_MAX: Duration = Duration::from_secs(10);
+/// Between two looks at whether it accepts: none of the programs tells us.
+const PROBE_EVERY: Duration = Duration::from_millis(5);
+/// From SIGTERM to SIGKILL.
+const STOP_MAX: Duration = Duration::from_secs(5);
+/// A front port is chosen free, but somebody else may take it before the program does.
+const START_ATTEMPTS: usize = 3;
+/// What is shown of what a program said before it died.
+const LAST_WORDS_BYTES: usize = 2000;
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Contestant {
+    FloorSplice,
+    FloorCopy,
+    Haproxy,
+    Sluicegate,
+    /// The same program once more: how far its ratio to [`Contestant::Haproxy`] is from 1 is what this run
+    /// cannot tell.
+    HaproxyAgain,
+}
+
+impl Contestant {
+    /// In the order of an even round.
+    pub const ALL: [Contestant; 5] = [
+        Contestant::FloorSplice,
+        Contestant::FloorCopy,
+        Contestant::Haproxy,
+        Contestant::Sluicegate,
+        Contestant::HaproxyAgain,
+    ];
+
+    pub fn label(self) -> &'static str {
+        match self {
+            Contestant::FloorSplice => "floor-splice",
+            Contestant::FloorCopy => "floor-copy",
+            Contestant::Haproxy => "haproxy",
+            Contestant::Sluicegate => "sluicegate",
+            Contestant::HaproxyAgain => "haproxy again",
+        }
+    }
+}
+
+/// Where the programs are. `None`: not on this machine, so not measured.
+pub struct Programs {
+    /// This program, which is also the floor.
+    pub own: PathBuf,
+    pub haproxy: Option<PathBuf>,
+    pub sluicegate: Option<PathBuf>,
+}
+
+impl Programs {
+    pub fn has(&self, contestant: Contestant) -> bool {
+        match contestant {
+            Contestant::FloorSplice | Contestant::FloorCopy => true,
+            Contestant::Haproxy | Contestant::HaproxyAgain => self.haproxy.is_some(),
+            Contestant::Sluicegate => self.sluicegate.is_some(),
+        }
+    }
+}
+
+/// A contestant that serves on `front`. Ended when dropped.
+pub struct Running {
+    pub front: SocketAddr,
+    child: Child,
+    pidfd: rustix::fd::OwnedFd,
+    directory: TempDir,
+}
+
+/// Starts `contestant` before `origin`, on the proxy's core.
+pub fn start(
+    contestant: Contestant,
+    programs: &Programs,
+    layout: Layout,
+    origin: &TcpListener,
+) -> Result<Running, String> {
+    let mut last = String::new();
+    for _ in 0..START_ATTEMPTS {
+        match Running::start(contestant, programs, layout, origin) {
+            Ok(running) => return Ok(running),
+            Err(error) => last = error,
+        }
+    }
+    Err(format!("{} does not start: {last}", contestant.label()))
+}
+
+impl Running {
+    fn start(
+        contestant: Contestant,
+        programs: &Programs,
+        layout: Layout,
+        origin: &TcpListener,
+    ) -> Result<Running, String> {
+        let told = |error: io::Error| error.to_string();
+        let behind = origin.local_addr().map_err(told)?;
+        let directory = TempDir::with_prefix("sluicegate-bench-").map_err(told)?;
+        let front = free_address().map_err(told)?;
+        let mut command = command(contestant, programs, layout, front, behind, directory.path()).map_err(told)?;
+        let words = File::create(directory.path().join("words")).map_err(told)?;
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(words.try_clone().map_err(told)?)
+            .stderr(words)
+            .spawn()
+            .map_err(|error| format!("{}: {error}", command.get_program().display()))?;
+        let pid = Pid::from_child(&child);
+        let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty()).map_err(|error| told(error.into()))?;
+        let running = Running { front, child, pidfd, directory };
+        running.wait_until_serving(origin)?;
+        if contestant == Contestant::Sluicegate {
+            // It pins its own threads for its own reasons; a run must not depend on those.
+            cpu::place_threads(pid, |thread| sluicegate_cpu(thread, layout)).map_err(told)?;
+        }
+        Ok(running)
+    }
+
+    pub fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
+    /// Until a connection to the front has come out at the origin. Both its ends are put away, so that the
+    /// origin meets nobody but the clients.
+    fn wait_until_serving(&self, origin: &TcpListener) -> Result<(), String> {
+        let deadline = Instant::now() + START_MAX;
+        let late =
+            |what: &str| Err(format!("{what} after {} s, and it said:\n{}", START_MAX.as_secs(), self.last_words()));
+        let ended = || Err(format!("it ended at once and said:\n{}", self.last_words()));
+        // No program tells when it listens, so it is asked; what is waited for in between is its end.
+        let _probe = loop {
+            match TcpStream::connect(self.front) {
+                Ok(probe) => break probe,
+                Err(_) if Instant::now() > deadline => return late("it accepts nothing"),
+                Err(_) if self.ended_within(PROBE_EVERY) => return ended(),
+                Err(_) => {}
+            }
+        };
+        let patience = timespec(deadline.saturating_duration_since(Instant::now()));
+        let mut events = [PollFd::new(origin, PollFlags::IN), PollFd::new(&self.pidfd, PollFlags::IN)];
+        match rustix::event::poll(&mut events, Some(&patience)) {
+            Ok(0) => late("it connects to no origin"),
+            Ok(_) if events[1].revents().is_empty() => {
+                origin.accept().map(drop).map_err(|error| format!("the origin cannot accept: {error}"))
+            }
+            Ok(_) => ended(),
+            Err(error) => Err(format!("waiting for its first connection failed: {error}")),
+        }
+    }
+
+    fn ended_within(&self, patience: Duration) -> bool {
+        let patience = Timespec { tv_sec: patience.as_secs() as i64, tv_nsec: patience.subsec_nanos() as i64 };
+        let mut ends = [PollFd::new(&self.pidfd, PollFlags::IN)];
+        rustix::event::poll(&mut ends, Some(&patience)).is_ok_and(|ready| ready > 0)
+    }
+
+    fn last_words(&self) -> String {
+        let words = fs::read(self.directory.path().join("words")).unwrap_or_default();
+        String::from_utf8_lossy(&words[words.len().saturating_sub(LAST_WORDS_BYTES)..]).into_owned()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Through the descriptor, so that it can only ever be our own child that is meant.
+        let _ = rustix::process::pidfd_send_signal(&self.pidfd, Signal::TERM);
+        if !self.ended_within(STOP_MAX) {
+            let _ = rustix::process::pidfd_send_signal(&self.pidfd, Signal::KILL);
+        }
+        let _ = self.child.wait();
+    }
+}
+
+/// Where a thread of Sluicegate belongs. The kernel's own workers cannot be moved and stay with their shard.
+fn sluicegate_cpu(thread: &str, layout: Layout) -> Option<usize> {
+    match thread {
+        thread if thread.starts_with("iou-") => None,
+        thread if thread.starts_with("sluice-shard") => Some(layout.proxy_cpu),
+        _ => Some(layout.load_cpu),
+    }
+}
+
+fn command(
+    contestant: Contestant,
+    programs: &Programs,
+    layout: Layout,
+    front: SocketAddr,
+    origin: SocketAddr,
+    directory: &Path,
+) -> io::Result<Command> {
+    let missing = |name: &str| io::Error::other(format!("{name} is not on this machine"));
+    let floor = |carrier: &str| {
+        let mut command = Command::new(&programs.own);
+        command.args(["floor", "--carrier", carrier, "--cpu", &layout.proxy_cpu.to_string()]);
+        command.arg(front.to_string()).arg(origin.to_string());
+        command
+    };
+    Ok(match contestant {
+        Contestant::FloorSplice => floor("splice"),
+        Contestant::FloorCopy => floor("copy"),
+        Contestant::Haproxy | Contestant::HaproxyAgain => {
+            let path = directory.join("haproxy.cfg");
+            fs::write(&path, configuration::haproxy(front, origin, layout.proxy_cpu))?;
+            let program = programs.haproxy.as_deref().ok_or_else(|| missing("haproxy"))?;
+            let mut command = bound_to_us(&programs.own, layout.proxy_cpu, program);
+            // In the foreground: the process we start is the one that works.
+            command.arg("-db").arg("-f").arg(path);
+            command
+        }
+        Contestant::Sluicegate => {
+            let path = directory.join("bench.toml");
+            fs::write(&path, configuration::sluicegate(front, origin, directory))?;
+            let program = programs.sluicegate.as_deref().ok_or_else(|| missing("sluicegate"))?;
+            let mut command = bound_to_us(&programs.own, layout.proxy_cpu, program);
+            command.arg("run").arg(path);
+            command
+        }
+    })
+}
+
+/// A command that becomes `program`, pinned and dying with us: see [`become_program`].
+fn bound_to_us(own: &Path, cpu: usize, program: &Path) -> Command {
+    let mut command = Command::new(own);
+    command.args(["bound", "--cpu", &cpu.to_string(), "--"]).arg(program);
+    command
+}
+
+/// Ties this process to its parent's life and to `cpu`, and becomes `program`. Returns only if it cannot.
+pub fn become_program(cpu: usize, program: &Path, arguments: &[String]) -> io::Error {
+    match bind_to_parent(cpu) {
+        Ok(()) => Command::new(program).args(arguments).exec(),
+        Err(error) => error,
+    }
+}
+
+/// If the parent is killed, so are we; and we run on `cpu` only.
+pub fn bind_to_parent(cpu: usize) -> io::Result<()> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    cpu::pin_to(cpu)
+}
+
+fn timespec(duration: Duration) -> Timespec {
+    Timespec { tv_sec: duration.as_secs() as i64, tv_nsec: duration.subsec_nanos() as i64 }
+}
+
+fn free_address() -> io::Result<SocketAddr> {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shards_are_on_the_proxys_core_and_the_rest_is_not() {
+        let layout = Layout { proxy_cpu: 0, load_cpu: 1 };
+        assert_eq!(sluicegate_cpu("sluice-shard-0", layout), Some(0));
+        assert_eq!(sluicegate_cpu("sluice-control", layout), Some(1));
+        assert_eq!(sluicegate_cpu("sluicegate", layout), Some(1));
+        assert_eq!(sluicegate_cpu("iou-wrk-12", layout), None);
+    }
+
+    #[test]
+    fn a_program_that_ends_at_once_is_told_with_its_last_words() {
+        let origin = crate::load::listen().unwrap();
+        // This test's program does not know the arguments of a floor, says so and ends.
+        let programs = Programs { own: std::env::current_exe().unwrap(), haproxy: None, sluicegate: None };
+        let layout = Layout { proxy_cpu: 0, load_cpu: 0 };
+        let error = start(Contestant::FloorCopy, &programs, layout, &origin).err().expect("no floor starts here");
+        assert!(error.contains("floor-copy does not start: it ended at once and said:\n"), "{error}");
+        let error = start(Contestant::Haproxy, &programs, layout, &origin).err().expect("there is no haproxy");
+        assert!(error.contains("haproxy is not on this machine"), "{error}");
+    }
+}

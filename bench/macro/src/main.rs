@@ -1,0 +1,235 @@
+//! Sluicegate against its peers and against the floor, in one interleaved run.
+//!
+//! This file is the command line. What is asked of a proxy is in [`scenario`], who is asked in
+//! [`contestant`], the traffic in [`load`], the least possible relay in [`floor`], the order in [`run`], and
+//! what may be said of the outcome in [`statistics`] and [`summary`]. How to run it and how to read it:
+//! `bench/README.md`.
+
+#![forbid(unsafe_code)]
+
+mod baseline;
+mod configuration;
+mod contestant;
+mod cpu;
+mod floor;
+mod load;
+mod machine;
+mod run;
+mod scenario;
+mod statistics;
+mod summary;
+
+use baseline::Baseline;
+use clap::{Args, Parser, Subcommand};
+use contestant::{Contestant, Programs};
+use machine::Machine;
+use run::{Outcome, Plan, Sample};
+use scenario::{Figure, Scenario};
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// Sluicegate against its peers, in one interleaved run.
+#[derive(Parser)]
+#[command(name = "macro")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// TCP proxying on one core: CPU per byte, per round trip and per connection.
+    Tcp(Tcp),
+    /// The least a relay can do. Started by a run, never by hand.
+    #[command(hide = true)]
+    Floor(Floor),
+    /// Becomes another program, pinned and ending with its parent. Started by a run, never by hand.
+    #[command(hide = true)]
+    Bound(Bound),
+}
+
+#[derive(Args)]
+struct Tcp {
+    /// At least 6 for a claim; 7 give an interval of 98.4 %.
+    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    rounds: u16,
+    /// Length of one measurement.
+    #[arg(long, default_value_t = 3.0, value_parser = seconds)]
+    seconds: f64,
+    /// Before each measurement, under the same load.
+    #[arg(long, default_value_t = 0.5, value_parser = seconds)]
+    warm_up: f64,
+    /// Only these scenarios.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    only: Vec<Scenario>,
+    /// Where baselines are kept.
+    #[arg(long, value_name = "DIR", default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../baselines"))]
+    out: PathBuf,
+    /// Print the summary and keep nothing.
+    #[arg(long, conflicts_with = "out")]
+    no_record: bool,
+    /// This machine's name among the baselines; derived when left out.
+    #[arg(long, value_name = "NAME", value_parser = slug)]
+    machine: Option<String>,
+    #[arg(long, default_value_t = 0)]
+    proxy_cpu: usize,
+    #[arg(long, default_value_t = 1)]
+    load_cpu: usize,
+    /// The appliance; the one built beside this program when left out.
+    #[arg(long, value_name = "PROGRAM")]
+    sluicegate: Option<PathBuf>,
+    /// HAProxy; the one in PATH or /usr/sbin when left out.
+    #[arg(long, value_name = "PROGRAM")]
+    haproxy: Option<PathBuf>,
+}
+
+#[derive(Args)]
+struct Floor {
+    #[arg(long, value_enum)]
+    carrier: floor::Carrier,
+    #[arg(long)]
+    cpu: usize,
+    front: SocketAddr,
+    origin: SocketAddr,
+}
+
+#[derive(Args)]
+struct Bound {
+    #[arg(long)]
+    cpu: usize,
+    program: PathBuf,
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    arguments: Vec<String>,
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Tcp(options) => tcp(options),
+        Command::Floor(options) => serve_floor(options),
+        Command::Bound(Bound { cpu, program, arguments }) => Err(contestant::become_program(cpu, &program, &arguments)),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("macro: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn tcp(options: Tcp) -> io::Result<()> {
+    let own = std::env::current_exe()?;
+    let beside = own.with_file_name("sluicegate");
+    let programs = Programs {
+        sluicegate: options.sluicegate.or_else(|| beside.is_file().then_some(beside)),
+        haproxy: options.haproxy.or_else(|| in_path("haproxy")),
+        own,
+    };
+    let plan = Plan {
+        scenarios: if options.only.is_empty() { Scenario::ALL.to_vec() } else { options.only },
+        contestants: Contestant::ALL.into_iter().filter(|&contestant| programs.has(contestant)).collect(),
+        rounds: options.rounds.into(),
+        warm_up: Duration::from_secs_f64(options.warm_up),
+        window: Duration::from_secs_f64(options.seconds),
+        layout: cpu::Layout { proxy_cpu: options.proxy_cpu, load_cpu: options.load_cpu },
+    };
+    if plan.layout.proxy_cpu == plan.layout.load_cpu {
+        return Err(io::Error::other(
+            "the proxy and its load need a CPU each: --proxy-cpu and --load-cpu are the same",
+        ));
+    }
+    for contestant in Contestant::ALL.into_iter().filter(|contestant| !plan.contestants.contains(contestant)) {
+        eprintln!("{} is not on this machine and is left out", contestant.label());
+    }
+    let machine = Machine::look(&programs, options.machine);
+    let baseline = match options.no_record {
+        true => None,
+        false => Some(Baseline::reserve(&options.out, &machine)?),
+    };
+    cpu::pin_to(plan.layout.load_cpu)?;
+    let samples = run::run(&plan, &programs, report);
+    let summary = summary::summary(&machine, &plan, &samples);
+    println!("{summary}");
+    if let Some(baseline) = baseline {
+        println!("kept in {}", baseline.write(&machine, &plan, &samples, &summary)?.display());
+    }
+    Ok(())
+}
+
+/// One line as soon as a measurement is over.
+fn report(sample: &Sample) {
+    let Sample { scenario, round, contestant, outcome } = sample;
+    let heading = format!("{scenario:?} {} {}", round + 1, contestant.label());
+    match outcome {
+        Outcome::Measured(measured) => {
+            let cost = measured.figure(*scenario, Figure::CpuPerUnit).unwrap_or(f64::NAN);
+            let spent = &measured.spent;
+            eprintln!(
+                "{heading:28} {cost:8.3} {}  {:10.1} {}/s  proxy {:3.0} %  load {:3.0} %  foreign {:3.0} %",
+                Figure::CpuPerUnit.title(*scenario),
+                measured.rate(*scenario),
+                scenario.unit(),
+                spent.proxy_share() * 100.0,
+                spent.load_share() * 100.0,
+                spent.foreign * 100.0,
+            );
+        }
+        Outcome::Failed(reason) => eprintln!("{heading:28} failed: {reason}"),
+    }
+}
+
+fn serve_floor(options: Floor) -> io::Result<()> {
+    contestant::bind_to_parent(options.cpu)?;
+    floor::Relay::new(options.carrier, TcpListener::bind(options.front)?, options.origin)?.run()
+}
+
+fn in_path(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain([Path::new("/usr/sbin").to_owned()])
+        .map(|folder| folder.join(program))
+        .find(|candidate| candidate.is_file())
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(seconds) if (0.01..=600.0).contains(&seconds) => Ok(seconds),
+        _ => Err("a number of seconds from 0.01 to 600 is accepted".to_owned()),
+    }
+}
+
+fn slug(text: &str) -> Result<String, String> {
+    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    match text {
+        text if !text.is_empty() && text.len() <= 64 && text.chars().all(fits) => Ok(text.to_owned()),
+        _ => Err("1 to 64 lower-case letters, digits and hyphens are accepted".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn command_line_is_consistent() {
+        <Cli as clap::CommandFactory>::command().debug_assert();
+    }
+
+    #[test]
+    fn bound_passes_the_other_programs_arguments_on() {
+        let cli = Cli::try_parse_from(["macro", "bound", "--cpu", "1", "--", "/bin/x", "-db", "-f", "y"]).unwrap();
+        let Command::Bound(bound) = cli.command else { panic!("another command") };
+        assert_eq!((bound.cpu, bound.arguments.as_slice()), (1, ["-db", "-f", "y"].map(String::from).as_slice()));
+    }
+
+    #[test]
+    fn machine_names_are_plain() {
+        assert!(slug("kvm-2vcpu-xeon").is_ok());
+        for refused in ["", "../x", "A", "a b"] {
+            assert!(slug(refused).is_err(), "{refused:?}");
+        }
+    }
+}

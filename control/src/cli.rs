@@ -1,0 +1,418 @@
+//! The command line, and the order that each command is.
+
+use crate::document::{self, InputError};
+use crate::duration::parse_duration;
+use api::Order;
+use api::order::{
+    Apply, BackendAdd, BackendRemove, BackendSet, Check, Events, History, ReceiptOf, Setting, Stop,
+    StopMode,
+};
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The operator's console of a running sluicegate.
+#[derive(Parser, Debug)]
+#[command(name = "sluicectl", version, after_help = AFTER_HELP, max_term_width = 100)]
+pub struct Cli {
+    /// The appliance's control socket [default: found, see `sluicectl --help`]
+    #[arg(long, global = true, value_name = "PATH", help_heading = EVERYWHERE)]
+    pub socket: Option<PathBuf>,
+    /// Print the final answer as one line of JSON; of `events`, one line each
+    #[arg(long, global = true, help_heading = EVERYWHERE)]
+    pub json: bool,
+    /// Give up after so long a silence, such as 10s [default: as the order needs]
+    #[arg(long, global = true, value_name = "DURATION", value_parser = parse_duration, help_heading = EVERYWHERE)]
+    pub timeout: Option<Duration>,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EVERYWHERE: &str = "Options of every command";
+
+pub const AFTER_HELP: &str = "\
+The socket, unless named: $SLUICEGATE_SOCKET, else the first that exists of
+  $XDG_RUNTIME_DIR/sluicegate.sock
+  /run/sluicegate/sluicegate.sock
+  sluicegate-<uid>/sluicegate.sock in the temporary folder
+
+Exit codes:
+  0  the appliance did it
+  1  the appliance says error (refused, invalid, ...); nothing was changed
+  2  mistake on the command line, or FILE cannot be read
+  3  the appliance cannot be reached; nothing was sent
+  4  connection lost or silent before the final answer; what was ordered may
+     have been carried out: see `sluicectl history`
+  5  the answer came, but the output could not be written";
+
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// The appliance, its shards, pools and backends now
+    Status,
+    /// Print the running document, typed orders included
+    Config,
+    /// Ask whether a document is valid
+    Check(File),
+    /// Show what a document would change, and change nothing
+    Plan(File),
+    /// Make a document the running one
+    Apply {
+        #[command(flatten)]
+        file: File,
+        /// Only if this generation is the running one
+        #[arg(long, value_name = "N")]
+        if_generation: Option<u64>,
+        /// Stop after the plan and show it
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Have the appliance read its file again and apply it
+    Reload,
+    /// What runs in each pool, and who still uses what came before
+    Generations,
+    /// Past jobs, newest first
+    History {
+        /// Jobs at most
+        #[arg(long, value_name = "N")]
+        limit: Option<u32>,
+        /// Only jobs before this one
+        #[arg(long, value_name = "JOB")]
+        before: Option<u64>,
+    },
+    /// The whole account of one job
+    Receipt {
+        /// Its number
+        job: u64,
+    },
+    /// Jobs that have not ended
+    Jobs,
+    /// Add, remove or change one backend
+    #[command(subcommand)]
+    Backend(Backend),
+    /// Follow what happens, until interrupted
+    Events {
+        /// Begin with this event, if it is still remembered
+        #[arg(long, value_name = "NUMBER")]
+        from: Option<u64>,
+    },
+    /// Counters and gauges as Prometheus text
+    Metrics,
+    /// Stop the appliance
+    Stop {
+        /// End all connections at once
+        #[arg(long, conflicts_with = "deadline")]
+        now: bool,
+        /// Let connections end until then [default: appliance.stop_grace]
+        #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+        deadline: Option<Duration>,
+    },
+    /// This program's version and the appliance's
+    Version,
+    /// Every configuration key with its class, reach and reason
+    Keys,
+}
+
+#[derive(Args, Debug)]
+pub struct File {
+    /// TOML; - reads the standard input
+    #[arg(value_name = "FILE")]
+    path: PathBuf,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum Backend {
+    /// New connections may go there
+    Add {
+        /// The pool's id
+        pool: String,
+        #[arg(help = "127.0.0.1:9001, [::1]:9001, unix:/run/x.sock or host:port")]
+        address: String,
+        /// [default: derived from the address]
+        #[arg(long)]
+        id: Option<String>,
+        #[command(flatten)]
+        place: Group,
+        /// Share of new connections, 0 to 65535 [default: 1]
+        #[arg(long, value_name = "N")]
+        weight: Option<u32>,
+        /// Chosen only while no other is in rotation
+        #[arg(long)]
+        backup: bool,
+        /// Takes no new connections yet
+        #[arg(long)]
+        drain: bool,
+        /// Connections at most, over all shards
+        #[arg(long, value_name = "N")]
+        max_connections: Option<u32>,
+    },
+    /// No new connection goes there; waits until the last one has ended
+    ///
+    /// Interrupting it ends the wait and nothing else.
+    Remove {
+        /// The pool's id
+        pool: String,
+        /// The backend's id
+        id: String,
+        #[command(flatten)]
+        place: Group,
+        /// Also ask its connections to end
+        #[arg(long)]
+        now: bool,
+        /// Do not wait for its connections
+        #[arg(long)]
+        no_wait: bool,
+    },
+    /// Change what is given, keep the rest
+    #[command(override_usage = "sluicectl backend set [OPTIONS] <POOL> <ID>")]
+    #[command(group = clap::ArgGroup::new("settings").required(true).multiple(true))]
+    Set {
+        /// The pool's id
+        pool: String,
+        /// The backend's id
+        id: String,
+        #[command(flatten)]
+        place: Group,
+        /// Share of new connections, 0 to 65535
+        #[arg(long, value_name = "N", group = "settings")]
+        weight: Option<u32>,
+        /// Takes no new connections
+        #[arg(long, value_name = "BOOL", group = "settings", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+        drain: Option<bool>,
+        /// Chosen only while no other is in rotation
+        #[arg(long, value_name = "BOOL", group = "settings", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+        backup: Option<bool>,
+        /// Connections at most, over all shards; `none` lifts the limit
+        #[arg(long, value_name = "N", group = "settings", value_parser = parse_limit)]
+        max_connections: Option<Setting<u32>>,
+    },
+}
+
+#[derive(Args, Debug)]
+pub struct Group {
+    /// [default: the pool's only group]
+    #[arg(long)]
+    group: Option<String>,
+}
+
+impl Command {
+    /// Reads FILE where the order carries one.
+    pub fn order(self) -> Result<Order, InputError> {
+        Ok(match self {
+            Command::Status => Order::Status,
+            Command::Config => Order::ConfigGet,
+            Command::Check(file) => Order::Check(Check::Document(document::read(&file.path)?)),
+            Command::Plan(file) => Order::Plan(document::read(&file.path)?),
+            Command::Apply {
+                file,
+                if_generation,
+                dry_run,
+            } => {
+                let read = document::read(&file.path)?;
+                Order::Apply(Apply {
+                    document: read.document,
+                    name: read.name,
+                    base: read.base,
+                    if_generation,
+                    dry_run,
+                })
+            }
+            Command::Reload => Order::Reload,
+            Command::Generations => Order::Generations,
+            Command::History { limit, before } => Order::History(History { limit, before }),
+            Command::Receipt { job } => Order::Receipt(ReceiptOf { job }),
+            Command::Jobs => Order::Jobs,
+            Command::Backend(backend) => backend.order(),
+            Command::Events { from } => Order::Events(Events { from }),
+            Command::Metrics => Order::Metrics,
+            Command::Stop { now, deadline } => Order::Stop(Stop {
+                mode: if now {
+                    StopMode::Now
+                } else {
+                    StopMode::Graceful
+                },
+                deadline_millis: deadline
+                    .map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)),
+            }),
+            Command::Version => Order::Version,
+            Command::Keys => Order::Keys,
+        })
+    }
+}
+
+impl Backend {
+    fn order(self) -> Order {
+        match self {
+            Backend::Add {
+                pool,
+                address,
+                id,
+                place,
+                weight,
+                backup,
+                drain,
+                max_connections,
+            } => Order::BackendAdd(BackendAdd {
+                pool,
+                group: place.group,
+                backend: id,
+                address,
+                weight,
+                backup: backup.then_some(true),
+                drain: drain.then_some(true),
+                max_connections,
+            }),
+            Backend::Remove {
+                pool,
+                id,
+                place,
+                now,
+                no_wait,
+            } => Order::BackendRemove(BackendRemove {
+                pool,
+                group: place.group,
+                backend: id,
+                now,
+                wait: !no_wait,
+            }),
+            Backend::Set {
+                pool,
+                id,
+                place,
+                weight,
+                drain,
+                backup,
+                max_connections,
+            } => Order::BackendSet(BackendSet {
+                pool,
+                group: place.group,
+                backend: id,
+                weight,
+                drain,
+                backup,
+                max_connections: max_connections.unwrap_or_default(),
+            }),
+        }
+    }
+}
+
+fn parse_limit(text: &str) -> Result<Setting<u32>, String> {
+    match text {
+        "none" => Ok(Setting::Clear),
+        number => number
+            .parse()
+            .map(Setting::Set)
+            .map_err(|_| "accepted is a number of connections, or `none`".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+    use serde_json::{Value, json};
+
+    #[test]
+    fn the_definition_holds_together() {
+        Cli::command().debug_assert();
+    }
+
+    /// The order as it goes over the socket.
+    #[track_caller]
+    fn check(line: &str, expected: Value) {
+        let words = ["sluicectl"].into_iter().chain(line.split_whitespace());
+        let cli = Cli::try_parse_from(words).unwrap_or_else(|error| panic!("{error}"));
+        let order = cli.command.order().unwrap();
+        assert_eq!(serde_json::to_value(order).unwrap(), expected, "{line}");
+    }
+
+    #[test]
+    fn every_command_is_an_order() {
+        check("status", json!({"order": "status"}));
+        check("config", json!({"order": "config.get"}));
+        check("reload", json!({"order": "reload"}));
+        check("generations", json!({"order": "generations"}));
+        check("history", json!({"order": "history"}));
+        check(
+            "history --limit 5 --before 9",
+            json!({"order": "history", "limit": 5, "before": 9}),
+        );
+        check("receipt 9", json!({"order": "receipt", "job": 9}));
+        check("jobs", json!({"order": "jobs"}));
+        check("events --from 7", json!({"order": "events", "from": 7}));
+        check("metrics", json!({"order": "metrics"}));
+        check("version --json", json!({"order": "version"}));
+        check("keys", json!({"order": "keys"}));
+        check("stop", json!({"order": "stop", "mode": "graceful"}));
+        check("stop --now", json!({"order": "stop", "mode": "now"}));
+        check(
+            "stop --deadline 1m",
+            json!({"order": "stop", "mode": "graceful", "deadline_millis": 60_000}),
+        );
+        check(
+            "backend add db [::1]:9001",
+            json!({"order": "backend.add", "pool": "db", "address": "[::1]:9001"}),
+        );
+        check(
+            "backend add db h:1 --id c --group main --weight 3 --backup --drain --max-connections 9",
+            json!({"order": "backend.add", "pool": "db", "group": "main", "backend": "c", "address": "h:1",
+                "weight": 3, "backup": true, "drain": true, "max_connections": 9}),
+        );
+        check(
+            "backend remove db a",
+            json!({"order": "backend.remove", "pool": "db", "backend": "a"}),
+        );
+        check(
+            "backend remove db a --now --no-wait",
+            json!({"order": "backend.remove", "pool": "db", "backend": "a", "now": true, "wait": false}),
+        );
+        check(
+            "backend set --weight 0 --drain db a",
+            json!({"order": "backend.set", "pool": "db", "backend": "a", "drain": true, "weight": 0}),
+        );
+        check(
+            "backend set --drain=false --max-connections none db a",
+            json!({"order": "backend.set", "pool": "db", "backend": "a", "drain": false, "max_connections": null}),
+        );
+    }
+
+    #[test]
+    fn a_document_is_read_here_and_sent_as_text() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let path = folder.path().join("site.toml");
+        std::fs::write(&path, "x = 1\n").unwrap();
+        let path = path.to_str().unwrap();
+        let base = folder.path().canonicalize().unwrap();
+        let base = base.to_str().unwrap();
+        for command in ["check", "plan"] {
+            check(
+                &format!("{command} {path}"),
+                json!({"order": command, "document": "x = 1\n", "name": path, "base": base}),
+            );
+        }
+        check(
+            &format!("apply {path} --if-generation 41 --dry-run"),
+            json!({"order": "apply", "document": "x = 1\n", "name": path, "base": base,
+                "if_generation": 41, "dry_run": true}),
+        );
+    }
+
+    #[test]
+    fn mistakes_are_refused() {
+        for line in [
+            "",
+            "statsu",
+            "apply",
+            "backend set db a",
+            "backend add db",
+            "backend set db a --weight -1",
+            "backend set db a --max-connections some",
+            "stop --now --deadline 1s",
+            "stop --deadline soon",
+            "receipt x",
+        ] {
+            let words = ["sluicectl"].into_iter().chain(line.split_whitespace());
+            let error = Cli::try_parse_from(words).expect_err(line);
+            assert_eq!(error.exit_code(), 2, "{line}");
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! `sluicectl plan`, and the plan inside a receipt.
+
+use super::page::Page;
+use super::{BAD, DIM, GOOD, HEAD, WARN, connections_text, counted, failure, joined};
+use api::plan::{ChangeKind, Class, Plan, PlannedChange};
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+pub fn plan(plan: &Plan) -> String {
+    let mut page = Page::new();
+    let against = match plan.generation {
+        Some(generation) => format!("generation {generation}"),
+        None => "nothing, which is what runs".to_owned(),
+    };
+    if plan.unchanged {
+        page.line(format_args!("unchanged: equal to {against}"));
+    } else {
+        page.line(format_args!("compared with {against}: {}", summary(plan)));
+        draw_changes(plan, &mut page);
+    }
+    if !plan.restart_reasons.is_empty() {
+        page.gap();
+        page.line(format_args!(
+            "{BAD}cannot be made live{BAD:#}, and so `apply` will be refused:"
+        ));
+        for reason in &plan.restart_reasons {
+            page.line(format_args!("  {} ({})", reason.path, reason.class));
+            page.wrapped(6, &reason.reason);
+        }
+    }
+    for warning in &plan.warnings {
+        page.gap();
+        failure::draw_problem(warning, &mut page);
+    }
+    page.text()
+}
+
+/// `3 changes in 2 pools, all soft`.
+pub fn summary(plan: &Plan) -> String {
+    let changes = counted(plan.changes.len() as u64, "change", "changes");
+    let pools = match plan.pools.len() as u64 {
+        0 => String::new(),
+        pools => format!(" in {}", counted(pools, "pool", "pools")),
+    };
+    let classes = match plan.changes.iter().map(|change| change.class).max() {
+        Some(Class::Hard | Class::Process) => {
+            let lasting = plan
+                .changes
+                .iter()
+                .filter(|change| change.class != Class::Soft);
+            format!("{} of them not live", lasting.count())
+        }
+        Some(Class::Soft) | None => "all soft".to_owned(),
+    };
+    format!("{changes}{pools}, {classes}")
+}
+
+/// By pool; what belongs to none comes first.
+pub fn draw_changes(plan: &Plan, page: &mut Page) {
+    let mut by_pool: BTreeMap<Option<&str>, Vec<&PlannedChange>> = BTreeMap::new();
+    for change in &plan.changes {
+        let pool = change.pool.as_deref();
+        by_pool.entry(pool).or_default().push(change);
+    }
+    for (pool, changes) in by_pool {
+        page.gap();
+        page.line(format_args!(
+            "{HEAD}{}{HEAD:#}",
+            pool.unwrap_or("appliance")
+        ));
+        for change in changes {
+            draw_change(change, pool, page);
+        }
+    }
+}
+
+fn draw_change(change: &PlannedChange, pool: Option<&str>, page: &mut Page) {
+    let within = pool.and_then(|pool| {
+        let path = change.path.strip_prefix("pool.")?;
+        path.strip_prefix(pool)?.strip_prefix('.')
+    });
+    let path = within.unwrap_or(&change.path);
+    let (style, sign) = match change.kind {
+        ChangeKind::Added => (GOOD, '+'),
+        ChangeKind::Removed => (BAD, '-'),
+        ChangeKind::Set => (WARN, '~'),
+    };
+    let values = match (&change.old, &change.new) {
+        (None, None) => String::new(),
+        (Some(value), None) | (None, Some(value)) => format!("  {}", shown(value)),
+        (Some(old), Some(new)) => format!("  {} -> {}", shown(old), shown(new)),
+    };
+    page.line(format_args!("  {style}{sign}{style:#} {path}{values}"));
+    let mut felt = vec![
+        change.class.to_string(),
+        change.reach.to_string(),
+        change.category.clone(),
+    ];
+    if let Some(touched) = change.touched_connections {
+        felt.push(format!("{} touched", connections_text(touched)));
+    }
+    let style = if change.class == Class::Soft {
+        DIM
+    } else {
+        BAD
+    };
+    page.line(format_args!("      {style}{}{style:#}", joined(felt)));
+    page.wrapped(6, &change.reason);
+    if change.semantic_jump {
+        page.line(format_args!(
+            "      {WARN}all targets are others: perhaps another application{WARN:#}"
+        ));
+    }
+}
+
+/// Characters of a value that are shown.
+const VALUE_MAX: usize = 48;
+
+fn shown(value: &Value) -> String {
+    let text = value.to_string();
+    match text.char_indices().nth(VALUE_MAX) {
+        Some((at, _)) => format!("{}…", &text[..at]),
+        None => text,
+    }
+}

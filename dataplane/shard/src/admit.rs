@@ -1,0 +1,176 @@
+//! Lease, limit, balance: whether a connection is served, by which backend, or where it waits.
+//!
+//! Each attempt is one whole decision under one generation, the newest: a connection that waited, or whose
+//! backend refused it, decides afresh. It leases the pool's root until its backend has answered.
+
+use crate::conn::{Lease, Op, Side};
+use crate::conns::ConnId;
+use crate::pools::find;
+use crate::ring::socket::Peer;
+use crate::serve::Shard;
+use link::counters::{EndpointCounter, PoolCounter};
+use policy::balance::{Ask, Pick, hash_source};
+use policy::close::CloseReason;
+use policy::ids::{EndpointSlot, PoolSlot};
+use rustix::event::PollFlags;
+
+/// What there is for a connection right now.
+enum Choice {
+    Endpoint(EndpointSlot),
+    /// The pool, or every backend in rotation, is at its cap.
+    Wait,
+    Nobody,
+}
+
+impl Shard<'_> {
+    /// A connection that has just come in.
+    pub(crate) fn admit(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        let pool = conn.pool;
+        // Those who wait go first.
+        if self.pool_mut(pool).line.is_empty() { self.seek(id) } else { self.wait(id) }
+    }
+
+    /// Decides for a connection that has no backend: the first time, or again.
+    pub(crate) fn seek(&mut self, id: ConnId) {
+        match self.choose(id) {
+            Choice::Endpoint(endpoint) => self.dial(id, endpoint),
+            Choice::Wait => self.wait(id),
+            Choice::Nobody => self.nobody(id),
+        }
+    }
+
+    fn nobody(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        let reason = if conn.attempts > 0 { CloseReason::ConnectFailed } else { CloseReason::NoBackend };
+        self.end(id, reason);
+    }
+
+    /// Moves an undecided connection to the newest root of its pool.
+    fn renew(&mut self, id: ConnId) {
+        let Shard { conns, adopter, deeds, .. } = self;
+        let Some(conn) = conns.get_mut(id) else { return };
+        let Lease::Root(lease) = std::mem::take(&mut conn.lease) else {
+            unreachable!("an undecided connection leases a root")
+        };
+        let lease = adopter.renew(lease, deeds);
+        let root = adopter.root(&lease);
+        conn.number = root.number;
+        conn.logged = root.policy.access_log;
+        conn.lease = Lease::Root(lease);
+        self.perform();
+    }
+
+    /// Takes the permits that are needed and picks a backend.
+    fn choose(&mut self, id: ConnId) -> Choice {
+        self.renew(id);
+        let random = self.draw();
+        let Shard { conns, pools, quotas, adopter, .. } = self;
+        let conn = conns.get_mut(id).expect("decided for by its own event");
+        let slot = conn.pool;
+        let pool = pools[slot.ix()].as_mut().expect("kept while it has connections");
+        if !conn.pool_permit {
+            conn.pool_permit = quotas.pools.take_or_wait(slot.0);
+            if !conn.pool_permit {
+                return Choice::Wait;
+            }
+        }
+        let Lease::Root(lease) = &conn.lease else { unreachable!("renewed above") };
+        let group = &adopter.root(lease).group;
+        let source = match conn.client {
+            Peer::Ip(address) => hash_source(address.ip()),
+            Peer::Unix | Peer::Unknown => 0,
+        };
+        let ask = Ask { source, random, tried: conn.tried() };
+        loop {
+            match pool.picker.pick(&ask) {
+                // The pool has changed and gone while this connection was busy with a backend of an older root.
+                Pick::Endpoint { slot: endpoint, .. } if find(group, endpoint).is_none() => return Choice::Nobody,
+                Pick::Endpoint { slot: endpoint, .. } if quotas.endpoints.take_or_wait(endpoint.0) => {
+                    return Choice::Endpoint(endpoint);
+                }
+                Pick::Endpoint { slot: endpoint, .. } => {
+                    // Other shards have filled it. We are noted as waiting and will be rung.
+                    pool.picker.set_full(endpoint, true);
+                    pool.full.push(endpoint);
+                }
+                Pick::Busy => return Choice::Wait,
+                Pick::Nobody => return Choice::Nobody,
+            }
+        }
+    }
+
+    /// The end of the line, with the time that the group allows.
+    fn wait(&mut self, id: ConnId) {
+        let now = self.now();
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        let (slot, permit) = (conn.pool, conn.pool_permit);
+        let Lease::Root(lease) = &conn.lease else { unreachable!("an undecided connection leases a root") };
+        let deadline = now.after(self.adopter.root(lease).group.queue_wait);
+        if self.pool_mut(slot).line.push(id, deadline).is_err() {
+            let reason = if permit { CloseReason::QueueFull } else { CloseReason::PoolFull };
+            return self.end(id, reason);
+        }
+        self.counters.pool(slot.0).add(PoolCounter::Waiting, 1);
+        if !self.lined.contains(&slot) {
+            self.lined.push(slot);
+        }
+        self.set_timer(id, deadline);
+        // No flag asked for: only a broken connection wakes it. A client may send its end and still want its answer.
+        self.watch(id, Op::Readable(Side::Front), PollFlags::empty());
+    }
+
+    /// Takes a connection out of its line, if it is in it.
+    pub(crate) fn leave_line(&mut self, id: ConnId, slot: PoolSlot) -> bool {
+        let left = self.pools[slot.ix()].as_mut().is_some_and(|pool| pool.line.remove(id));
+        if left {
+            self.counters.pool(slot.0).sub(PoolCounter::Waiting, 1);
+        }
+        left
+    }
+
+    /// Something that lines may wait for has come free, or the rotation has changed: serves who can be served.
+    pub(crate) fn serve_the_lines(&mut self) {
+        if !std::mem::take(&mut self.rung) {
+            return;
+        }
+        let mut ix = 0;
+        while let Some(slot) = self.lined.get(ix).copied() {
+            self.serve_line(slot);
+            let empty = self.pools[slot.ix()].as_ref().is_none_or(|pool| pool.line.is_empty());
+            if empty {
+                self.quotas.pools.unwait(slot.0);
+                self.lined.swap_remove(ix);
+            } else {
+                ix += 1;
+            }
+        }
+    }
+
+    fn serve_line(&mut self, slot: PoolSlot) {
+        let Some(pool) = &mut self.pools[slot.ix()] else { return };
+        for endpoint in pool.full.drain(..) {
+            pool.picker.set_full(endpoint, false);
+        }
+        while let Some(id) = self.pools[slot.ix()].as_ref().and_then(|pool| pool.line.front()) {
+            let choice = self.choose(id);
+            if let Choice::Wait = choice {
+                return;
+            }
+            self.leave_line(id, slot);
+            self.unwatch(id, Op::Readable(Side::Front));
+            match choice {
+                Choice::Endpoint(endpoint) => {
+                    self.counters.endpoint(endpoint.0).add(EndpointCounter::Waited, 1);
+                    self.dial(id, endpoint);
+                }
+                _ => self.nobody(id),
+            }
+        }
+    }
+
+    /// The client of a waiting connection is gone.
+    pub(crate) fn left_while_waiting(&mut self, id: ConnId) {
+        self.end(id, CloseReason::ClientLeft);
+    }
+}

@@ -1,0 +1,222 @@
+//! One connection: what a slot of the table holds.
+
+use crate::ring::pipe::Pipe;
+use crate::ring::socket::Peer;
+use crate::ring::{Key, Verb};
+use policy::generation::Timeouts;
+use policy::ids::{EndpointSlot, GenerationId, PoolSlot};
+use policy::reload::{PolicyLease, RootLease};
+use policy::tick::Tick;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use wire::tunnel::{Tunnel, Way};
+
+use crate::conns::ConnId;
+
+/// The two ends of a connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Side {
+    Front,
+    Back,
+}
+
+impl Side {
+    pub fn source(way: Way) -> Side {
+        match way {
+            Way::In => Side::Front,
+            Way::Out => Side::Back,
+        }
+    }
+
+    pub fn sink(way: Way) -> Side {
+        Side::source(way.other())
+    }
+
+    /// The direction in which this side is read.
+    pub fn way(self) -> Way {
+        match self {
+            Side::Front => Way::In,
+            Side::Back => Way::Out,
+        }
+    }
+}
+
+/// An operation of a connection in the ring. Each is in flight at most once.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Op {
+    Receive(Side),
+    Readable(Side),
+    Writable(Side),
+    Connect,
+}
+
+impl Op {
+    const ALL: [Op; 7] = [
+        Op::Receive(Side::Front),
+        Op::Receive(Side::Back),
+        Op::Readable(Side::Front),
+        Op::Readable(Side::Back),
+        Op::Writable(Side::Front),
+        Op::Writable(Side::Back),
+        Op::Connect,
+    ];
+
+    pub fn tag(self) -> u8 {
+        match self {
+            Op::Receive(Side::Front) => 0,
+            Op::Receive(Side::Back) => 1,
+            Op::Readable(Side::Front) => 2,
+            Op::Readable(Side::Back) => 3,
+            Op::Writable(Side::Front) => 4,
+            Op::Writable(Side::Back) => 5,
+            Op::Connect => 6,
+        }
+    }
+
+    pub fn of_tag(tag: u8) -> Option<Op> {
+        Op::ALL.get(usize::from(tag)).copied()
+    }
+
+    pub fn verb(self) -> Verb {
+        match self {
+            Op::Receive(_) => Verb::Receive,
+            Op::Readable(_) | Op::Writable(_) => Verb::Readiness,
+            Op::Connect => Verb::Connect,
+        }
+    }
+
+    pub fn key(self, id: ConnId) -> Key {
+        Key { index: id.index, generation: id.generation, tag: self.tag() }
+    }
+}
+
+/// Which operations are in flight.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Ops(u8);
+
+impl Ops {
+    pub fn begin(&mut self, op: Op) {
+        debug_assert!(!self.contains(op), "{op:?} is in flight already");
+        self.0 |= 1 << op.tag();
+    }
+
+    pub fn finish(&mut self, op: Op) {
+        debug_assert!(self.contains(op), "{op:?} was not in flight");
+        self.0 &= !(1 << op.tag());
+    }
+
+    pub fn contains(self, op: Op) -> bool {
+        self.0 >> op.tag() & 1 == 1
+    }
+
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    pub fn iter(self) -> impl Iterator<Item = Op> {
+        Op::ALL.into_iter().filter(move |op| self.contains(*op))
+    }
+}
+
+/// Backends tried for one connection so far.
+pub const ATTEMPTS_MAX: usize = 8;
+
+/// The part of its generation that a connection holds.
+#[derive(Debug, Default)]
+pub enum Lease {
+    /// Ended.
+    #[default]
+    None,
+    /// While its backend is being decided; the newest root at each decision.
+    Root(RootLease),
+    /// While it carries bytes.
+    Policy(PolicyLease),
+}
+
+/// Where a connection is in its life.
+#[derive(Debug)]
+pub enum State {
+    /// No backend yet: being admitted, or in its pool's line.
+    Seeking,
+    Connecting {
+        /// `timeouts.connect` is over and the operation is being cancelled.
+        timed_out: bool,
+    },
+    Open(Box<Open>),
+    /// Ended for us: the peer is told, and what it still sends is read and dropped, so that the end is
+    /// not lost to a reset.
+    Lingering,
+    /// Waits for the last completions of its operations.
+    Ending,
+}
+
+/// The part of a connection that exists while it carries bytes.
+#[derive(Debug)]
+pub struct Open {
+    pub tunnel: Tunnel,
+    /// By [`Way`]: bytes received that the sink did not take at once, and how many of them it took since.
+    pub held: [Option<Held>; 2],
+    /// By [`Way`]: the pipe while that direction is bulk.
+    pub pipes: [Option<Pipe>; 2],
+    /// The pool's time-outs as of the last tick.
+    pub timeouts: Timeouts,
+}
+
+/// A remainder, copied out of a provided buffer because that one goes back within the turn.
+#[derive(Debug)]
+pub struct Held {
+    pub bytes: Box<[u8]>,
+    pub taken: usize,
+}
+
+/// See the module. The table of connections is an array of these; what only an open tunnel or a failing
+/// connect needs is behind a pointer.
+#[derive(Debug)]
+pub struct Conn {
+    pub front: OwnedFd,
+    pub back: Option<OwnedFd>,
+    pub ops: Ops,
+    pub state: State,
+    pub pool: PoolSlot,
+    /// The pool generation that its decisions came from.
+    pub number: GenerationId,
+    pub lease: Lease,
+    pub endpoint: Option<EndpointSlot>,
+    /// Counts against the pool's cap. (Against the backend's while `endpoint` is set.)
+    pub pool_permit: bool,
+    pub logged: bool,
+    pub attempts: u8,
+    pub tried: [EndpointSlot; ATTEMPTS_MAX],
+    pub client: Peer,
+    /// Unit: microseconds since the process started.
+    pub accepted_micros: u64,
+    pub connected_micros: u64,
+    /// Last time that anything moved.
+    pub touched: Tick,
+    /// When the timer of this connection means something; the wheel may fire earlier.
+    pub due: Tick,
+    /// By [`Way`], taken by the sink.
+    pub bytes: [u64; 2],
+    /// The part of `bytes` that is in the counters already.
+    pub counted: [u64; 2],
+}
+
+impl Conn {
+    pub fn socket(&self, side: Side) -> Option<BorrowedFd<'_>> {
+        match side {
+            Side::Front => Some(self.front.as_fd()),
+            Side::Back => self.back.as_ref().map(AsFd::as_fd),
+        }
+    }
+
+    /// Ended for us: recorded, and holding nothing but its sockets.
+    pub fn is_over(&self) -> bool {
+        matches!(self.state, State::Lingering | State::Ending)
+    }
+
+    pub fn tried(&self) -> &[EndpointSlot] {
+        &self.tried[..usize::from(self.attempts).min(ATTEMPTS_MAX)]
+    }
+}
+
+/// An idle connection is its slot: DESIGN's bound is 256 bytes.
+const _: () = assert!(size_of::<Conn>() <= 248);

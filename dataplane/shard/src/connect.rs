@@ -1,0 +1,143 @@
+//! Connecting: one backend after the other, until one answers or the attempts are used up.
+
+use crate::conn::{Lease, Op, State};
+use crate::conns::ConnId;
+use crate::pools::find;
+use crate::ring::Outcome;
+use crate::ring::socket;
+use crate::serve::Shard;
+use link::counters::{EndpointCounter, PoolCounter};
+use policy::close::CloseReason;
+use policy::generation::Address;
+use policy::ids::EndpointSlot;
+use rustix::io::Errno;
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+
+/// Where an attempt goes.
+enum Target {
+    Ip(SocketAddr),
+    Unix(PathBuf),
+}
+
+impl Shard<'_> {
+    /// Begins an attempt at a backend whose permit has been taken.
+    pub(crate) fn dial(&mut self, id: ConnId, slot: EndpointSlot) {
+        self.attach(id, slot);
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        let Lease::Root(lease) = &conn.lease else { unreachable!("an undecided connection leases a root") };
+        let root = self.adopter.root(lease);
+        let endpoint = find(&root.group, slot).expect("it was chosen from this root");
+        let limit = root.policy.timeouts.connect;
+        let row = self.endpoints[slot.ix()].as_mut().expect("the endpoints of a root have rows");
+        let target = match &endpoint.address {
+            Address::Ip(address) => Target::Ip(*address),
+            Address::Unix(path) => Target::Unix(path.clone()),
+            Address::Name { .. } => {
+                row.turn = row.turn.wrapping_add(1);
+                let turn = row.turn % row.addresses.len().max(1);
+                match row.addresses.get(turn) {
+                    Some(address) => Target::Ip(*address),
+                    None => return self.connect_failed(id, EndpointCounter::ConnectFailures),
+                }
+            }
+        };
+        let tried = usize::from(conn.attempts);
+        if let Some(place) = conn.tried.get_mut(tried) {
+            *place = slot;
+        }
+        conn.attempts = conn.attempts.saturating_add(1);
+        conn.state = State::Connecting { timed_out: false };
+        let made = match target {
+            Target::Ip(address) => socket::stream_for(address),
+            Target::Unix(_) => socket::unix_stream(),
+        };
+        let back = match made {
+            Ok(back) => conn.back.insert(back),
+            Err(Errno::MFILE | Errno::NFILE) => return self.end(id, CloseReason::DescriptorsExhausted),
+            Err(_) => return self.connect_failed(id, EndpointCounter::ConnectFailures),
+        };
+        let key = Op::Connect.key(id);
+        let asked = match &target {
+            Target::Ip(address) => self.ring.connect(key, back.as_fd(), *address),
+            Target::Unix(path) => self.ring.connect_unix(key, back.as_fd(), path),
+        };
+        match asked {
+            Ok(()) => {
+                conn.ops.begin(Op::Connect);
+                let due = self.now().after(limit);
+                self.set_timer(id, due);
+            }
+            Err(_) => self.connect_failed(id, EndpointCounter::ConnectFailures),
+        }
+    }
+
+    pub(crate) fn on_connect(&mut self, id: ConnId, outcome: Outcome) {
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        let State::Connecting { timed_out } = conn.state else {
+            unreachable!("a connect came back to a connection that is {:?}", conn.state)
+        };
+        match outcome {
+            Outcome::Connected => self.open(id),
+            _ if timed_out => self.connect_failed(id, EndpointCounter::ConnectTimeouts),
+            _ => self.connect_failed(id, EndpointCounter::ConnectFailures),
+        }
+    }
+
+    /// `timeouts.connect` is over: the attempt is cancelled, and counts when that has happened.
+    pub(crate) fn connect_overdue(&mut self, id: ConnId) {
+        if let Some(conn) = self.conns.get_mut(id) {
+            conn.state = State::Connecting { timed_out: true };
+        }
+        self.cancel(id, Op::Connect);
+    }
+
+    /// This backend did not answer: another one, if there is one and attempts are left.
+    fn connect_failed(&mut self, id: ConnId, how: EndpointCounter) {
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        let slot = conn.pool;
+        conn.back = None;
+        conn.state = State::Seeking;
+        let attempts = u32::from(conn.attempts);
+        if let Some(endpoint) = conn.endpoint {
+            self.counters.endpoint(endpoint.0).add(how, 1);
+        }
+        let Lease::Root(lease) = &conn.lease else { unreachable!("an undecided connection leases a root") };
+        let allowed = self.adopter.root(lease).group.attempts;
+        self.detach(id);
+        if attempts < allowed {
+            self.count_pool(slot, PoolCounter::ConnectRetries, 1);
+            self.seek(id);
+        } else if how == EndpointCounter::ConnectTimeouts {
+            self.end(id, CloseReason::ConnectTimeout);
+        } else {
+            self.end(id, CloseReason::ConnectFailed);
+        }
+    }
+
+    /// The connection counts as one of this backend.
+    fn attach(&mut self, id: ConnId, slot: EndpointSlot) {
+        let Shard { conns, pools, adopter, counters, .. } = self;
+        let Some(conn) = conns.get_mut(id) else { return };
+        debug_assert!(conn.endpoint.is_none(), "still counted at another backend");
+        conn.endpoint = Some(slot);
+        pools[conn.pool.ix()].as_mut().expect("kept while it has connections").picker.opened(slot);
+        adopter.endpoint_opened(slot);
+        counters.endpoint(slot.0).add(EndpointCounter::Connections, 1);
+    }
+
+    /// It does not any more: the permit goes back, and whoever waits for it is told.
+    pub(crate) fn detach(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        let pool = conn.pool;
+        let Some(slot) = conn.endpoint.take() else { return };
+        self.pool_mut(pool).picker.closed(slot);
+        self.counters.endpoint(slot.0).sub(EndpointCounter::Connections, 1);
+        let waiters = self.quotas.endpoints.give_back(slot.0);
+        self.ring_waiters(waiters);
+        let Shard { adopter, deeds, .. } = self;
+        adopter.endpoint_closed(slot, deeds);
+        self.perform();
+    }
+}

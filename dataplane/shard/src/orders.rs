@@ -1,0 +1,227 @@
+//! Orders: handed to the shard's end of the conversation, whose deeds are performed here, in order.
+
+use crate::bounds::Bounds;
+use crate::conn::Lease;
+use crate::listeners::Row;
+use crate::pools::{EndpointRow, Pool};
+use crate::serve::Shard;
+use crate::sweep::Sweep;
+use link::counters::ShardCounter;
+use link::quota::ShardQuotas;
+use policy::close::CloseReason;
+use policy::generation::{Change, EndpointState};
+use policy::ids::{JobId, ListenerSlot, PoolSlot};
+use policy::reload::{Adoption, Deed, Order, Refusal, Report};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// What the switch that is under way has met so far.
+#[derive(Clone, Copy)]
+pub(crate) struct Switching {
+    began: Instant,
+    /// Tunnels of the changed pools: they go on as they are.
+    carried: u32,
+    /// Connections that have not reached a backend yet: their next decision is the new generation's.
+    adopted: u32,
+}
+
+impl Shard<'_> {
+    pub(crate) fn obey(&mut self, order: Order) {
+        match &order {
+            // Whatever a sibling has handed over from this address was posted before it left there, and so
+            // before this order: it is served first.
+            Order::Close { .. } => self.take_handed(),
+            Order::Sync { to, .. } => {
+                let generation = to.generation.map_or(0, |generation| generation.0);
+                self.counters.shard().set(ShardCounter::Generation, generation);
+            }
+            _ => {}
+        }
+        self.switching = Some(Switching { began: Instant::now(), carried: 0, adopted: 0 });
+        let Shard { adopter, deeds, setup, quotas, .. } = self;
+        let bounds = setup.bounds;
+        adopter.on_order(order, |change| make_room(change, &bounds, quotas), deeds);
+        self.perform();
+        self.switching = None;
+    }
+
+    /// Performs what the machines have asked for. Deeds cause deeds (a last lease, an accept that has ended):
+    /// those follow behind.
+    pub(crate) fn perform(&mut self) {
+        self.todo.extend(self.deeds.drain(..));
+        if std::mem::replace(&mut self.performing, true) {
+            return;
+        }
+        while let Some(deed) = self.todo.pop_front() {
+            self.perform_one(deed);
+        }
+        self.performing = false;
+    }
+
+    fn perform_one(&mut self, deed: Deed) {
+        match deed {
+            Deed::Report(report) => {
+                if let Report::Stopped = report {
+                    self.stopped = true;
+                }
+                self.report(report);
+            }
+            Deed::Adopted { job } => self.adopted(job),
+            Deed::Switched { pool } => self.switched(pool),
+            Deed::Forget { pool } => {
+                if let Some(Some(row)) = self.pools.get_mut(pool.ix()) {
+                    row.forgotten = true;
+                }
+                self.drop_pool_if_over(pool);
+            }
+            Deed::Open(listener) => {
+                self.borrow(listener);
+                // All of the group's sockets, not only ours: a client that hashes to a shard that commits a
+                // moment later waits in its queue instead of losing a SYN, and with it a second.
+                if self.setup.registry.group(listener.0).is_none_or(|group| group.open().is_err()) {
+                    self.counters.shard().add(ShardCounter::AcceptErrors, 1);
+                }
+                self.arm_accept(listener);
+            }
+            Deed::DropSyns(listener) => {
+                self.borrow(listener);
+                if let Some(row) = self.listeners.find_mut(listener) {
+                    row.leaving = true;
+                    if row.socket.drop_syns().is_err() {
+                        self.counters.shard().add(ShardCounter::AcceptErrors, 1);
+                    }
+                }
+                self.arm_accept(listener);
+            }
+            Deed::CancelAccept(listener) => self.close_listener(listener),
+            Deed::GiveBack(listener) => self.listeners.remove(listener),
+            Deed::SuspendAccept => self.suspend_accept(),
+            Deed::ResumeAccept => self.resume_accept(),
+            Deed::Endpoint(state) => self.learn(state),
+            Deed::ForgetEndpoint(endpoint) => {
+                // The next identity that gets this slot starts unproven and from zero.
+                if let Some(row) = self.endpoints.get_mut(endpoint.ix()) {
+                    *row = None;
+                }
+                self.counters.endpoint(endpoint.0).wipe();
+            }
+            Deed::Retire(endpoint) => {
+                let sweep = Sweep::of_endpoint(endpoint, CloseReason::BackendRemoved, self.now());
+                self.sweeps.push_back(sweep);
+            }
+            Deed::StopBy(deadline) => self.stop_by = Some(deadline),
+        }
+    }
+
+    fn adopted(&mut self, job: JobId) {
+        let Switching { began, carried, adopted } = self.switching.expect("a commit is an order");
+        let pause = began.elapsed();
+        let shard = self.counters.shard();
+        shard.set(ShardCounter::Generation, job.0);
+        shard.raise(ShardCounter::PauseMaxMicros, pause.as_micros() as u64);
+        self.report(Report::Adopted { job, adoption: Adoption { pause, carried, adopted, retired: 0 } });
+    }
+
+    /// A pool slot means something else now: what belongs to identities is brought in line.
+    fn switched(&mut self, slot: PoolSlot) {
+        let Some(root) = self.adopter.pool(slot) else { return self.count_switched(slot) };
+        // Held for this event only, so that no reference is left here that control does not know of.
+        let root = Arc::clone(root);
+        if self.pools.len() <= slot.ix() {
+            self.pools.resize_with(slot.ix() + 1, || None);
+        }
+        let mut waiters = self.quotas.pools.set(slot.0, root.limits.max_connections);
+        for endpoint in &root.group.endpoints {
+            let at = endpoint.slot.ix();
+            if self.endpoints.len() <= at {
+                self.endpoints.resize_with(at + 1, || None);
+            }
+            self.endpoints[at].get_or_insert_with(EndpointRow::new).pool = Some(slot);
+            waiters |= self.quotas.endpoints.set(endpoint.slot.0, endpoint.max_connections);
+        }
+        let pool = self.pools[slot.ix()].get_or_insert_with(|| Box::new(Pool::new(self.setup.id)));
+        pool.forgotten = false;
+        pool.adopt(&root, &self.endpoints);
+        drop(root);
+        self.count_switched(slot);
+        self.renew_the_line(slot);
+        self.ring_waiters(waiters);
+        self.rung = true;
+    }
+
+    fn count_switched(&mut self, slot: PoolSlot) {
+        let Some(pool) = self.pools.get(slot.ix()).and_then(Option::as_ref) else { return };
+        if let Some(switching) = &mut self.switching {
+            switching.adopted += pool.undecided;
+            switching.carried += pool.connections - pool.undecided;
+        }
+    }
+
+    /// Those who wait move to the newest root now: should the pool go next, they hold the one that the
+    /// picker knows.
+    fn renew_the_line(&mut self, slot: PoolSlot) {
+        let Shard { pools, conns, adopter, deeds, .. } = self;
+        let Some(pool) = &pools[slot.ix()] else { return };
+        for id in pool.line.iter() {
+            if let Some(conn) = conns.get_mut(id)
+                && let Lease::Root(lease) = std::mem::take(&mut conn.lease)
+            {
+                conn.lease = Lease::Root(adopter.renew(lease, deeds));
+            }
+        }
+        self.perform();
+    }
+
+    fn learn(&mut self, state: EndpointState) {
+        let EndpointState { slot, health, addresses } = state;
+        if slot.ix() >= self.setup.bounds.endpoints {
+            return;
+        }
+        if self.endpoints.len() <= slot.ix() {
+            self.endpoints.resize_with(slot.ix() + 1, || None);
+        }
+        let row = self.endpoints[slot.ix()].get_or_insert_with(EndpointRow::new);
+        row.health = health;
+        row.addresses = addresses;
+        let Some(pool) = row.pool else { return };
+        let Shard { pools, adopter, endpoints, .. } = self;
+        let (Some(Some(pool)), Some(root)) = (pools.get_mut(pool.ix()), adopter.pool(pool)) else { return };
+        if let (Some(endpoint), Some(row)) = (crate::pools::find(&root.group, slot), &endpoints[slot.ix()]) {
+            pool.picker.set_health(slot, row.health);
+            pool.picker.set_resolved(slot, row.reachable(endpoint));
+        }
+        self.rung = true;
+    }
+
+    /// Borrows the socket of an address, unless that is done.
+    fn borrow(&mut self, listener: ListenerSlot) {
+        if self.listeners.find(listener).is_some() {
+            return;
+        }
+        let registry = &self.setup.registry;
+        match registry.socket(listener.0, self.setup.id.0) {
+            Some(socket) => self.listeners.insert(listener, Row::new(socket, registry.shards(listener.0))),
+            None => unreachable!("control puts sockets into the registry before it names them to a shard"),
+        }
+    }
+}
+
+/// Everything of a change that can fail on a shard: its tables must hold what the change brings. Grows
+/// what Commit will write to, so that Commit allocates nothing there.
+fn make_room(change: &Change, bounds: &Bounds, quotas: &mut ShardQuotas) -> Result<(), Refusal> {
+    let full = |table, bound| Err(Refusal::TableFull { table, bound });
+    for (slot, pool) in &change.pools {
+        if slot.ix() >= bounds.pools || quotas.pools.ensure(slot.0).is_err() {
+            return full("pool", bounds.pools);
+        }
+        for endpoint in pool.iter().flat_map(|pool| pool.group.endpoints.iter()) {
+            if endpoint.slot.ix() >= bounds.endpoints || quotas.endpoints.ensure(endpoint.slot.0).is_err() {
+                return full("endpoint", bounds.endpoints);
+            }
+        }
+    }
+    match change.listen.iter().find(|listen| listen.listener.ix() >= bounds.listeners) {
+        Some(_) => full("listener", bounds.listeners),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,358 @@
+//! The tunnel: performs what [`wire::tunnel`] decides.
+
+use crate::conn::{Conn, Held, Lease, Op, Open, Side, State};
+use crate::conns::ConnId;
+use crate::ring::socket::{self, READABLE, WRITABLE};
+use crate::ring::{Chunk, Outcome};
+use crate::serve::Shard;
+use link::counters::{EndpointCounter, PoolCounter, ShardCounter};
+use policy::close::CloseReason;
+use policy::ids::PoolSlot;
+use policy::tick::Tick;
+use rustix::event::PollFlags;
+use rustix::io::Errno;
+use std::os::fd::AsFd;
+use std::time::Duration;
+use wire::tunnel::{Standing, Step, Tunnel, Way};
+
+/// Steps of one direction in one turn. A bulk step moves up to 64 KiB, so a direction has the shard for
+/// at most a megabyte's time before its neighbours are looked at.
+const STEPS_PER_TURN: usize = 16;
+
+/// The longest between two ticks of a tunnel: time-outs that a new generation sets are seen, counters
+/// brought up to date and idle pipes given back within it.
+const TICK_MAX: Duration = Duration::from_secs(2);
+
+/// A pipe that moved nothing for so long goes back to the pool.
+const PIPE_IDLE: Duration = Duration::from_secs(1);
+
+impl Shard<'_> {
+    /// The backend has answered: the decisions are over and bytes flow.
+    pub(crate) fn open(&mut self, id: ConnId) {
+        let now = self.now();
+        let now_micros = self.now_micros;
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        let Lease::Root(root) = std::mem::take(&mut conn.lease) else {
+            unreachable!("a connecting connection leases its pool's root")
+        };
+        let Shard { adopter, deeds, .. } = self;
+        let lease = adopter.exchange(root, deeds);
+        let timeouts = adopter.policy(&lease).timeouts;
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        conn.lease = Lease::Policy(lease);
+        conn.connected_micros = now_micros;
+        conn.touched = now;
+        conn.state =
+            State::Open(Box::new(Open { tunnel: Tunnel::new(), held: [None, None], pipes: [None, None], timeouts }));
+        let pool = conn.pool;
+        if let Some(endpoint) = conn.endpoint {
+            self.counters.endpoint(endpoint.0).add(EndpointCounter::Connects, 1);
+        }
+        self.pool_mut(pool).undecided -= 1;
+        self.perform();
+        self.tick(id);
+        self.drive(id, Way::In, false);
+        // A backend that has just accepted has sent nothing yet, as a rule.
+        self.drive(id, Way::Out, true);
+    }
+
+    pub(crate) fn on_receive(&mut self, id: ConnId, side: Side, outcome: Outcome) {
+        let way = side.way();
+        match outcome {
+            Outcome::Received(chunk) => self.relay(id, way, chunk),
+            Outcome::Ended => {
+                if let Some(open) = self.open_mut(id) {
+                    open.tunnel.ended(way);
+                }
+                self.drive(id, way, true);
+            }
+            // No buffer was free. They come back within a turn, so try in the next one, not at once.
+            Outcome::Failed(Errno::NOBUFS) => self.busy.push((id, way)),
+            Outcome::Failed(Errno::CANCELED | Errno::INTR | Errno::AGAIN) => self.drive(id, way, true),
+            Outcome::Failed(_) => self.broke_source(id, way),
+            other => unreachable!("a receive ended with {other:?}"),
+        }
+    }
+
+    /// Sends what was received, at once, and keeps what the sink does not take.
+    fn relay(&mut self, id: ConnId, way: Way, chunk: Chunk) {
+        let now = self.now();
+        let Shard { conns, ring, .. } = self;
+        let Some(Conn { state: State::Open(open), front, back, bytes, touched, pool, .. }) = conns.get_mut(id) else {
+            unreachable!("a receive belongs to an open tunnel")
+        };
+        let back = back.as_ref().expect("an open tunnel has two sides");
+        let sink = if way == Way::In { back } else { front };
+        let received = ring.bytes(&chunk);
+        *touched = now;
+        open.tunnel.received(way, received.len(), received.len() == ring.buffer_bytes());
+        let sent = match socket::send(sink.as_fd(), received) {
+            Ok(sent) => sent,
+            Err(Errno::WOULDBLOCK) => 0,
+            Err(_) => {
+                ring.recycle(chunk);
+                return self.broke_sink(id, way);
+            }
+        };
+        open.tunnel.taken(way, sent);
+        bytes[way.ix()] += sent as u64;
+        let dry = !chunk.more_waiting;
+        if sent == received.len() {
+            ring.recycle(chunk);
+            return self.drive(id, way, dry);
+        }
+        // The provided buffer goes back within the turn, so the remainder is copied: allocated only for a
+        // sink that is slower than its source, and charged to the pool.
+        let rest: Box<[u8]> = received[sent..].into();
+        ring.recycle(chunk);
+        let (kept, pool) = (rest.len() as u64, *pool);
+        open.held[way.ix()] = Some(Held { bytes: rest, taken: 0 });
+        if self.charge(pool, kept) {
+            self.watch(id, Op::Writable(Side::sink(way)), WRITABLE);
+        } else {
+            self.end(id, CloseReason::MemoryBudget);
+        }
+    }
+
+    /// Books memory for data between the two sides. `false`: the pool's budget does not allow it.
+    fn charge(&mut self, pool: PoolSlot, bytes: u64) -> bool {
+        self.counters.shard().add(ShardCounter::BufferBytes, bytes);
+        self.counters.pool(pool.0).add(PoolCounter::BufferBytes, bytes);
+        let pool = self.pool_mut(pool);
+        pool.buffered += bytes;
+        pool.buffered <= pool.memory
+    }
+
+    pub(crate) fn discharge(&mut self, pool: PoolSlot, bytes: u64) {
+        self.counters.shard().sub(ShardCounter::BufferBytes, bytes);
+        self.counters.pool(pool.0).sub(PoolCounter::BufferBytes, bytes);
+        self.pool_mut(pool).buffered -= bytes;
+    }
+
+    pub(crate) fn on_readable(&mut self, id: ConnId, side: Side, _: Outcome) {
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        match conn.state {
+            // Asked for no flag: what came is an error or a hang-up.
+            State::Seeking => self.left_while_waiting(id),
+            // Left over from the line.
+            State::Connecting { .. } => {}
+            _ => self.drive(id, side.way(), false),
+        }
+    }
+
+    pub(crate) fn on_writable(&mut self, id: ConnId, side: Side, _: Outcome) {
+        self.drive(id, side.way().other(), false);
+    }
+
+    /// Takes steps of one direction until it must wait.
+    pub(crate) fn drive(&mut self, id: ConnId, way: Way, dry: bool) {
+        let now = self.now();
+        for _ in 0..STEPS_PER_TURN {
+            let Shard { conns, ring, pipes, .. } = self;
+            let Some(conn) = conns.get_mut(id) else { return };
+            let Conn { state: State::Open(open), front, back, bytes, touched, ops, pool, .. } = conn else { return };
+            let back = back.as_ref().expect("an open tunnel has two sides");
+            let (source, sink) = if way == Way::In { (&*front, back) } else { (back, &*front) };
+            let (source, sink) = (source.as_fd(), sink.as_fd());
+            let pool = *pool;
+            match open.tunnel.next(way) {
+                Step::Receive => {
+                    if open.tunnel.wants_pipe(way) {
+                        match pipes.take() {
+                            Some(pipe) => {
+                                open.pipes[way.ix()] = Some(pipe);
+                                open.tunnel.pipe_given(way);
+                                continue;
+                            }
+                            None => open.tunnel.pipe_refused(way),
+                        }
+                    }
+                    let op = Op::Receive(Side::source(way));
+                    if !ops.contains(op) {
+                        match ring.receive(op.key(id), source, dry) {
+                            Ok(()) => ops.begin(op),
+                            Err(_) => self.busy.push((id, way)),
+                        }
+                    }
+                    return;
+                }
+                Step::Send => {
+                    let held = open.held[way.ix()].as_mut().expect("what the tunnel holds is here");
+                    match socket::send(sink, &held.bytes[held.taken..]) {
+                        Ok(sent) => {
+                            held.taken += sent;
+                            bytes[way.ix()] += sent as u64;
+                            *touched = now;
+                            open.tunnel.taken(way, sent);
+                            if held.taken == held.bytes.len() {
+                                let size = held.bytes.len() as u64;
+                                open.held[way.ix()] = None;
+                                self.discharge(pool, size);
+                            }
+                        }
+                        Err(Errno::WOULDBLOCK) => return self.watch(id, Op::Writable(Side::sink(way)), WRITABLE),
+                        Err(_) => return self.broke_sink(id, way),
+                    }
+                }
+                Step::Fill => {
+                    let pipe = open.pipes[way.ix()].as_ref().expect("a piped direction has a pipe");
+                    match pipe.fill(source) {
+                        Ok(0) => {
+                            open.tunnel.ended(way);
+                            pipes.give_back(open.pipes[way.ix()].take().expect("still there"));
+                        }
+                        Ok(moved) => {
+                            *touched = now;
+                            open.tunnel.filled(way, moved);
+                        }
+                        Err(Errno::WOULDBLOCK) => return self.watch(id, Op::Readable(Side::source(way)), READABLE),
+                        Err(_) => return self.broke_source(id, way),
+                    }
+                }
+                Step::Drain => {
+                    let pipe = open.pipes[way.ix()].as_ref().expect("a piped direction has a pipe");
+                    match pipe.drain(sink, open.tunnel.inside(way), false) {
+                        Ok(moved) => {
+                            bytes[way.ix()] += moved as u64;
+                            *touched = now;
+                            open.tunnel.drained(way, moved);
+                            if !open.tunnel.piped(way) {
+                                pipes.give_back(open.pipes[way.ix()].take().expect("still there"));
+                            }
+                        }
+                        Err(Errno::WOULDBLOCK) => return self.watch(id, Op::Writable(Side::sink(way)), WRITABLE),
+                        Err(_) => return self.broke_sink(id, way),
+                    }
+                }
+                Step::PassEnd => {
+                    // A sink that is gone will say so in the other direction.
+                    let _ = socket::end_writing(sink);
+                    open.tunnel.end_passed(way);
+                }
+                Step::Rest => return self.settle(id),
+            }
+        }
+        self.busy.push((id, way));
+    }
+
+    fn broke_source(&mut self, id: ConnId, way: Way) {
+        if let Some(open) = self.open_mut(id) {
+            open.tunnel.broke_source(way);
+        }
+        self.settle(id);
+    }
+
+    fn broke_sink(&mut self, id: ConnId, way: Way) {
+        if let Some(open) = self.open_mut(id) {
+            open.tunnel.broke_sink(way);
+        }
+        self.settle(id);
+    }
+
+    /// Ends the connection if its tunnel is over.
+    fn settle(&mut self, id: ConnId) {
+        let Some(open) = self.open_mut(id) else { return };
+        match open.tunnel.standing() {
+            Standing::Open => {}
+            Standing::Finished => self.end(id, CloseReason::Finished),
+            Standing::Broken(Way::In) => self.end(id, CloseReason::ClientReset),
+            Standing::Broken(Way::Out) => {
+                if let Some(endpoint) = self.conns.get_mut(id).and_then(|conn| conn.endpoint) {
+                    self.counters.endpoint(endpoint.0).add(EndpointCounter::Resets, 1);
+                }
+                self.end(id, CloseReason::BackendReset);
+            }
+        }
+    }
+
+    pub(crate) fn open_mut(&mut self, id: ConnId) -> Option<&mut Open> {
+        match self.conns.get_mut(id) {
+            Some(Conn { state: State::Open(open), .. }) => Some(open),
+            _ => None,
+        }
+    }
+
+    /// The regular look at an open tunnel: newest time-outs, counters, an idle pipe.
+    pub(crate) fn tick(&mut self, id: ConnId) {
+        self.count_bytes(id);
+        let now = self.now();
+        let Shard { conns, adopter, pipes, .. } = self;
+        let Some(conn) = conns.get_mut(id) else { return };
+        let accepted = Tick(conn.accepted_micros / 1000);
+        let State::Open(open) = &mut conn.state else { return };
+        // A pool that is gone leaves its tunnels what they had.
+        if let Some(policy) = adopter.current_policy(conn.pool) {
+            open.timeouts = policy.timeouts;
+        }
+        let idle = open.timeouts.idle.map(|limit| conn.touched.after(limit));
+        let lifetime = open.timeouts.lifetime.map(|limit| accepted.after(limit));
+        if lifetime.is_some_and(|due| due <= now) {
+            return self.end(id, CloseReason::LifetimeTimeout);
+        }
+        if idle.is_some_and(|due| due <= now) {
+            return self.end(id, CloseReason::IdleTimeout);
+        }
+        if now.since(conn.touched) >= PIPE_IDLE {
+            for way in Way::BOTH {
+                if open.tunnel.piped(way) && open.tunnel.inside(way) == 0 {
+                    open.tunnel.pipe_taken_back(way);
+                    pipes.give_back(open.pipes[way.ix()].take().expect("a piped direction has a pipe"));
+                }
+            }
+        }
+        let due = [idle, lifetime].into_iter().flatten().fold(now.after(TICK_MAX), Tick::min);
+        self.set_timer(id, due);
+    }
+
+    /// Brings the counters up to what the connection has moved.
+    pub(crate) fn count_bytes(&mut self, id: ConnId) {
+        let Shard { conns, counters, .. } = self;
+        let Some(conn) = conns.get_mut(id) else { return };
+        let fresh = Way::BOTH.map(|way| conn.bytes[way.ix()] - conn.counted[way.ix()]);
+        if fresh == [0, 0] {
+            return;
+        }
+        conn.counted = conn.bytes;
+        let pool = counters.pool(conn.pool.0);
+        pool.add(PoolCounter::BytesIn, fresh[0]);
+        pool.add(PoolCounter::BytesOut, fresh[1]);
+        if let Some(endpoint) = conn.endpoint {
+            let endpoint = counters.endpoint(endpoint.0);
+            endpoint.add(EndpointCounter::BytesIn, fresh[0]);
+            endpoint.add(EndpointCounter::BytesOut, fresh[1]);
+        }
+    }
+
+    pub(crate) fn go_on_with_the_busy(&mut self) {
+        for (id, way) in std::mem::take(&mut self.busy) {
+            self.drive(id, way, false);
+        }
+    }
+
+    /// Waits for readiness of one side, unless that is under way.
+    pub(crate) fn watch(&mut self, id: ConnId, op: Op, flags: PollFlags) {
+        let Shard { conns, ring, .. } = self;
+        let Some(conn) = conns.get_mut(id) else { return };
+        let (Op::Readable(side) | Op::Writable(side)) = op else { unreachable!("{op:?} is not a readiness") };
+        if conn.ops.contains(op) {
+            return;
+        }
+        let Some(socket) = conn.socket(side) else { return };
+        if ring.readiness(op.key(id), socket, flags).is_ok() {
+            conn.ops.begin(op);
+        }
+    }
+
+    pub(crate) fn unwatch(&mut self, id: ConnId, op: Op) {
+        self.cancel(id, op);
+    }
+
+    /// Asks for the end of an operation, if it is in flight.
+    pub(crate) fn cancel(&mut self, id: ConnId, op: Op) {
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        if conn.ops.contains(op) {
+            // It can only fail when the ring itself does, and then the next enter tells.
+            let _ = self.ring.cancel(op.key(id), op.verb());
+        }
+    }
+}

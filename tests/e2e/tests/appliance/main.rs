@@ -1,0 +1,22 @@
+//! What a user gets, shown on the real binaries: one module a theme, one binary for all, so that they run side by side.
+
+#![forbid(unsafe_code)]
+
+mod accounts;
+mod balance;
+mod caps;
+mod console;
+mod documents;
+mod health;
+mod listen;
+mod neighbours;
+mod orders;
+mod plan;
+mod protocol;
+mod reload;
+mod services;
+mod signals;
+mod start;
+mod timeouts;
+mod tunnels;
+mod vices;
