@@ -10,7 +10,7 @@ use crate::document::{Config, GroupContent, Pool};
 use crate::keys::{Algorithm, Backend, Balancing, Health};
 use crate::plan::Live;
 use crate::running::{Running, RunningPool};
-use crate::slots::{EndpointIdentity, Freed, Held, Slots};
+use crate::slots::{EndpointIdentity, Slots};
 use policy::balance::maglev;
 use policy::generation::{
     Address, Balance, Change, Endpoint, Group as PolicyGroup, HealthCheck, Listen, PoolGeneration, PoolLimits,
@@ -22,7 +22,6 @@ use std::sync::Arc;
 
 /// A change ready to be prepared, and what control must know besides.
 #[derive(Debug)]
-#[must_use = "slots stay claimed until `prepared` or `abandoned`"]
 pub struct Compiled {
     pub job: JobId,
     pub change: Arc<Change>,
@@ -37,7 +36,6 @@ pub struct Compiled {
     /// What addresses mean that come or change pools.
     pub(crate) listeners: Vec<(Address, Listen)>,
     pub(crate) left: Vec<(Address, ListenerSlot)>,
-    held: Held,
 }
 
 /// An address to bind.
@@ -47,27 +45,14 @@ pub struct Bind {
     pub address: Address,
     pub pool: PoolId,
     pub shards: ShardSet,
-    /// The same address is still being left. Bind only when this one is closed.
+    /// The same address is still being left. Bind only when the sockets of this slot are closed.
     pub after: Option<ListenerSlot>,
 }
 
 impl Compiled {
-    /// The change is the rollout's now, and with it the care for all slots that it names.
-    pub fn prepared(&mut self, slots: &mut Slots) {
-        let held = std::mem::take(&mut self.held);
-        slots.care(&held);
-        let freed = slots.let_go(held);
-        debug_assert_eq!(freed, Freed::default());
-    }
-
-    /// The change is nobody's: the job ended before it could be prepared.
-    pub fn abandoned(self, slots: &mut Slots) -> Freed {
-        slots.let_go(self.held)
-    }
-
-    /// The change is committed and cannot be undone (`Phase::Committing`). To be said before anything
-    /// else is planned, together with [`Running::after`].
-    pub fn committed(&self, slots: &mut Slots) {
+    /// The change is in force: addresses that it leaves are named anew from now on. To be said together with
+    /// [`Running::after`], before anything else is compiled that touches the same.
+    pub fn applied(&self, slots: &mut Slots) {
         self.left.iter().for_each(|(address, slot)| slots.leave(address, *slot));
     }
 
@@ -93,7 +78,6 @@ pub fn compile(
         number: job.into(),
         shards,
         slots,
-        held: Held::default(),
         change: Change::default(),
         bind: Vec::new(),
         endpoints: Vec::new(),
@@ -103,7 +87,7 @@ pub fn compile(
         coming: HashSet::new(),
     };
     compiler.document(new);
-    let Compiler { held, mut change, bind, mut endpoints, pools, listeners, left, .. } = compiler;
+    let Compiler { mut change, bind, mut endpoints, pools, listeners, left, .. } = compiler;
     change.pools.sort_by_key(|(slot, _)| *slot);
     change.listen.sort_by_key(|listen| listen.listener);
     change.leave.sort();
@@ -120,7 +104,6 @@ pub fn compile(
         pools,
         listeners,
         left,
-        held,
     }
 }
 
@@ -129,7 +112,6 @@ struct Compiler<'a> {
     number: GenerationId,
     shards: ShardSet,
     slots: &'a mut Slots,
-    held: Held,
     change: Change,
     bind: Vec<Bind>,
     endpoints: Vec<(PoolSlot, Arc<Endpoint>)>,
@@ -169,7 +151,7 @@ impl<'a> Compiler<'a> {
     fn pool(&mut self, pool: &Arc<Pool>, old: Option<&RunningPool>) {
         let slot = match old {
             Some(old) => old.generation.slot,
-            None => self.slots.name_pool(&pool.id, &mut self.held),
+            None => self.slots.name_pool(&pool.id),
         };
         let shards = pool.create.shards.unwrap_or(self.shards);
         let listeners = self.listeners(pool, slot, shards, old);
@@ -217,7 +199,7 @@ impl<'a> Compiler<'a> {
     }
 
     fn comes(&mut self, pool: &Pool, address: &Address, slot: PoolSlot, shards: ShardSet) -> ListenerSlot {
-        let (listener, after) = self.slots.name_listener(address, &mut self.held);
+        let (listener, after) = self.slots.name_listener(address);
         self.bind.push(Bind { listener, address: address.clone(), pool: pool.id.clone(), shards, after });
         self.listen(address, Listen { listener, pool: slot, shards });
         listener
@@ -284,7 +266,7 @@ impl<'a> Compiler<'a> {
     fn endpoint_comes(&mut self, pool: &Pool, slot: PoolSlot, backend: &Backend) -> EndpointSlot {
         let identity =
             EndpointIdentity { pool: pool.id.clone(), group: pool.group.id.clone(), address: backend.address.clone() };
-        let endpoint = self.slots.name_endpoint(&identity, &mut self.held);
+        let endpoint = self.slots.name_endpoint(&identity);
         self.change.endpoints_come.push((slot, endpoint));
         endpoint
     }

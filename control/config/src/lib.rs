@@ -18,13 +18,12 @@
 //! 1. [`parse`] a document, or [edit](Config::edit) the running one: a [`Config`], or all [`Problems`].
 //! 2. [`diff`] it with [`Running::config`]: a [`Plan`]. Unchanged: done. [`Plan::live`] is the proof that no
 //!    restart is needed.
-//! 3. [`Slots::claim`] what the plan touches and submit it to the rollout.
-//! 4. When its turn comes, `diff` again against what runs by then, and [`compile`].
-//! 5. Bind what [`Compiled::bind`] names, then [`Compiled::prepared`] and the rollout's `prepare`. If the job has
-//!    ended meanwhile: [`Compiled::abandoned`].
-//! 6. At `Phase::Committing`, [`Compiled::committed`] and [`Running::after`]: there is no way back.
-//! 7. When the job has ended, [`Slots::unclaim`]. The rollout's effects `FreePool`, `FreeEndpoint` and
-//!    `FreeListener` go to [`Slots::release_pool`] and its like, whenever they come.
+//! 3. [`compile`] it: a change for the shards, new slots given out.
+//! 4. Bind what [`Compiled::bind`] names, and hand the change to the rollout.
+//! 5. When it is in force, [`Compiled::applied`] and [`Running::after`]. Otherwise it is dropped.
+//! 6. Slots that nobody can name any more, the rollout says which, go to [`Slots::release_pool`] and its like.
+//!
+//! A job that has waited begins again at 2 against what runs by then, a typed order at 1.
 
 #![forbid(unsafe_code)]
 
@@ -39,6 +38,7 @@ mod edit;
 mod form;
 mod keys;
 mod load;
+mod overlap;
 mod place;
 mod plan;
 mod problem;
@@ -74,7 +74,7 @@ pub use problem::{Also, Code, Problem, Problems, Severity};
 pub use reference::{json_schema, keys_markdown};
 pub use running::{Running, RunningPool};
 pub use schema::{Exception, Key, Presence, TableKeys};
-pub use slots::{Claim, EndpointIdentity, Freed, Slots};
+pub use slots::{EndpointIdentity, Slots};
 pub use source::{Disk, NoFiles, Source};
 pub use variable::Variables;
 

@@ -5,10 +5,12 @@
 //! that these tests compile.
 
 use crate::SHARDS;
-use config::{Claim, Compiled, Config, Plan, Running, Slots, compile, diff};
+use config::{Compiled, Config, Plan, Running, Slots, compile, diff};
 use policy::generation::Change;
 use policy::reload::rollout::Phase;
-use policy::reload::{Adopter, Adoption, Bounds, Deed, Effect, Outcome, PolicyLease, Refusal, Report, Rollout};
+use policy::reload::{
+    Adopter, Adoption, Bounds, Deed, Effect, Outcome, PolicyLease, Refusal, Report, Rollout, Touches,
+};
 use policy::{EndpointSlot, JobId, ListenerSlot, ShardId, ShardSet, Tick};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -32,7 +34,6 @@ pub struct Appliance {
 
 struct Job {
     new: Arc<Config>,
-    claim: Claim,
     compiled: Option<Compiled>,
 }
 
@@ -42,10 +43,9 @@ impl Appliance {
         let mut slots = Slots::default();
         let before = Running::at_start(config);
         let live = diff(&before.config, config).live().expect("a first document needs no restart");
-        let mut compiled = compile(&before, config, live, JobId(1), ShardSet::first(SHARDS), &mut slots);
+        let compiled = compile(&before, config, live, JobId(1), ShardSet::first(SHARDS), &mut slots);
         let rollout = Rollout::new(Bounds::default(), &compiled.change, JobId(1).into());
-        compiled.prepared(&mut slots);
-        compiled.committed(&mut slots);
+        compiled.applied(&mut slots);
         let mut appliance = Appliance {
             running: before.after(&compiled),
             slots,
@@ -82,11 +82,11 @@ impl Appliance {
     pub fn submit(&mut self, new: &Arc<Config>) -> JobId {
         self.last_job += 1;
         let job = JobId(self.last_job);
-        let claim = self.slots.claim(&self.plan(new).touches, &self.running);
-        let deadline = Tick(1_000_000);
-        let admission = self.rollout.submit(job, claim.touches.clone(), deadline, Tick(0), &mut self.effects);
+        self.jobs.insert(job, Job { new: new.clone(), compiled: None });
+        // Compiled once only to learn its slots.
+        let touches = touches(&self.compile(job));
+        let admission = self.rollout.submit(job, touches, Tick(1_000_000), Tick(0), &mut self.effects);
         let _ = admission; // waiting shows in the phase
-        self.jobs.insert(job, Job { new: new.clone(), claim, compiled: None });
         self.run();
         job
     }
@@ -94,11 +94,16 @@ impl Appliance {
     /// Compiles the job, if its turn has come.
     pub fn compile_ready(&mut self, job: JobId) {
         if self.rollout.phase(job) == Some(Phase::Compiling) {
-            let new = self.jobs[&job].new.clone();
-            let live = self.plan(&new).live().expect("these documents need no restart");
-            let compiled = compile(&self.running, &new, live, job, ShardSet::first(SHARDS), &mut self.slots);
+            let compiled = self.compile(job);
+            assert!(self.rollout.touch_also(job, touches(&compiled)));
             self.jobs.get_mut(&job).expect("it has not ended").compiled = Some(compiled);
         }
+    }
+
+    fn compile(&mut self, job: JobId) -> Compiled {
+        let new = self.jobs[&job].new.clone();
+        let live = self.plan(&new).live().expect("these documents need no restart");
+        compile(&self.running, &new, live, job, ShardSet::first(SHARDS), &mut self.slots)
     }
 
     pub fn compiled(&self, job: JobId) -> &Compiled {
@@ -107,21 +112,28 @@ impl Appliance {
 
     /// On to the shards, as far as it is compiled and has not ended.
     pub fn prepare(&mut self, job: JobId) {
-        let Some(compiled) = self.jobs.get_mut(&job).and_then(|job| job.compiled.as_mut()) else { return };
-        compiled.prepared(&mut self.slots);
+        let Some(compiled) = self.jobs.get(&job).and_then(|job| job.compiled.as_ref()) else { return };
         let change = compiled.change.clone();
         assert!(self.rollout.prepare(job, change, Tick(0), &mut self.effects));
         self.run();
     }
 
-    /// The job is taken back before it is prepared.
+    /// The job is taken back before it is prepared, and with it what the rollout never heard of.
     pub fn withdraw(&mut self, job: JobId) {
         let compiled = self.jobs.get_mut(&job).and_then(|job| job.compiled.take());
         self.rollout.withdraw(job, Tick(0), &mut self.effects);
-        if let Some(compiled) = compiled {
-            compiled.abandoned(&mut self.slots);
-        }
         self.run();
+        let Some(compiled) = compiled else { return };
+        for (_, endpoint) in &compiled.change.endpoints_come {
+            if !self.rollout.uses_endpoint(*endpoint) {
+                self.slots.release_endpoint(*endpoint);
+            }
+        }
+        for bind in &compiled.bind {
+            if !self.rollout.uses_listener(bind.listener) {
+                self.slots.release_listener(bind.listener);
+            }
+        }
     }
 
     /// A tunnel on each shard to each endpoint of the first pool that has any.
@@ -214,16 +226,13 @@ impl Appliance {
                 self.shards[shard.ix()].on_order(order, room, &mut deeds);
                 self.perform(shard, deeds);
             }
-            Effect::Reached { job, phase: Phase::Committing, .. } => {
-                let compiled = self.jobs[&job].compiled.as_ref().expect("committed after it was compiled");
-                compiled.committed(&mut self.slots);
-                self.running = self.running.after(compiled);
-            }
             Effect::Ended { job, outcome } => {
-                self.outcomes.insert(job, outcome);
-                if let Some(Job { claim, .. }) = self.jobs.remove(&job) {
-                    self.slots.unclaim(claim);
+                let compiled = self.jobs.remove(&job).expect("every job is here until it ends").compiled;
+                if let (Outcome::Applied { .. }, Some(compiled)) = (&outcome, compiled) {
+                    compiled.applied(&mut self.slots);
+                    self.running = self.running.after(&compiled);
                 }
+                self.outcomes.insert(job, outcome);
             }
             Effect::FreePool(slot) => drop(self.slots.release_pool(slot)),
             Effect::FreeEndpoint(slot) => drop(self.slots.release_endpoint(slot)),
@@ -250,5 +259,14 @@ impl Appliance {
             self.rollout.on_report(shard, 0, report, Tick(0), &mut self.effects);
         }
         self.shards[shard.ix()].check_invariants();
+    }
+}
+
+fn touches(compiled: &Compiled) -> Touches {
+    let change = &compiled.change;
+    let listeners = change.listen.iter().map(|listen| listen.listener).chain(change.leave.iter().copied());
+    Touches {
+        pools: change.pools.iter().map(|(slot, _)| *slot).collect(),
+        listeners: listeners.chain(compiled.bind.iter().filter_map(|bind| bind.after)).collect(),
     }
 }

@@ -284,7 +284,7 @@ fn an_address_that_comes_back_waits_and_has_another_slot() {
     appliance.apply(&without);
     let [first, second] = [0, 1].map(|_| appliance.submit(&config(POOL)));
     assert_eq!(appliance.rollout.waits_for(first), Some(Obstacle::Address(old)));
-    // The first gives up; its slot is not given away, for the second claims it too.
+    // The first gives up; the second waits on.
     appliance.withdraw(first);
     assert_eq!(appliance.rollout.waits_for(second), Some(Obstacle::Address(old)));
     appliance.end_handshakes();
@@ -305,9 +305,8 @@ fn a_change_that_is_compiled_too_early_says_what_to_wait_for() {
         job += 1;
         let new = config(text);
         let live = diff(&running.config, &new).live().unwrap();
-        let mut compiled = compile(&running, &new, live, JobId(job), ShardSet::first(1), &mut slots);
-        compiled.prepared(&mut slots);
-        compiled.committed(&mut slots);
+        let compiled = compile(&running, &new, live, JobId(job), ShardSet::first(1), &mut slots);
+        compiled.applied(&mut slots);
         running = running.after(&compiled);
         compiled.bind.iter().map(|bind| (bind.listener.0, bind.after.map(|slot| slot.0))).collect::<Vec<_>>()
     };
