@@ -424,7 +424,7 @@ impl<'setup> Shard<'setup> {
             shard.add(ShardCounter::CqOverflows, stats.overflows);
         }
         shard.set(ShardCounter::Connections, self.conns.len() as u64);
-        shard.set(ShardCounter::Pipes, self.pipes.count() as u64);
+        shard.set(ShardCounter::Pipes, self.pipes.in_use() as u64);
     }
 
     pub(crate) fn pool_mut(&mut self, pool: PoolSlot) -> &mut Pool {

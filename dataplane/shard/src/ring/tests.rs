@@ -226,5 +226,6 @@ fn bytes_pass_a_pipe_unchanged() {
     reading.join().unwrap();
     other.join().unwrap().unwrap();
     pipes.give_back(taken);
-    assert_eq!(pipes.count(), 1);
+    assert_eq!(pipes.in_use(), 0);
+    assert!(pipes.take().is_some(), "what came back is used again");
 }
