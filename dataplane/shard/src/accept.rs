@@ -69,10 +69,8 @@ impl Shard<'_> {
             return;
         }
         let (key, _) = Shard::accept_key(listener);
-        match ring.accept(key, row.socket.fd()) {
-            Ok(()) => row.armed = true,
-            Err(_) => self.starve(listener),
-        }
+        ring.accept(key, row.socket.fd());
+        row.armed = true;
     }
 
     /// No descriptor is free: clients wait in the listener's queue, which is bounded, until one is.
@@ -108,8 +106,7 @@ impl Shard<'_> {
 
     fn cancel_accept(&mut self, listener: ListenerSlot) {
         let (key, verb) = Shard::accept_key(listener);
-        // It can only fail when the ring itself does, and then the next enter tells.
-        let _ = self.ring.cancel(key, verb);
+        self.ring.cancel(key, verb);
     }
 
     /// Serves what is left in the queue of an address that nothing can join any more.

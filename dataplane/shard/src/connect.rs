@@ -4,22 +4,14 @@ use crate::conn::{Lease, Op, State};
 use crate::conns::ConnId;
 use crate::pools::find;
 use crate::ring::Outcome;
-use crate::ring::socket;
+use crate::ring::socket::{self, SocketAddress};
 use crate::serve::Shard;
 use link::counters::{EndpointCounter, PoolCounter};
 use policy::close::CloseReason;
 use policy::generation::Address;
 use policy::ids::EndpointSlot;
 use rustix::io::Errno;
-use std::net::SocketAddr;
 use std::os::fd::AsFd;
-use std::path::PathBuf;
-
-/// Where an attempt goes.
-enum Target {
-    Ip(SocketAddr),
-    Unix(PathBuf),
-}
 
 impl Shard<'_> {
     /// Begins an attempt at a backend whose permit has been taken.
@@ -32,13 +24,13 @@ impl Shard<'_> {
         let limit = root.policy.timeouts.connect;
         let row = self.endpoints[slot.ix()].as_mut().expect("the endpoints of a root have rows");
         let target = match &endpoint.address {
-            Address::Ip(address) => Target::Ip(*address),
-            Address::Unix(path) => Target::Unix(path.clone()),
+            Address::Ip(address) => Ok((*address).into()),
+            Address::Unix(path) => SocketAddress::unix(path),
             Address::Name { .. } => {
                 row.turn = row.turn.wrapping_add(1);
                 let turn = row.turn % row.addresses.len().max(1);
                 match row.addresses.get(turn) {
-                    Some(address) => Target::Ip(*address),
+                    Some(address) => Ok((*address).into()),
                     None => return self.connect_failed(id, EndpointCounter::ConnectFailures),
                 }
             }
@@ -49,28 +41,17 @@ impl Shard<'_> {
         }
         conn.attempts = conn.attempts.saturating_add(1);
         conn.state = State::Connecting { timed_out: false };
-        let made = match target {
-            Target::Ip(address) => socket::stream_for(address),
-            Target::Unix(_) => socket::unix_stream(),
-        };
-        let back = match made {
+        // A path too long for the system is an address that nobody answers at.
+        let Ok(target) = target else { return self.connect_failed(id, EndpointCounter::ConnectFailures) };
+        let back = match socket::stream_for(&target) {
             Ok(back) => conn.back.insert(back),
             Err(Errno::MFILE | Errno::NFILE) => return self.end(id, CloseReason::DescriptorsExhausted),
             Err(_) => return self.connect_failed(id, EndpointCounter::ConnectFailures),
         };
-        let key = Op::Connect.key(id);
-        let asked = match &target {
-            Target::Ip(address) => self.ring.connect(key, back.as_fd(), *address),
-            Target::Unix(path) => self.ring.connect_unix(key, back.as_fd(), path),
-        };
-        match asked {
-            Ok(()) => {
-                conn.ops.begin(Op::Connect);
-                let due = self.now().after(limit);
-                self.set_timer(id, due);
-            }
-            Err(_) => self.connect_failed(id, EndpointCounter::ConnectFailures),
-        }
+        self.ring.connect(Op::Connect.key(id), back.as_fd(), target);
+        conn.ops.begin(Op::Connect);
+        let due = self.now().after(limit);
+        self.set_timer(id, due);
     }
 
     pub(crate) fn on_connect(&mut self, id: ConnId, outcome: Outcome) {

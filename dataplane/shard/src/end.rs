@@ -161,7 +161,7 @@ impl Shard<'_> {
         }
         let lingers = matches!(conn.state, State::Lingering);
         for op in conn.ops.iter().filter(|op| !(lingers && *op == Op::Readable(Side::Front))) {
-            let _ = self.ring.cancel(op.key(id), op.verb());
+            self.ring.cancel(op.key(id), op.verb());
         }
         if lingers {
             let due = self.now().after(LINGER);

@@ -169,10 +169,8 @@ impl Shard<'_> {
                     }
                     let op = Op::Receive(Side::source(way));
                     if !ops.contains(op) {
-                        match ring.receive(op.key(id), source, dry) {
-                            Ok(()) => ops.begin(op),
-                            Err(_) => self.busy.push((id, way)),
-                        }
+                        ring.receive(op.key(id), source, dry);
+                        ops.begin(op);
                     }
                     return;
                 }
@@ -338,9 +336,8 @@ impl Shard<'_> {
             return;
         }
         let Some(socket) = conn.socket(side) else { return };
-        if ring.readiness(op.key(id), socket, flags).is_ok() {
-            conn.ops.begin(op);
-        }
+        ring.readiness(op.key(id), socket, flags);
+        conn.ops.begin(op);
     }
 
     pub(crate) fn unwatch(&mut self, id: ConnId, op: Op) {
@@ -351,8 +348,7 @@ impl Shard<'_> {
     pub(crate) fn cancel(&mut self, id: ConnId, op: Op) {
         let Some(conn) = self.conns.get_mut(id) else { return };
         if conn.ops.contains(op) {
-            // It can only fail when the ring itself does, and then the next enter tells.
-            let _ = self.ring.cancel(op.key(id), op.verb());
+            self.ring.cancel(op.key(id), op.verb());
         }
     }
 }

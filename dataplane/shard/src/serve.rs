@@ -215,8 +215,8 @@ impl<'setup> Shard<'setup> {
     }
 
     fn run(&mut self) -> io::Result<()> {
-        self.listen_to(TAG_ORDERS)?;
-        self.listen_to(TAG_HANDED)?;
+        self.listen_to(TAG_ORDERS);
+        self.listen_to(TAG_HANDED);
         while !self.done {
             let wait = self.patience();
             self.ring.enter(wait)?;
@@ -226,7 +226,7 @@ impl<'setup> Shard<'setup> {
                 if self.setup.orders.pending() {
                     self.take_orders();
                 }
-                self.guarded(completion)?;
+                self.guarded(completion);
             }
             if self.setup.orders.pending() {
                 self.take_orders();
@@ -276,52 +276,44 @@ impl<'setup> Shard<'setup> {
         }
     }
 
-    fn listen_to(&mut self, tag: u8) -> io::Result<()> {
+    fn listen_to(&mut self, tag: u8) {
         let doorbell = match tag {
             TAG_ORDERS => self.setup.orders.doorbell(),
             _ => self.setup.handed.doorbell(),
         };
-        self.ring.readiness(Key { index: 0, generation: 0, tag }, doorbell, READABLE)
+        self.ring.readiness(Key { index: 0, generation: 0, tag }, doorbell, READABLE);
     }
 
     /// A panic in a handler costs its connection and is loud; the shard goes on.
-    fn guarded(&mut self, completion: Completion) -> io::Result<()> {
+    fn guarded(&mut self, completion: Completion) {
         let key = completion.key;
-        match catch_unwind(AssertUnwindSafe(|| self.dispatch(completion))) {
-            Ok(outcome) => outcome,
-            Err(_) => {
-                self.performing = false;
-                self.counters.shard().add(ShardCounter::Panics, 1);
-                let id = ConnId { index: key.index, generation: key.generation };
-                if Op::of_tag(key.tag).is_some() {
-                    self.end(id, CloseReason::Panicked);
-                }
-                Ok(())
+        if catch_unwind(AssertUnwindSafe(|| self.dispatch(completion))).is_err() {
+            self.performing = false;
+            self.counters.shard().add(ShardCounter::Panics, 1);
+            let id = ConnId { index: key.index, generation: key.generation };
+            if Op::of_tag(key.tag).is_some() {
+                self.end(id, CloseReason::Panicked);
             }
         }
     }
 
-    fn dispatch(&mut self, completion: Completion) -> io::Result<()> {
+    fn dispatch(&mut self, completion: Completion) {
         let Completion { key, outcome, more } = completion;
         match key.tag {
             TAG_ORDERS => {
                 self.setup.orders.hush();
                 self.take_orders();
-                self.listen_to(TAG_ORDERS)
+                self.listen_to(TAG_ORDERS);
             }
             TAG_HANDED => {
                 self.setup.handed.hush();
                 self.take_handed();
-                self.listen_to(TAG_HANDED)
+                self.listen_to(TAG_HANDED);
             }
-            TAG_ACCEPT => {
-                self.on_accept(ListenerSlot(key.index), outcome, more);
-                Ok(())
-            }
+            TAG_ACCEPT => self.on_accept(ListenerSlot(key.index), outcome, more),
             tag => {
                 let op = Op::of_tag(tag).expect("every other tag is an operation of a connection");
                 self.on_op(ConnId { index: key.index, generation: key.generation }, op, outcome);
-                Ok(())
             }
         }
     }
@@ -424,7 +416,7 @@ impl<'setup> Shard<'setup> {
             shard.add(ShardCounter::CqOverflows, stats.overflows);
         }
         shard.set(ShardCounter::Connections, self.conns.len() as u64);
-        shard.set(ShardCounter::Pipes, self.pipes.count() as u64);
+        shard.set(ShardCounter::Pipes, self.pipes.in_use() as u64);
     }
 
     pub(crate) fn pool_mut(&mut self, pool: PoolSlot) -> &mut Pool {

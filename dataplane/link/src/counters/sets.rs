@@ -98,7 +98,7 @@ counter_set! {
         LoopTurns = "sluicegate_shard_loop_turns_total", Counter, "Turns of the shard's loop.";
         Generation = "sluicegate_shard_generation", Gauge, "Newest generation committed here.";
         PauseMaxMicros = "sluicegate_shard_pause_max_microseconds", Gauge, "Longest time in which a switch of generation kept the shard from serving.";
-        Pipes = "sluicegate_shard_pipes", Gauge, "Pipes that splice uses or keeps for reuse.";
+        Pipes = "sluicegate_shard_pipes", Gauge, "Pipes that tunnels use for splice now.";
         BufferBytes = "sluicegate_shard_buffer_bytes", Gauge, "Memory held for data between the two sides.";
         LogDropped = "sluicegate_shard_log_dropped_total", Counter, "Access records dropped because the log thread was behind.";
         Orders = "sluicegate_shard_orders_total", Counter, "Orders taken from control.";

@@ -15,6 +15,7 @@ pub const READABLE: PollFlags = PollFlags::IN.union(PollFlags::RDHUP);
 pub const WRITABLE: PollFlags = PollFlags::OUT;
 
 /// A socket address in the kernel's form.
+#[derive(Debug)]
 pub struct SocketAddress {
     inner: socket2::SockAddr,
 }
@@ -41,15 +42,13 @@ impl From<SocketAddr> for SocketAddress {
 }
 
 /// A stream socket that can connect to `to`: close-on-exec, non-blocking, without Nagle's delay.
-pub fn stream_for(to: SocketAddr) -> Result<OwnedFd, Errno> {
-    let family = if to.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+pub fn stream_for(to: &SocketAddress) -> Result<OwnedFd, Errno> {
+    let family = AddressFamily::from_raw(to.inner.family());
     let socket = net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)?;
-    net::sockopt::set_tcp_nodelay(&socket, true)?;
+    if family != AddressFamily::UNIX {
+        net::sockopt::set_tcp_nodelay(&socket, true)?;
+    }
     Ok(socket)
-}
-
-pub fn unix_stream() -> Result<OwnedFd, Errno> {
-    net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)
 }
 
 /// Who is at the other end.
