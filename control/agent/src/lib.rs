@@ -48,3 +48,5 @@ pub use resolve::NameSource;
 pub use seat::{Addressed, Signed};
 pub use session::SocketTaken;
 pub use setup::{Agent, Handle, LoadError, Loaded, Setup, ShardPort, StartError, load, start};
+/// What the binary says to a [`Handle`], and asks before there is one.
+pub use api::{default_socket, order::StopMode};

@@ -347,7 +347,7 @@ fn watch_all(prober: &Prober, compiled: &Compiled) -> Vec<EndpointState> {
     let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_time().build() else {
         return Vec::new();
     };
-    let _ = runtime.block_on(tokio::time::timeout(RESOLVE_WAIT, async {
+    let heard = async {
         while !names.is_empty() {
             for (slot, finding) in prober.findings().await {
                 if finding.moved {
@@ -356,7 +356,9 @@ fn watch_all(prober: &Prober, compiled: &Compiled) -> Vec<EndpointState> {
                 states.insert(slot, finding.state);
             }
         }
-    }));
+    };
+    // The time-out is made inside the runtime whose clock it uses.
+    let _ = runtime.block_on(async { tokio::time::timeout(RESOLVE_WAIT, heard).await });
     states.into_values().collect()
 }
 

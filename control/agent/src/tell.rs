@@ -116,7 +116,6 @@ fn restart_reason(reason: &config::RestartReason) -> RestartReason {
 fn plan_warning(warning: &PlanWarning) -> Problem {
     let code = match warning.code {
         PlanWarningCode::PoolRemoved => "pool_removed",
-        PlanWarningCode::AddressMoved => "address_moved",
         PlanWarningCode::SemanticJump => "semantic_jump",
         PlanWarningCode::StateReset => "state_reset",
     };

@@ -8,7 +8,6 @@ use crate::document::{Config, Document, Group, GroupContent, Pool, PoolContent, 
 use crate::draft::{BackendDraft, Draft, GroupDraft, PoolDraft};
 use crate::form::Shards;
 use crate::keys::{AccessLog, LogSink, Service};
-use crate::overlap::{self, Listed};
 use crate::place::{At, Span};
 use crate::problem::{Code, Problem, Problems};
 use crate::tree::Node;
@@ -16,6 +15,8 @@ use crate::warn;
 use policy::generation::Address;
 use policy::{PoolId, ShardSet};
 use std::collections::{BTreeMap, HashMap};
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 
 /// `None`: there are errors, all of them in `problems`.
@@ -143,18 +144,85 @@ fn check_backends(pool: &str, group: &GroupDraft<'_>, problems: &mut Problems) {
     }
 }
 
+/// One address leads to one pool. Overlaps are found as `bind` would find them.
 fn check_addresses(draft: &Draft<'_>, problems: &mut Problems) {
+    let mut taken = Taken::default();
+    if let Some(path) = draft.appliance.as_ref().and_then(|appliance| appliance.control_socket.as_ref()) {
+        let span = span_at(draft.tree, &["appliance", "control_socket"]);
+        taken.unix.insert(path, Holder { who: "the control socket".into(), span });
+    }
     let lists: Vec<(&PoolDraft<'_>, Vec<(Address, &Node)>)> = draft
         .pools
         .iter()
         .filter_map(|pool| Some((pool, ListenList::items(node_at(pool.node, &["create", "listen"])?).collect())))
         .collect();
-    let listed = lists
-        .iter()
-        .flat_map(|(pool, list)| list.iter().map(|(address, node)| Listed { pool: pool.id, address, span: node.span }));
-    let control_socket = draft.appliance.as_ref().and_then(|appliance| appliance.control_socket.as_deref());
-    let span = span_at(draft.tree, &["appliance", "control_socket"]);
-    overlap::check(control_socket.map(|path| (path, span)), listed, problems);
+    for (pool, list) in &lists {
+        for (address, node) in list {
+            let holder = Holder { who: format!("pool `{}`", pool.id), span: node.span };
+            if let Some((first, text)) = taken.take(address, holder) {
+                // Twice in one list has been told by the list itself.
+                if first.who == format!("pool `{}`", pool.id) && text == address.to_string() {
+                    continue;
+                }
+                let message = match text == address.to_string() {
+                    true => format!("pool `{}` listens on `{address}`, and so does {}", pool.id, first.who),
+                    false => {
+                        format!("pool `{}` listens on `{address}`, which overlaps `{text}` of {}", pool.id, first.who)
+                    }
+                };
+                let problem =
+                    Problem::error(Code::Clash, format!("pool.{}.create.listen", pool.id), node.span, message);
+                problems.push(
+                    problem.found(format!("\"{address}\"")).also(format!("taken by {} here", first.who), first.span),
+                );
+            }
+        }
+    }
+}
+
+/// Addresses that are in use so far.
+#[derive(Default)]
+struct Taken<'a> {
+    unix: HashMap<&'a Path, Holder>,
+    /// By port and family; the unspecified address among them is the one that overlaps all others.
+    ip: HashMap<(u16, bool), BTreeMap<SocketAddr, Holder>>,
+}
+
+#[derive(Clone)]
+struct Holder {
+    who: String,
+    span: Option<Span>,
+}
+
+impl<'a> Taken<'a> {
+    /// `Some`: it is not free; who has it, and as what address.
+    fn take(&mut self, address: &'a Address, holder: Holder) -> Option<(Holder, String)> {
+        match address {
+            Address::Unix(path) => match self.unix.get(&**path) {
+                Some(first) => Some((first.clone(), address.to_string())),
+                None => {
+                    self.unix.insert(path, holder);
+                    None
+                }
+            },
+            Address::Ip(address) => {
+                // IPv6 sockets are bound for IPv6 only, so the families never overlap.
+                let same_port = self.ip.entry((address.port(), address.is_ipv6())).or_default();
+                // The kernel gives each port 0 a port of its own, so only equal ones clash, as identities.
+                let wild = |ip: IpAddr| ip.is_unspecified() && address.port() != 0;
+                let first = same_port.get_key_value(address).or_else(|| match wild(address.ip()) {
+                    true => same_port.first_key_value(),
+                    false => same_port.first_key_value().filter(|(first, _)| wild(first.ip())),
+                });
+                if let Some((first_address, first)) = first {
+                    return Some((first.clone(), first_address.to_string()));
+                }
+                same_port.insert(*address, holder);
+                None
+            }
+            Address::Name { .. } => unreachable!("the form of `listen` takes no names"),
+        }
+    }
 }
 
 fn check_access_log(log: &AccessLog, tree: &Node, problems: &mut Problems) {

@@ -15,7 +15,7 @@ fn survive(bytes: &[u8]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 3500, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn any_bytes(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
@@ -100,11 +100,6 @@ const WORDS: &[&str] = &[
     "=1\n",
     "[pool.db]\n",
 ];
-
-#[test]
-fn a_byte_order_mark() {
-    assert_eq!(parse_text("\u{feff}[pool]\n").unwrap().config, parse_text("").unwrap().config);
-}
 
 #[test]
 fn deep_nesting() {

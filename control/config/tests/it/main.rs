@@ -1,6 +1,5 @@
 //! Documents from text to change, through the public interface only.
 
-mod appliance;
 mod arbitrary;
 mod changes;
 mod compile;
