@@ -1,6 +1,7 @@
 //! Accepting: from the kernel, from a sibling, and where a connection goes.
 
 use crate::conn::{ATTEMPTS_MAX, Conn, Lease, Ops, State};
+use crate::guard::Handling;
 use crate::ring::Outcome;
 use crate::ring::socket::{self, Peer};
 use crate::serve::Shard;
@@ -257,7 +258,7 @@ impl Shard<'_> {
                 let pool = self.pool_mut(slot);
                 pool.connections += 1;
                 pool.undecided += 1;
-                self.admit(id);
+                self.guard(id, Handling::Begin, |shard| shard.admit(id));
             }
             Err(conn) => self.turn_away(conn),
         }

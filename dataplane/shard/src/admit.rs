@@ -5,6 +5,7 @@
 
 use crate::conn::{Lease, Op, Side};
 use crate::conns::ConnId;
+use crate::guard::Handling;
 use crate::pools::find;
 use crate::ring::socket::Peer;
 use crate::serve::Shard;
@@ -152,21 +153,32 @@ impl Shard<'_> {
         for endpoint in pool.full.drain(..) {
             pool.picker.set_full(endpoint, false);
         }
-        while let Some(id) = self.pools[slot.ix()].as_ref().and_then(|pool| pool.line.front()) {
-            let choice = self.choose(id);
-            if let Choice::Wait = choice {
-                return;
-            }
-            self.leave_line(id, slot);
-            self.unwatch(id, Op::Readable(Side::Front));
-            match choice {
-                Choice::Endpoint(endpoint) => {
-                    self.counters.endpoint(endpoint.0).add(EndpointCounter::Waited, 1);
-                    self.dial(id, endpoint);
-                }
-                _ => self.nobody(id),
-            }
+        let mut room = true;
+        while room && let Some(id) = self.first_in_line(slot) {
+            self.guard(id, Handling::Line, |shard| room = shard.serve_first(id, slot));
         }
+    }
+
+    fn first_in_line(&self, slot: PoolSlot) -> Option<ConnId> {
+        self.pools[slot.ix()].as_ref()?.line.front()
+    }
+
+    /// `false`: it goes on waiting, and so does everybody behind it.
+    fn serve_first(&mut self, id: ConnId, slot: PoolSlot) -> bool {
+        let choice = self.choose(id);
+        if let Choice::Wait = choice {
+            return false;
+        }
+        self.leave_line(id, slot);
+        self.unwatch(id, Op::Readable(Side::Front));
+        match choice {
+            Choice::Endpoint(endpoint) => {
+                self.counters.endpoint(endpoint.0).add(EndpointCounter::Waited, 1);
+                self.dial(id, endpoint);
+            }
+            _ => self.nobody(id),
+        }
+        true
     }
 
     /// The client of a waiting connection is gone.

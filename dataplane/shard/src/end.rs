@@ -186,11 +186,13 @@ impl Shard<'_> {
         self.close_what_is_idle(id);
     }
 
-    /// The time for lingering is over.
-    pub(crate) fn linger_over(&mut self, id: ConnId) {
+    /// Whatever it still waits for is not waited for any more.
+    pub(crate) fn abandon(&mut self, id: ConnId) {
         let Some(conn) = self.conns.get_mut(id) else { return };
         conn.state = State::Ending;
-        self.cancel(id, Op::Readable(Side::Front));
+        for op in conn.ops.iter() {
+            self.ring.cancel(op.key(id), op.verb());
+        }
         self.close_what_is_idle(id);
     }
 
@@ -241,7 +243,7 @@ impl Shard<'_> {
             State::Seeking => self.end(id, CloseReason::QueueTimeout),
             State::Connecting { .. } => self.connect_overdue(id),
             State::Open(_) => self.tick(id),
-            State::Lingering => self.linger_over(id),
+            State::Lingering => self.abandon(id),
             State::Ending => {}
         }
     }

@@ -2,6 +2,7 @@
 
 use crate::conn::{Conn, Held, Lease, Op, Open, Side, State};
 use crate::conns::ConnId;
+use crate::guard::Handling;
 use crate::ring::socket::{self, READABLE, WRITABLE};
 use crate::ring::{Chunk, Outcome};
 use crate::serve::Shard;
@@ -323,7 +324,7 @@ impl Shard<'_> {
 
     pub(crate) fn go_on_with_the_busy(&mut self) {
         for (id, way) in std::mem::take(&mut self.busy) {
-            self.drive(id, way, false);
+            self.guard(id, Handling::Busy, |shard| shard.drive(id, way, false));
         }
     }
 

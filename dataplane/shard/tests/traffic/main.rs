@@ -4,4 +4,5 @@
 mod rig;
 
 mod ends;
+mod panics;
 mod tunnels;
