@@ -188,7 +188,13 @@ impl Shard<'_> {
         let mine = self.conns.len() as u64;
         let (mut least, mut total, mut count) = ((u64::MAX, me), 0, 0);
         for ix in (0..shards).filter(|ix| live >> ix & 1 == 1 && row.is_shared_with(ShardId(*ix as u16))) {
-            let load = if ix == me { mine } else { self.setup.pages[ix].shard(ShardCounter::Connections) };
+            let load = match ix == me {
+                true => mine,
+                // What is on its way there counts: a flood is divided within one turn.
+                false => {
+                    self.setup.pages[ix].shard(ShardCounter::Connections) + self.setup.siblings[ix].waiting() as u64
+                }
+            };
             total += load;
             count += 1;
             least = least.min((load, ix));
@@ -243,6 +249,7 @@ impl Shard<'_> {
             endpoint: None,
             pool_permit: false,
             attempts: 0,
+            timed_out: false,
             tried: [EndpointSlot(0); ATTEMPTS_MAX],
             accepted_micros: self.now_micros,
             connected_micros: 0,
@@ -255,6 +262,8 @@ impl Shard<'_> {
         match self.conns.insert(conn) {
             Ok(id) => {
                 self.count_pool(slot, PoolCounter::Connections, 1);
+                // At once and not only at the turn's end: others compare themselves with it.
+                self.counters.shard().set(ShardCounter::Connections, self.conns.len() as u64);
                 let pool = self.pool_mut(slot);
                 pool.connections += 1;
                 pool.undecided += 1;

@@ -185,6 +185,8 @@ pub struct Conn {
     pub pool_permit: bool,
     pub logged: bool,
     pub attempts: u8,
+    /// The last attempt took longer than `timeouts.connect`.
+    pub timed_out: bool,
     pub tried: [EndpointSlot; ATTEMPTS_MAX],
     pub client: Peer,
     /// Unit: microseconds since the process started.

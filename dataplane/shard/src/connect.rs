@@ -81,6 +81,7 @@ impl Shard<'_> {
         conn.back = None;
         conn.state = State::Seeking;
         let attempts = u32::from(conn.attempts);
+        conn.timed_out = how == EndpointCounter::ConnectTimeouts;
         if let Some(endpoint) = conn.endpoint {
             self.counters.endpoint(endpoint.0).add(how, 1);
         }
@@ -90,10 +91,8 @@ impl Shard<'_> {
         if attempts < allowed {
             self.count_pool(slot, PoolCounter::ConnectRetries, 1);
             self.seek(id);
-        } else if how == EndpointCounter::ConnectTimeouts {
-            self.end(id, CloseReason::ConnectTimeout);
         } else {
-            self.end(id, CloseReason::ConnectFailed);
+            self.nobody(id);
         }
     }
 

@@ -160,12 +160,14 @@ impl Shard<'_> {
             }
         }
         let lingers = matches!(conn.state, State::Lingering);
-        for op in conn.ops.iter().filter(|op| !(lingers && *op == Op::Readable(Side::Front))) {
-            self.ring.cancel(op.key(id), op.verb());
+        for op in conn.ops.iter() {
+            let _ = self.ring.cancel(op.key(id), op.verb());
         }
         if lingers {
             let due = self.now().after(LINGER);
             self.set_timer(id, due);
+            // One that is in flight waits for something else; it is being cancelled, and its completion gets
+            // us here again.
             self.watch(id, Op::Readable(Side::Front), READABLE);
         }
         self.close_what_is_idle(id);
