@@ -130,13 +130,16 @@ impl Shard<'_> {
         self.pool_mut(pool).buffered -= bytes;
     }
 
-    pub(crate) fn on_readable(&mut self, id: ConnId, side: Side, _: Outcome) {
+    pub(crate) fn on_readable(&mut self, id: ConnId, side: Side, outcome: Outcome) {
         let Some(conn) = self.conns.get_mut(id) else { return };
-        match conn.state {
-            // Asked for no flag: what came is an error or a hang-up.
-            State::Seeking => self.left_while_waiting(id),
+        match (&conn.state, outcome) {
+            // In the line. The kernel tells of the client's end too, whatever was asked for: it may have sent
+            // all it has to say and still want its answer, so only a broken connection is one that left.
+            (State::Seeking, Outcome::Ready(flags)) if flags.intersects(PollFlags::ERR | PollFlags::HUP) => {
+                self.left_while_waiting(id);
+            }
             // Left over from the line.
-            State::Connecting { .. } => {}
+            (State::Seeking | State::Connecting { .. }, _) => {}
             _ => self.drive(id, side.way(), false),
         }
     }
