@@ -1,12 +1,13 @@
 //! Accepting: from the kernel, from a sibling, and where a connection goes.
 
-use crate::conn::{ATTEMPTS_MAX, Conn, Lease, Ops, State};
+use crate::conn::{Conn, Lease, Ops, State};
 use crate::guard::Handling;
 use crate::ring::Outcome;
 use crate::ring::socket::{self, Peer};
 use crate::serve::Shard;
 use link::counters::{PoolCounter, ShardCounter};
-use policy::ids::{EndpointSlot, ListenerSlot, ShardId};
+use policy::close::CloseReason;
+use policy::ids::{ListenerSlot, ShardId};
 use policy::tick::Tick;
 use rustix::io::Errno;
 use std::os::fd::{AsFd, OwnedFd};
@@ -249,8 +250,8 @@ impl Shard<'_> {
             endpoint: None,
             pool_permit: false,
             attempts: 0,
-            timed_out: false,
-            tried: [EndpointSlot(0); ATTEMPTS_MAX],
+            tried: Vec::new(),
+            failure: CloseReason::NoBackend,
             accepted_micros: self.now_micros,
             connected_micros: 0,
             touched: now,

@@ -13,7 +13,6 @@ use link::counters::{EndpointCounter, PoolCounter};
 use policy::balance::{Ask, Pick, hash_source};
 use policy::close::CloseReason;
 use policy::ids::{EndpointSlot, PoolSlot};
-use rustix::event::PollFlags;
 
 /// What there is for a connection right now.
 enum Choice {
@@ -41,14 +40,8 @@ impl Shard<'_> {
         }
     }
 
-    /// No backend is left to try.
-    pub(crate) fn nobody(&mut self, id: ConnId) {
-        let Some(conn) = self.conns.get_mut(id) else { return };
-        let reason = match conn.attempts {
-            0 => CloseReason::NoBackend,
-            _ if conn.timed_out => CloseReason::ConnectTimeout,
-            _ => CloseReason::ConnectFailed,
-        };
+    fn nobody(&mut self, id: ConnId) {
+        let Some(reason) = self.conns.get_mut(id).map(|conn| conn.failure) else { return };
         self.end(id, reason);
     }
 
@@ -71,7 +64,7 @@ impl Shard<'_> {
     fn choose(&mut self, id: ConnId) -> Choice {
         self.renew(id);
         let random = self.draw();
-        let Shard { conns, pools, quotas, adopter, .. } = self;
+        let Shard { conns, pools, quotas, adopter, held_up, .. } = self;
         let conn = conns.get_mut(id).expect("decided for by its own event");
         let slot = conn.pool;
         let pool = pools[slot.ix()].as_mut().expect("kept while it has connections");
@@ -85,9 +78,10 @@ impl Shard<'_> {
         let group = &adopter.root(lease).group;
         let source = match conn.client {
             Peer::Ip(address) => hash_source(address.ip()),
-            Peer::Unix | Peer::Unknown => 0,
+            // Without an address there is nothing to be faithful to.
+            Peer::Unix | Peer::Unknown => random,
         };
-        let ask = Ask { source, random, tried: conn.tried() };
+        let ask = Ask { source, random, tried: &conn.tried };
         loop {
             match pool.picker.pick(&ask) {
                 // The pool has changed and gone while this connection was busy with a backend of an older root.
@@ -99,6 +93,7 @@ impl Shard<'_> {
                     // Other shards have filled it. We are noted as waiting and will be rung.
                     pool.picker.set_full(endpoint, true);
                     pool.full.push(endpoint);
+                    note(held_up, slot);
                 }
                 Pick::Busy => return Choice::Wait,
                 Pick::Nobody => return Choice::Nobody,
@@ -121,12 +116,10 @@ impl Shard<'_> {
             return self.end(id, reason);
         }
         self.counters.pool(slot.0).add(PoolCounter::Waiting, 1);
-        if !self.lined.contains(&slot) {
-            self.lined.push(slot);
-        }
+        note(&mut self.held_up, slot);
         self.set_timer(id, deadline);
-        // No flag asked for: only a broken connection wakes it. A client may send its end and still want its answer.
-        self.watch(id, Op::Readable(Side::Front), PollFlags::empty());
+        // A client that leaves makes room; one that has sent its end still wants its answer.
+        self.watch_for_loss(id, Side::Front);
     }
 
     /// Takes a connection out of its line, if it is in it.
@@ -144,12 +137,14 @@ impl Shard<'_> {
             return;
         }
         let mut ix = 0;
-        while let Some(slot) = self.lined.get(ix).copied() {
+        while let Some(slot) = self.held_up.get(ix).copied() {
             self.serve_line(slot);
-            let empty = self.pools[slot.ix()].as_ref().is_none_or(|pool| pool.line.is_empty());
-            if empty {
+            let pool = self.pools[slot.ix()].as_ref();
+            if pool.is_none_or(|pool| pool.line.is_empty()) {
                 self.quotas.pools.unwait(slot.0);
-                self.lined.swap_remove(ix);
+            }
+            if pool.is_none_or(|pool| pool.line.is_empty() && pool.full.is_empty()) {
+                self.held_up.swap_remove(ix);
             } else {
                 ix += 1;
             }
@@ -178,7 +173,7 @@ impl Shard<'_> {
             return false;
         }
         self.leave_line(id, slot);
-        self.unwatch(id, Op::Readable(Side::Front));
+        self.cancel(id, Op::Loss(Side::Front));
         match choice {
             Choice::Endpoint(endpoint) => {
                 self.counters.endpoint(endpoint.0).add(EndpointCounter::Waited, 1);
@@ -188,9 +183,10 @@ impl Shard<'_> {
         }
         true
     }
+}
 
-    /// The client of a waiting connection is gone.
-    pub(crate) fn left_while_waiting(&mut self, id: ConnId) {
-        self.end(id, CloseReason::ClientLeft);
+fn note(held_up: &mut Vec<PoolSlot>, pool: PoolSlot) {
+    if !held_up.contains(&pool) {
+        held_up.push(pool);
     }
 }

@@ -161,13 +161,12 @@ impl Shard<'_> {
         }
         let lingers = matches!(conn.state, State::Lingering);
         for op in conn.ops.iter() {
-            let _ = self.ring.cancel(op.key(id), op.verb());
+            self.ring.cancel(op.key(id), op.verb());
         }
         if lingers {
             let due = self.now().after(LINGER);
             self.set_timer(id, due);
-            // One that is in flight waits for something else; it is being cancelled, and its completion gets
-            // us here again.
+            // Where it waits for that already, this begins anew when that is cancelled.
             self.watch(id, Op::Readable(Side::Front), READABLE);
         }
         self.close_what_is_idle(id);
@@ -201,8 +200,7 @@ impl Shard<'_> {
     /// Closes each socket that has no operation left; with the last one the slot is free.
     fn close_what_is_idle(&mut self, id: ConnId) {
         let Some(conn) = self.conns.get_mut(id) else { return };
-        let front_only = [Op::Receive(Side::Front), Op::Readable(Side::Front), Op::Writable(Side::Front)];
-        if conn.ops.iter().all(|op| front_only.contains(&op)) {
+        if conn.ops.iter().all(Op::is_front) {
             conn.back = None;
         }
         if conn.ops.is_empty() && matches!(conn.state, State::Ending) {

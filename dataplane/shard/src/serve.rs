@@ -157,8 +157,9 @@ pub struct Shard<'setup> {
     pub(crate) pipes: Pipes,
     /// Directions whose budget of this turn was used up.
     pub(crate) busy: Vec<(ConnId, Way)>,
-    /// Pools with connections in their line.
-    pub(crate) lined: Vec<PoolSlot>,
+    /// Pools with connections in their line, or with endpoints that were found full: they are looked at when
+    /// somebody gives something back.
+    pub(crate) held_up: Vec<PoolSlot>,
     /// Somebody gave back what a line of ours may wait for.
     pub(crate) rung: bool,
     /// Listeners whose accept ended for want of descriptors.
@@ -205,7 +206,7 @@ impl<'setup> Shard<'setup> {
             counters,
             pipes: Pipes::new(bounds.pipes),
             busy: Vec::new(),
-            lined: Vec::new(),
+            held_up: Vec::new(),
             rung: false,
             starved: Vec::new(),
             starved_until: now,
@@ -311,25 +312,28 @@ impl<'setup> Shard<'setup> {
             TAG_ACCEPT => self.on_accept(ListenerSlot(key.index), outcome, more),
             tag => {
                 let op = Op::of_tag(tag).expect("every other tag is an operation of a connection");
-                self.on_op(ConnId { index: key.index, generation: key.generation }, op, outcome);
+                self.on_op(ConnId { index: key.index, generation: key.generation }, op, outcome, more);
             }
         }
     }
 
-    /// An operation of a connection has had its (only) completion.
-    fn on_op(&mut self, id: ConnId, op: Op, outcome: Outcome) {
+    /// An operation of a connection has had a completion; its last one, unless `more` follow.
+    fn on_op(&mut self, id: ConnId, op: Op, outcome: Outcome, more: bool) {
         let Some(conn) = self.conns.get_mut(id) else {
             debug_assert!(false, "slot {} was freed with {op:?} in flight", id.index);
             return self.ring.recycle_all();
         };
-        conn.ops.finish(op);
+        if !more {
+            conn.ops.finish(op);
+        }
         let over = conn.is_over();
         self.guard(id, Handling::Completion, |shard| match op {
             _ if over => shard.on_op_of_ended(id, op, outcome),
             Op::Connect => shard.on_connect(id, outcome),
             Op::Receive(side) => shard.on_receive(id, side, outcome),
-            Op::Readable(side) => shard.on_readable(id, side, outcome),
-            Op::Writable(side) => shard.on_writable(id, side, outcome),
+            Op::Readable(side) => shard.on_readable(id, side),
+            Op::Writable(side) => shard.on_writable(id, side),
+            Op::Loss(side) => shard.on_loss(id, side, outcome),
         });
     }
 
