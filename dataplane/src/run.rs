@@ -63,8 +63,8 @@ fn serve(run: Run) -> Result<(), String> {
     let bounds = Bounds::of_one(shards, machine.descriptors, asked);
     say_bounds(&machine, shards, &bounds);
 
-    let Wired { ports, setups, reports, pages, registry } = wire(shards, &machine, bounds, epoch)
-        .map_err(|error| format!("cannot make what crosses threads: {error}"))?;
+    let Wired { ports, setups, reports, pages, registry } =
+        wire(shards, &machine, bounds, epoch).map_err(|error| format!("cannot make what crosses threads: {error}"))?;
     let setup = Setup {
         loaded,
         control_socket: control_socket.clone(),
@@ -127,6 +127,7 @@ fn wire(shards: usize, machine: &Machine, bounds: Bounds, epoch: Instant) -> io:
             quotas: quotas.clone(),
             pages: pages.clone(),
             log: log_writer,
+            fault: None,
             epoch,
         });
     }
@@ -148,15 +149,13 @@ fn start_shards(setups: Vec<shard::Setup>, handle: &Handle) -> Result<Vec<thread
         let id = setup.id;
         let running = shard::spawn(setup).map_err(|error| format!("shard {id} does not start: {error}"))?;
         let handle = handle.clone();
-        let keeper = thread::Builder::new().name(format!("sluice-keep-{id}")).spawn(move || {
-            match running.join() {
-                Ok(Ok(shard::Ended::Stopped)) => {}
-                Ok(Ok(shard::Ended::Ring(error)) | Err(error)) => {
-                    eprintln!("error: shard {id} has ended: {error}");
-                    handle.shard_gone(id);
-                }
-                Err(_) => handle.shard_gone(id),
+        let keeper = thread::Builder::new().name(format!("sluice-keep-{id}")).spawn(move || match running.join() {
+            Ok(Ok(shard::Ended::Stopped)) => {}
+            Ok(Ok(shard::Ended::Ring(error)) | Err(error)) => {
+                eprintln!("error: shard {id} has ended: {error}");
+                handle.shard_gone(id);
             }
+            Err(_) => handle.shard_gone(id),
         });
         keepers.push(keeper.map_err(|error| format!("a thread does not start: {error}"))?);
     }
@@ -214,9 +213,10 @@ fn control_socket(run: &Run, loaded: &Loaded) -> Result<PathBuf, String> {
 fn say_bounds(machine: &Machine, shards: usize, bounds: &Bounds) {
     let locked = machine.locked_memory.map_or("no limit".to_owned(), |bytes| format!("{} KiB", bytes >> 10));
     eprintln!(
-        "kernel {}, {shards} shard{}, each up to {} connections and {} pipes ({} descriptors, locked memory {locked})",
+        "kernel {}, {shards} shard{}; up to {} connections, {} on a shard, and {} pipes each ({} descriptors, locked memory {locked})",
         machine.kernel,
         if shards == 1 { "" } else { "s" },
+        bounds.connections_in_all,
         bounds.connections,
         bounds.pipes,
         machine.descriptors,
@@ -241,7 +241,7 @@ fn welcome(run: &Run, tcp: &str, control_socket: &Path, shards: usize) {
             println!("Try next:");
             println!("  curl http://{tcp}/");
             println!("  cargo run -q --release -p sluicectl -- status");
-            println!("  cargo run -q --release -p sluicectl -- backend set demo a --drain true");
+            println!("  cargo run -q --release -p sluicectl -- backend set demo a --drain");
         }
     }
 }

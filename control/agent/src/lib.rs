@@ -42,11 +42,11 @@ mod touched;
 #[cfg(test)]
 mod tests;
 
+/// What the binary says to a [`Handle`], and asks before there is one.
+pub use api::{default_socket, order::StopMode};
 pub use ask::Text;
 pub use keeper::Outcome;
 pub use resolve::NameSource;
 pub use seat::{Addressed, Signed};
 pub use session::SocketTaken;
 pub use setup::{Agent, Handle, LoadError, Loaded, Setup, ShardPort, StartError, load, start};
-/// What the binary says to a [`Handle`], and asks before there is one.
-pub use api::{default_socket, order::StopMode};

@@ -125,7 +125,10 @@ pub enum Address {
     Ip(SocketAddr),
     Unix(PathBuf),
     /// Resolved off the shards; backends only.
-    Name { host: Arc<str>, port: u16 },
+    Name {
+        host: Arc<str>,
+        port: u16,
+    },
 }
 
 impl std::fmt::Display for Address {

@@ -1,11 +1,13 @@
 //! Accepting: from the kernel, from a sibling, and where a connection goes.
 
-use crate::conn::{ATTEMPTS_MAX, Conn, Lease, Ops, State};
+use crate::conn::{Conn, Lease, Ops, State};
+use crate::guard::Handling;
 use crate::ring::Outcome;
 use crate::ring::socket::{self, Peer};
 use crate::serve::Shard;
 use link::counters::{PoolCounter, ShardCounter};
-use policy::ids::{EndpointSlot, ListenerSlot, ShardId};
+use policy::close::CloseReason;
+use policy::ids::{ListenerSlot, ShardId};
 use policy::tick::Tick;
 use rustix::io::Errno;
 use std::os::fd::{AsFd, OwnedFd};
@@ -187,7 +189,13 @@ impl Shard<'_> {
         let mine = self.conns.len() as u64;
         let (mut least, mut total, mut count) = ((u64::MAX, me), 0, 0);
         for ix in (0..shards).filter(|ix| live >> ix & 1 == 1 && row.is_shared_with(ShardId(*ix as u16))) {
-            let load = if ix == me { mine } else { self.setup.pages[ix].shard(ShardCounter::Connections) };
+            let load = match ix == me {
+                true => mine,
+                // What is on its way there counts: a flood is divided within one turn.
+                false => {
+                    self.setup.pages[ix].shard(ShardCounter::Connections) + self.setup.siblings[ix].waiting() as u64
+                }
+            };
             total += load;
             count += 1;
             least = least.min((load, ix));
@@ -242,7 +250,8 @@ impl Shard<'_> {
             endpoint: None,
             pool_permit: false,
             attempts: 0,
-            tried: [EndpointSlot(0); ATTEMPTS_MAX],
+            tried: Vec::new(),
+            failure: CloseReason::NoBackend,
             accepted_micros: self.now_micros,
             connected_micros: 0,
             touched: now,
@@ -254,10 +263,12 @@ impl Shard<'_> {
         match self.conns.insert(conn) {
             Ok(id) => {
                 self.count_pool(slot, PoolCounter::Connections, 1);
+                // At once and not only at the turn's end: others compare themselves with it.
+                self.counters.shard().set(ShardCounter::Connections, self.conns.len() as u64);
                 let pool = self.pool_mut(slot);
                 pool.connections += 1;
                 pool.undecided += 1;
-                self.admit(id);
+                self.guard(id, Handling::Begin, |shard| shard.admit(id));
             }
             Err(conn) => self.turn_away(conn),
         }

@@ -160,12 +160,13 @@ impl Shard<'_> {
             }
         }
         let lingers = matches!(conn.state, State::Lingering);
-        for op in conn.ops.iter().filter(|op| !(lingers && *op == Op::Readable(Side::Front))) {
+        for op in conn.ops.iter() {
             self.ring.cancel(op.key(id), op.verb());
         }
         if lingers {
             let due = self.now().after(LINGER);
             self.set_timer(id, due);
+            // Where it waits for that already, this begins anew when that is cancelled.
             self.watch(id, Op::Readable(Side::Front), READABLE);
         }
         self.close_what_is_idle(id);
@@ -186,19 +187,20 @@ impl Shard<'_> {
         self.close_what_is_idle(id);
     }
 
-    /// The time for lingering is over.
-    pub(crate) fn linger_over(&mut self, id: ConnId) {
+    /// Whatever it still waits for is not waited for any more.
+    pub(crate) fn abandon(&mut self, id: ConnId) {
         let Some(conn) = self.conns.get_mut(id) else { return };
         conn.state = State::Ending;
-        self.cancel(id, Op::Readable(Side::Front));
+        for op in conn.ops.iter() {
+            self.ring.cancel(op.key(id), op.verb());
+        }
         self.close_what_is_idle(id);
     }
 
     /// Closes each socket that has no operation left; with the last one the slot is free.
     fn close_what_is_idle(&mut self, id: ConnId) {
         let Some(conn) = self.conns.get_mut(id) else { return };
-        let front_only = [Op::Receive(Side::Front), Op::Readable(Side::Front), Op::Writable(Side::Front)];
-        if conn.ops.iter().all(|op| front_only.contains(&op)) {
+        if conn.ops.iter().all(Op::is_front) {
             conn.back = None;
         }
         if conn.ops.is_empty() && matches!(conn.state, State::Ending) {
@@ -241,7 +243,7 @@ impl Shard<'_> {
             State::Seeking => self.end(id, CloseReason::QueueTimeout),
             State::Connecting { .. } => self.connect_overdue(id),
             State::Open(_) => self.tick(id),
-            State::Lingering => self.linger_over(id),
+            State::Lingering => self.abandon(id),
             State::Ending => {}
         }
     }

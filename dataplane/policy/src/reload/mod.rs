@@ -206,10 +206,7 @@ pub enum Refusal {
     /// A table of the shard is at its bound: which, and the bound.
     TableFull { table: &'static str, bound: usize },
     /// A socket that control lent could not be used.
-    Listener {
-        listener: ListenerSlot,
-        error: String,
-    },
+    Listener { listener: ListenerSlot, error: String },
     /// The shard is suspended or stopping.
     NotServing,
 }

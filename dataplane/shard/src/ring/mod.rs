@@ -279,6 +279,15 @@ impl Ring {
         self.push(entry, key, Verb::Readiness);
     }
 
+    /// Tells each time that the peer of `descriptor` ends its side, hangs up or breaks, until cancelled.
+    ///
+    /// An end alone cannot be left out (the kernel always adds RDHUP to what is asked for), and a watch that ends with
+    /// its first event would tell of that end for ever.
+    pub fn loss(&mut self, key: Key, descriptor: BorrowedFd<'_>) {
+        let entry = opcode::PollAdd::new(Fd(descriptor.as_raw_fd()), 0).multi(true).build();
+        self.push(entry, key, Verb::Readiness);
+    }
+
     /// Connects `socket`.
     pub fn connect(&mut self, key: Key, socket: BorrowedFd<'_>, to: socket::SocketAddress) {
         let to = Box::new(to);

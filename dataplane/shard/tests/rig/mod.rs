@@ -24,7 +24,7 @@ use policy::reload::{Order, Report};
 use policy::tick::Tick;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use shard::bounds::Bounds;
-use shard::{Addressed, Ended, Handed, Setup, Signed};
+use shard::{Addressed, Ended, Fault, Handed, Setup, Signed};
 use site::{Running, Site};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -46,11 +46,13 @@ const ENDPOINTS: u32 = 64;
 pub struct Options {
     pub shards: u16,
     pub bounds: Bounds,
+    pub cpu: Option<usize>,
+    pub fault: Option<Fault>,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { shards: 1, bounds: Bounds::of_one(1, 4096, None) }
+        Options { shards: 1, bounds: Bounds::of_one(1, 4096, None), cpu: None, fault: None }
     }
 }
 
@@ -78,6 +80,8 @@ pub struct Rig {
     version: u64,
     jobs: u64,
     syncs: u64,
+    /// Connections that went with their shard, whose end nobody could count.
+    pub lost: u64,
 }
 
 impl Rig {
@@ -92,7 +96,19 @@ impl Rig {
     }
 
     pub fn with(options: Options, site: Site) -> Rig {
-        let Options { shards, bounds } = options;
+        let mut rig = Rig::of_nothing(options);
+        let number = rig.next_job();
+        let (running, change) = rig.running.changed_to(site, number.into());
+        rig.bind_all(&running, &change.listen);
+        rig.running = running;
+        rig.version += 1;
+        rig.ids().into_iter().for_each(|shard| rig.sync(shard));
+        rig
+    }
+
+    /// Shards that have been told nothing yet.
+    pub fn of_nothing(options: Options) -> Rig {
+        let Options { shards, bounds, cpu, fault } = options;
         let (report_post, reports) = mailbox(4096).unwrap();
         let (posts, boxes): (Vec<_>, Vec<_>) = (0..shards).map(|_| mailbox::<Handed>(64).unwrap()).unzip();
         let pages: Vec<_> = (0..shards).map(|_| CounterPages::new(POOLS, ENDPOINTS)).collect();
@@ -103,7 +119,7 @@ impl Rig {
             let (log_writer, log) = ring(4096).unwrap();
             let setup = Setup {
                 id,
-                cpu: None,
+                cpu,
                 bounds,
                 orders: order_box,
                 handed,
@@ -114,12 +130,13 @@ impl Rig {
                 pages: pages.clone(),
                 log: log_writer,
                 epoch,
+                fault,
             };
             let (handed, pages) = (posts[id.ix()].clone(), pages[id.ix()].clone());
             let thread = Some(shard::spawn(setup).unwrap());
             ends.push(ShardEnd { orders, handed, log, pages, incarnation: 1, thread });
         }
-        let mut rig = Rig {
+        Rig {
             shards: ends,
             reports,
             seen: Vec::new(),
@@ -131,14 +148,8 @@ impl Rig {
             version: 0,
             jobs: 0,
             syncs: 0,
-        };
-        let number = rig.next_job();
-        let (running, change) = rig.running.changed_to(site, number.into());
-        rig.bind_all(&running, &change.listen);
-        rig.running = running;
-        rig.version += 1;
-        (0..shards).for_each(|shard| rig.sync(shard));
-        rig
+            lost: 0,
+        }
     }
 
     // Control's part.
@@ -312,6 +323,16 @@ impl Rig {
         Stream::connect(&self.address(listener))
     }
 
+    /// A client that this very shard accepts.
+    #[track_caller]
+    pub fn connect_to_shard(&self, listener: u32, shard: u16) -> Stream {
+        let group = self.registry.group(listener).unwrap();
+        group.steer(1 << shard).unwrap();
+        let client = self.connect(listener);
+        group.steer(u64::MAX).unwrap();
+        client
+    }
+
     /// Hands an accepted connection to a shard, as a sibling would.
     pub fn hand_over(&self, shard: u16, handed: Handed) {
         self.shards[usize::from(shard)].handed.post(handed).unwrap_or_else(|_| panic!("shard {shard} is full"));
@@ -396,13 +417,17 @@ impl Rig {
         }
     }
 
+    /// How a shard's thread ended.
+    pub fn thread_ended(&mut self, shard: u16) -> std::io::Result<Ended> {
+        self.shards[usize::from(shard)].thread.take().unwrap().join().unwrap()
+    }
+
     /// Every connection of every shard has ended; checks that nothing is left of any.
     #[track_caller]
     pub fn await_stopped(mut self) {
         for shard in self.ids() {
             self.await_report(shard, |report| matches!(report, Report::Stopped).then_some(()));
-            let thread = self.shards[usize::from(shard)].thread.take().unwrap();
-            let ended = thread.join().unwrap().unwrap();
+            let ended = self.thread_ended(shard).unwrap();
             assert!(matches!(ended, Ended::Stopped), "shard {shard}: {ended:?}");
         }
         self.assert_nothing_left();
@@ -419,9 +444,11 @@ impl Rig {
                 assert_eq!(self.pool(pool, gauge), 0, "pool {pool}: {gauge:?}");
             }
             assert_eq!(self.quotas.pool(pool).unwrap().used(), 0, "pool {pool}: quota");
-            let ended: u64 = CloseReason::ALL.iter().map(|reason| self.ended(pool, *reason)).sum();
-            assert_eq!(ended, self.pool(pool, PoolCounter::Accepted), "pool {pool}: each connection ends once");
         }
+        let accepted: u64 = (0..POOLS).map(|pool| self.pool(pool, PoolCounter::Accepted)).sum();
+        let reasons = (0..POOLS).flat_map(|pool| CloseReason::ALL.iter().map(move |reason| (pool, *reason)));
+        let ended: u64 = reasons.map(|(pool, reason)| self.ended(pool, reason)).sum();
+        assert_eq!(ended + self.lost, accepted, "each connection ends once");
         for endpoint in 0..ENDPOINTS {
             assert_eq!(self.endpoint(endpoint, EndpointCounter::Connections), 0, "endpoint {endpoint}");
             assert_eq!(self.quotas.endpoint(endpoint).unwrap().used(), 0, "endpoint {endpoint}: quota");

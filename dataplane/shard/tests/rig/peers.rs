@@ -2,6 +2,7 @@
 
 use super::PATIENCE;
 use link::listen::BindAddress;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr};
@@ -35,11 +36,18 @@ impl Stream {
         self.0.write_all(bytes).unwrap();
     }
 
+    /// The next so many bytes.
+    #[track_caller]
+    pub fn next(&mut self, bytes: usize) -> Vec<u8> {
+        let mut heard = vec![0; bytes];
+        self.0.read_exact(&mut heard).unwrap();
+        heard
+    }
+
     /// Exactly these bytes come next.
     #[track_caller]
     pub fn hear(&mut self, bytes: &[u8]) {
-        let mut heard = vec![0; bytes.len()];
-        self.0.read_exact(&mut heard).unwrap();
+        let heard = self.next(bytes.len());
         assert!(heard == bytes, "heard {:?}", String::from_utf8_lossy(&heard));
     }
 
@@ -60,6 +68,14 @@ impl Stream {
             Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
             other => panic!("no reset but {other:?}"),
         }
+    }
+
+    /// A reset comes after the peer's end, which reading would only show again.
+    #[track_caller]
+    pub fn hear_break(&mut self) {
+        let mut polled = [PollFd::new(&self.0, PollFlags::empty())];
+        poll(&mut polled, Some(&Timespec::try_from(PATIENCE).unwrap())).unwrap();
+        assert!(polled[0].revents().contains(PollFlags::ERR), "{:?}", polled[0].revents());
     }
 
     /// All that comes before the peer's end or reset, and which of the two it was.
@@ -183,6 +199,21 @@ impl Backend {
         });
         address
     }
+}
+
+/// An address where connecting takes for ever: the queue is full and nobody accepts. Lasts as long as what it gives back.
+pub fn stalling() -> ((Backend, Vec<Socket>), SocketAddr) {
+    let backend = Backend::new();
+    backend.0.listen(0).unwrap();
+    let fillers = (0..2).map(|_| {
+        let filler = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        filler.set_nonblocking(true).unwrap();
+        let _ = filler.connect(&backend.address().into()); // under way, and the second one for ever
+        filler
+    });
+    let fillers = fillers.collect();
+    let address = backend.address();
+    ((backend, fillers), address)
 }
 
 /// An address where connecting is refused. The socket keeps the port from being given to anybody else.

@@ -76,6 +76,29 @@ fn a_clients_reset_reaches_the_backend() {
     rig.stop();
 }
 
+/// Only the backend was read then, and it had nothing to say.
+#[test]
+fn a_client_that_resets_after_its_end_is_noticed_while_the_backend_thinks() {
+    let (mut rig, mut client, mut served) = tunnel();
+    client.end();
+    served.hear_end();
+    client.reset();
+    served.hear_break();
+    rig.closed(CloseReason::ClientReset);
+    rig.stop();
+}
+
+#[test]
+fn a_backend_that_resets_after_its_end_is_noticed_while_the_client_thinks() {
+    let (mut rig, mut client, mut served) = tunnel();
+    served.end();
+    client.hear_end();
+    served.reset();
+    client.hear_break();
+    rig.closed(CloseReason::BackendReset);
+    rig.stop();
+}
+
 #[test]
 fn without_a_backend_the_client_gets_an_end_and_no_reset() {
     let (_port, address) = refusing();

@@ -3,5 +3,8 @@
 #[path = "../rig/mod.rs"]
 mod rig;
 
+mod attempts;
 mod ends;
+mod lines;
+mod panics;
 mod tunnels;

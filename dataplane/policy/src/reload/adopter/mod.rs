@@ -126,12 +126,7 @@ impl Adopter {
 
     /// Takes the next order. `room` does for a Prepare what can fail (borrow sockets, grow tables), and
     /// undoes it if it fails; it is not called for other orders.
-    pub fn on_order(
-        &mut self,
-        order: Order,
-        room: impl FnOnce(&Change) -> Result<(), Refusal>,
-        deeds: &mut Vec<Deed>,
-    ) {
+    pub fn on_order(&mut self, order: Order, room: impl FnOnce(&Change) -> Result<(), Refusal>, deeds: &mut Vec<Deed>) {
         match order {
             Order::Prepare { job, change } => self.prepare(job, change, room, deeds),
             Order::Commit { job, version } => self.commit(job, version, deeds),
@@ -159,10 +154,7 @@ impl Adopter {
                     deeds.push(Deed::ResumeAccept);
                 }
             }
-            Order::Tell { epoch } => deeds.push(Deed::Report(Report::Holding {
-                epoch,
-                held: Box::new(self.held()),
-            })),
+            Order::Tell { epoch } => deeds.push(Deed::Report(Report::Holding { epoch, held: Box::new(self.held()) })),
             // Control sends it again behind the Commit that brings the endpoint; and of one that has left
             // it must not wait here for the next identity under the slot.
             Order::Endpoint(state) => {
@@ -184,10 +176,7 @@ impl Adopter {
     /// use, so that it arrives before the Close.
     pub fn accept(&mut self, listener: ListenerSlot) -> Option<RootLease> {
         assert!(self.accepts(), "accepted while {:?}", self.mode);
-        let address = self
-            .addresses
-            .find(listener)
-            .filter(|address| address.life.accepts())?;
+        let address = self.addresses.find(listener).filter(|address| address.life.accepts())?;
         let lease = match &address.last {
             Some(last) => self.roots.again(last),
             None => self.roots.lease(address.pool)?,
@@ -209,10 +198,7 @@ impl Adopter {
         let leased = self.roots.leased(&lease);
         match self.roots.current(leased.slot) {
             Some(current) if current.part != leased.part => {
-                let newest = self
-                    .roots
-                    .lease(leased.slot)
-                    .expect("it has a current root");
+                let newest = self.roots.lease(leased.slot).expect("it has a current root");
                 let mut gone = LetGo::default();
                 self.roots.give_back(lease, &mut gone);
                 self.let_go(gone, deeds);
@@ -302,10 +288,7 @@ impl Adopter {
 
     /// The stop's deadline: what the addresses still hold is not waited for.
     pub fn deadline_reached(&mut self, deeds: &mut Vec<Deed>) {
-        assert!(
-            matches!(self.mode, Mode::Stopping | Mode::Stopped),
-            "a deadline without a stop"
-        );
+        assert!(matches!(self.mode, Mode::Stopping | Mode::Stopped), "a deadline without a stop");
         for listener in self.addresses.which(|_| true) {
             self.close(listener, deeds);
         }
@@ -317,15 +300,9 @@ impl Adopter {
             version: self.version,
             current: self.roots.all_current().cloned().collect(),
             pinned: self.roots.pinned().collect(),
-            prepared: self
-                .prepared
-                .iter()
-                .map(|(job, change)| (*job, change.clone()))
-                .collect(),
+            prepared: self.prepared.iter().map(|(job, change)| (*job, change.clone())).collect(),
             committed: self.committed.iter().copied().collect(),
-            listening: self
-                .addresses
-                .which(|address| address.life == Listener::Listening),
+            listening: self.addresses.which(|address| address.life == Listener::Listening),
             leaving: self.addresses.leaving().to_vec(),
             endpoints_leaving: self.endpoints.leaving().collect(),
         }
@@ -340,24 +317,13 @@ impl Adopter {
     ) {
         let room = match self.mode {
             Mode::Serving if self.prepared.len() < Self::PREPARED_MAX => room(&change),
-            Mode::Serving => Err(Refusal::TableFull {
-                table: "prepared changes",
-                bound: Self::PREPARED_MAX,
-            }),
+            Mode::Serving => Err(Refusal::TableFull { table: "prepared changes", bound: Self::PREPARED_MAX }),
             Mode::Suspended | Mode::Stopping | Mode::Stopped => Err(Refusal::NotServing),
         };
         let answer = match room {
             Ok(()) => {
-                for listen in change
-                    .listen
-                    .iter()
-                    .filter(|listen| listen.shards.contains(self.shard))
-                {
-                    match self
-                        .addresses
-                        .find(listen.listener)
-                        .map(|address| address.life)
-                    {
+                for listen in change.listen.iter().filter(|listen| listen.shards.contains(self.shard)) {
+                    match self.addresses.find(listen.listener).map(|address| address.life) {
                         None => {
                             self.addresses.insert(listen, Listener::Bound { by: job });
                             if is(Mistake::OpenAtPrepare) {
@@ -380,15 +346,9 @@ impl Adopter {
 
     /// The switch: between two events, and nothing in it can fail.
     fn commit(&mut self, job: JobId, version: RootVersion, deeds: &mut Vec<Deed>) {
-        let change = self
-            .prepared
-            .remove(&job)
-            .unwrap_or_else(|| panic!("job {job} is committed but not prepared here"));
-        assert!(
-            version > self.version,
-            "commit of {version:?} on a root at {:?}",
-            self.version
-        );
+        let change =
+            self.prepared.remove(&job).unwrap_or_else(|| panic!("job {job} is committed but not prepared here"));
+        assert!(version > self.version, "commit of {version:?} on a root at {:?}", self.version);
         let mut gone = LetGo::default();
         for listener in &change.leave {
             self.leave(*listener, deeds);
@@ -398,18 +358,13 @@ impl Adopter {
         }
         let mut left = BTreeMap::<PoolSlot, Vec<Departure>>::new();
         for (pool, endpoint) in &change.endpoints_gone {
-            left.entry(*pool)
-                .or_default()
-                .push(self.endpoints.go(*pool, *endpoint));
+            left.entry(*pool).or_default().push(self.endpoints.go(*pool, *endpoint));
         }
         for (slot, pool) in &change.pools {
             let left = left.remove(slot).unwrap_or_default();
             self.switch(*slot, pool.clone(), left, Seen::Never, &mut gone, deeds);
         }
-        assert!(
-            left.is_empty(),
-            "job {job} takes endpoints from pools that it does not change"
-        );
+        assert!(left.is_empty(), "job {job} takes endpoints from pools that it does not change");
         self.open_all(&change.listen, deeds);
         self.version = version;
         if self.committed.len() == Self::COMMITTED_KEPT {
@@ -427,15 +382,10 @@ impl Adopter {
         for (job, change) in std::mem::take(&mut self.prepared) {
             self.unbind(job, &change, deeds);
         }
-        let named: HashSet<EndpointSlot> = to
-            .pools
-            .iter()
-            .flat_map(|pool| pool.group.endpoints.iter())
-            .map(|endpoint| endpoint.slot)
-            .collect();
+        let named: HashSet<EndpointSlot> =
+            to.pools.iter().flat_map(|pool| pool.group.endpoints.iter()).map(|endpoint| endpoint.slot).collect();
         let wanted: HashSet<PoolSlot> = to.pools.iter().map(|pool| pool.slot).collect();
-        let listening: HashSet<ListenerSlot> =
-            to.listen.iter().map(|listen| listen.listener).collect();
+        let listening: HashSet<ListenerSlot> = to.listen.iter().map(|listen| listen.listener).collect();
         for listener in self
             .addresses
             .which(|address| address.life == Listener::Listening)
@@ -449,19 +399,14 @@ impl Adopter {
             .all_current()
             .filter(|pool| !wanted.contains(&pool.slot) && !is(Mistake::SyncKeepsOldPools))
             .map(|pool| (pool.slot, None));
-        let switches: Vec<_> = dropped
-            .chain(to.pools.iter().map(|pool| (pool.slot, Some(pool.clone()))))
-            .collect();
+        let switches: Vec<_> = dropped.chain(to.pools.iter().map(|pool| (pool.slot, Some(pool.clone())))).collect();
         for (slot, pool) in switches {
             let old = self.roots.current(slot);
             if old.map(|old| old.part) == pool.as_ref().map(|pool| pool.part) {
                 continue;
             }
             let group = old.map(|old| old.group.clone());
-            let endpoints = group
-                .iter()
-                .flat_map(|group| group.endpoints.iter())
-                .map(|endpoint| endpoint.slot);
+            let endpoints = group.iter().flat_map(|group| group.endpoints.iter()).map(|endpoint| endpoint.slot);
             let left = endpoints
                 .filter(|endpoint| !named.contains(endpoint))
                 .map(|endpoint| self.endpoints.go(slot, endpoint))
@@ -474,18 +419,12 @@ impl Adopter {
         if self.mode != Mode::Stopping {
             self.open_all(&to.listen, deeds);
         }
-        let states = to
-            .endpoints
-            .iter()
-            .filter(|state| self.endpoints.is_here(state.slot));
+        let states = to.endpoints.iter().filter(|state| self.endpoints.is_here(state.slot));
         deeds.extend(states.cloned().map(Deed::Endpoint));
         self.version = to.version;
         drop(to);
         self.let_go(gone, deeds);
-        deeds.push(Deed::Report(Report::Synced {
-            epoch,
-            held: Box::new(self.held()),
-        }));
+        deeds.push(Deed::Report(Report::Synced { epoch, held: Box::new(self.held()) }));
     }
 
     fn stop(&mut self, deadline: Tick, deeds: &mut Vec<Deed>) {
@@ -499,10 +438,7 @@ impl Adopter {
         for (job, change) in std::mem::take(&mut self.prepared) {
             self.unbind(job, &change, deeds);
         }
-        for listener in self
-            .addresses
-            .which(|address| address.life == Listener::Listening)
-        {
+        for listener in self.addresses.which(|address| address.life == Listener::Listening) {
             self.leave(listener, deeds);
         }
         deeds.push(Deed::Report(Report::Leaving));
@@ -529,10 +465,7 @@ impl Adopter {
     /// The addresses that the new root names: bound by the change or, in a Sync, perhaps not yet here.
     fn open_all(&mut self, listens: &[Listen], deeds: &mut Vec<Deed>) {
         let shard = self.shard;
-        for listen in listens
-            .iter()
-            .filter(|listen| listen.shards.contains(shard))
-        {
+        for listen in listens.iter().filter(|listen| listen.shards.contains(shard)) {
             let listener = listen.listener;
             match self.addresses.find(listener).map(|address| address.life) {
                 None => {
@@ -574,10 +507,7 @@ impl Adopter {
     /// Gives back the addresses that a change has bound and nothing else names.
     fn unbind(&mut self, job: JobId, change: &Change, deeds: &mut Vec<Deed>) {
         for listen in &change.listen {
-            let bound = self
-                .addresses
-                .find(listen.listener)
-                .map(|address| address.life);
+            let bound = self.addresses.find(listen.listener).map(|address| address.life);
             if bound == Some(Listener::Bound { by: job }) {
                 let address = self.addresses.remove(listen.listener);
                 deeds.push(step(listen.listener, address.life.abort()));
@@ -592,22 +522,14 @@ impl Adopter {
     }
 
     fn let_go(&mut self, gone: LetGo, deeds: &mut Vec<Deed>) {
-        let LetGo {
-            parts,
-            unnamed,
-            pools,
-        } = gone;
+        let LetGo { parts, unnamed, pools } = gone;
         deeds.extend(pools.into_iter().map(|pool| Deed::Forget { pool }));
         for departure in unnamed {
             if let Some(endpoint) = self.endpoints.unnamed(departure) {
                 endpoint_released(endpoint, deeds);
             }
         }
-        deeds.extend(
-            parts
-                .into_iter()
-                .map(|part: Part| Deed::Report(Report::Released { part })),
-        );
+        deeds.extend(parts.into_iter().map(|part: Part| Deed::Report(Report::Released { part })));
     }
 
     fn check_stopped(&mut self, deeds: &mut Vec<Deed>) {
@@ -633,10 +555,7 @@ impl Adopter {
         }
         for (slot, address) in self.addresses.iter() {
             if let Listener::Bound { by } = address.life {
-                assert!(
-                    self.prepared.contains_key(&by),
-                    "listener {slot} is bound by job {by}, which is not prepared"
-                );
+                assert!(self.prepared.contains_key(&by), "listener {slot} is bound by job {by}, which is not prepared");
             } else {
                 let leads = address.last.is_some() || self.roots.current(address.pool).is_some();
                 assert!(leads, "listener {slot} accepts and leads nowhere");

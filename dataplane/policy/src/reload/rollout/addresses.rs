@@ -24,14 +24,8 @@ pub struct Addresses {
 }
 
 enum Going {
-    Unbinding {
-        owed: ShardSet,
-    },
-    Leaving {
-        holders: ShardSet,
-        dropping: ShardSet,
-        handshakes: Handshakes,
-    },
+    Unbinding { owed: ShardSet },
+    Leaving { holders: ShardSet, dropping: ShardSet, handshakes: Handshakes },
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -59,11 +53,7 @@ impl Addresses {
 
     /// No generation names it any more; these shards may use it.
     pub fn leave(&mut self, listener: ListenerSlot, holders: ShardSet) -> Option<Next> {
-        let going = Going::Leaving {
-            holders,
-            dropping: ShardSet::empty(),
-            handshakes: Handshakes::Possible,
-        };
+        let going = Going::Leaving { holders, dropping: ShardSet::empty(), handshakes: Handshakes::Possible };
         self.insert(listener, going)
     }
 
@@ -78,11 +68,7 @@ impl Addresses {
     /// The kernel shows no handshake. Answers with the shards that must close now.
     pub fn handshakes_over(&mut self, listener: ListenerSlot) -> ShardSet {
         match self.going.get_mut(&listener) {
-            Some(Going::Leaving {
-                holders,
-                handshakes,
-                ..
-            }) if *handshakes != Handshakes::Possible => {
+            Some(Going::Leaving { holders, handshakes, .. }) if *handshakes != Handshakes::Possible => {
                 *handshakes = Handshakes::Over;
                 *holders
             }
@@ -92,13 +78,7 @@ impl Addresses {
 
     /// Whether a shard that comes back must be told (again) to close.
     pub fn is_over(&self, listener: ListenerSlot) -> bool {
-        matches!(
-            self.going.get(&listener),
-            Some(Going::Leaving {
-                handshakes: Handshakes::Over,
-                ..
-            })
-        )
+        matches!(self.going.get(&listener), Some(Going::Leaving { handshakes: Handshakes::Over, .. }))
     }
 
     /// This shard does not use it any more.
@@ -112,20 +92,12 @@ impl Addresses {
     }
 
     /// This shard is seen to hold an address that nobody has mentioned so far. `others` may hold it too.
-    pub fn found_leaving(
-        &mut self,
-        listener: ListenerSlot,
-        shard: ShardId,
-        others: ShardSet,
-    ) -> Option<Next> {
+    pub fn found_leaving(&mut self, listener: ListenerSlot, shard: ShardId, others: ShardSet) -> Option<Next> {
         if !self.going.contains_key(&listener) {
             let mut holders = others;
             holders.insert(shard);
             let found = self.leave(listener, holders);
-            assert!(
-                found.is_none(),
-                "it is held, and others could begin a handshake"
-            );
+            assert!(found.is_none(), "it is held, and others could begin a handshake");
         }
         self.drops_syns(listener, shard)
     }
@@ -136,11 +108,7 @@ impl Addresses {
             Going::Unbinding { owed } => owed.contains(shard),
             Going::Leaving { holders, .. } => holders.contains(shard),
         };
-        self.going
-            .iter()
-            .filter(|(_, going)| uses(going))
-            .map(|(slot, _)| *slot)
-            .collect()
+        self.going.iter().filter(|(_, going)| uses(going)).map(|(slot, _)| *slot).collect()
     }
 
     pub fn contains(&self, listener: ListenerSlot) -> bool {
@@ -156,11 +124,7 @@ impl Addresses {
     fn settle(&mut self, listener: ListenerSlot) -> Option<Next> {
         let unused = match self.going.get_mut(&listener)? {
             Going::Unbinding { owed } => owed.is_empty(),
-            Going::Leaving {
-                holders,
-                dropping,
-                handshakes,
-            } => {
+            Going::Leaving { holders, dropping, handshakes } => {
                 if !holders.is_empty()
                     && (holders.without(*dropping).is_empty()
                         || is(Mistake::CheckBeforeAllDrop) && !dropping.is_empty())
@@ -182,18 +146,10 @@ impl Addresses {
         for (slot, going) in &self.going {
             match going {
                 Going::Unbinding { owed } => assert!(!owed.is_empty(), "listener {slot} is free"),
-                Going::Leaving {
-                    holders,
-                    dropping,
-                    handshakes,
-                } => {
+                Going::Leaving { holders, dropping, handshakes } => {
                     assert!(!holders.is_empty(), "listener {slot} is free");
                     let all_drop = holders.without(*dropping).is_empty();
-                    assert_eq!(
-                        all_drop,
-                        *handshakes != Handshakes::Possible,
-                        "listener {slot}"
-                    );
+                    assert_eq!(all_drop, *handshakes != Handshakes::Possible, "listener {slot}");
                 }
             }
         }

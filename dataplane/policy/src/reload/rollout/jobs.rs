@@ -25,48 +25,27 @@ impl Rollout {
         now: Tick,
         effects: &mut Effects,
     ) -> Admission {
-        assert!(
-            self.jobs.keys().next_back() < Some(&job),
-            "job {job} comes out of order"
-        );
+        assert!(self.jobs.keys().next_back() < Some(&job), "job {job} comes out of order");
         if self.is_stopping() {
             return Admission::Stopping;
         }
         if self.jobs.len() >= self.bounds.jobs_max {
-            return Admission::TooMany {
-                bound: self.bounds.jobs_max,
-            };
+            return Admission::TooMany { bound: self.bounds.jobs_max };
         }
         self.pools.extend(&touches.pools);
         self.lines.enter(job, touches);
-        self.jobs.insert(
-            job,
-            Job {
-                deadline,
-                stage: Stage::Waiting,
-            },
-        );
+        self.jobs.insert(job, Job { deadline, stage: Stage::Waiting });
         self.admit(job, now, effects)
     }
 
     /// A job is compiled: on to the shards. `false`: it has ended meanwhile (withdrawn, expired), and what
     /// the change brought is the caller's to take back.
     #[must_use]
-    pub fn prepare(
-        &mut self,
-        job: JobId,
-        change: Arc<Change>,
-        now: Tick,
-        effects: &mut Effects,
-    ) -> bool {
+    pub fn prepare(&mut self, job: JobId, change: Arc<Change>, now: Tick, effects: &mut Effects) -> bool {
         let Some(entry) = self.jobs.get(&job) else {
             return false;
         };
-        assert!(
-            matches!(entry.stage, Stage::Compiling),
-            "job {job} is prepared while {:?}",
-            entry.stage.phase()
-        );
+        assert!(matches!(entry.stage, Stage::Compiling), "job {job} is prepared while {:?}", entry.stage.phase());
         self.assert_agrees(job, &change);
         self.reach(job, Stage::Compiled { change }, now, effects);
         self.launch(job, now, effects);
@@ -76,18 +55,9 @@ impl Rollout {
     /// A job that is being compiled turns out to touch something else than was thought when it was
     /// submitted. It goes to the end of all its lines: to keep its place in some while it waits in others
     /// could be a circle. `None`: it has ended meanwhile.
-    pub fn retouch(
-        &mut self,
-        job: JobId,
-        touches: Touches,
-        now: Tick,
-        effects: &mut Effects,
-    ) -> Option<Admission> {
+    pub fn retouch(&mut self, job: JobId, touches: Touches, now: Tick, effects: &mut Effects) -> Option<Admission> {
         let entry = self.jobs.get_mut(&job)?;
-        assert!(
-            matches!(entry.stage, Stage::Compiling),
-            "job {job} is past compiling"
-        );
+        assert!(matches!(entry.stage, Stage::Compiling), "job {job} is past compiling");
         entry.stage = Stage::Waiting;
         let before = self.lines.leave(job);
         self.pools.extend(&touches.pools);
@@ -121,25 +91,10 @@ impl Rollout {
         self.cancel(job, Outcome::Withdrawn, now, effects)
     }
 
-    pub(super) fn on_prepared(
-        &mut self,
-        job: JobId,
-        shard: ShardId,
-        now: Tick,
-        effects: &mut Effects,
-    ) {
+    pub(super) fn on_prepared(&mut self, job: JobId, shard: ShardId, now: Tick, effects: &mut Effects) {
         // An answer that crossed with our Abort finds no such job.
-        if let Some(Job {
-            stage: Stage::Preparing {
-                asked, prepared, ..
-            },
-            ..
-        }) = self.jobs.get_mut(&job)
-        {
-            assert!(
-                asked.contains(shard),
-                "shard {shard} prepared job {job} unasked, or twice"
-            );
+        if let Some(Job { stage: Stage::Preparing { asked, prepared, .. }, .. }) = self.jobs.get_mut(&job) {
+            assert!(asked.contains(shard), "shard {shard} prepared job {job} unasked, or twice");
             asked.remove(shard);
             prepared.insert(shard);
             self.commit_if_prepared(job, now, effects);
@@ -154,15 +109,8 @@ impl Rollout {
         now: Tick,
         effects: &mut Effects,
     ) {
-        if let Some(Job {
-            stage: Stage::Preparing { asked, .. },
-            ..
-        }) = self.jobs.get_mut(&job)
-        {
-            assert!(
-                asked.contains(shard),
-                "shard {shard} refused job {job} unasked"
-            );
+        if let Some(Job { stage: Stage::Preparing { asked, .. }, .. }) = self.jobs.get_mut(&job) {
+            assert!(asked.contains(shard), "shard {shard} refused job {job} unasked");
             if is(Mistake::CommitAlthoughRefused) {
                 return self.on_prepared(job, shard, now, effects);
             }
@@ -179,27 +127,13 @@ impl Rollout {
         now: Tick,
         effects: &mut Effects,
     ) {
-        let Some(Job {
-            stage: Stage::Committing {
-                leave, awaiting, ..
-            },
-            ..
-        }) = self.jobs.get_mut(&job)
-        else {
+        let Some(Job { stage: Stage::Committing { leave, awaiting, .. }, .. }) = self.jobs.get_mut(&job) else {
             panic!("shard {shard} adopted job {job}, which is not committed");
         };
-        assert!(
-            awaiting.contains(shard),
-            "shard {shard} adopted job {job} unasked, or twice"
-        );
+        assert!(awaiting.contains(shard), "shard {shard} adopted job {job} unasked, or twice");
         awaiting.remove(shard);
         let leave = leave.clone();
-        effects.push(Effect::Adopted {
-            job,
-            shard,
-            adoption,
-            at: now,
-        });
+        effects.push(Effect::Adopted { job, shard, adoption, at: now });
         for listener in leave {
             let next = self.addresses.drops_syns(listener, shard);
             self.address(next, now, effects);
@@ -210,13 +144,7 @@ impl Rollout {
         }
     }
 
-    pub(super) fn on_forgotten(
-        &mut self,
-        job: JobId,
-        shard: ShardId,
-        now: Tick,
-        effects: &mut Effects,
-    ) {
+    pub(super) fn on_forgotten(&mut self, job: JobId, shard: ShardId, now: Tick, effects: &mut Effects) {
         let Some(forgetting) = self.forgetting.get_mut(&job) else {
             return;
         };
@@ -225,10 +153,7 @@ impl Rollout {
         if forgetting.owed.is_empty() {
             self.forgetting.remove(&job);
         }
-        let freed = parts
-            .into_iter()
-            .filter_map(|part| self.ledger.release(part, shard))
-            .collect();
+        let freed = parts.into_iter().filter_map(|part| self.ledger.release(part, shard)).collect();
         self.free(freed, now, effects);
         for listener in listeners {
             let next = self.addresses.let_go(listener, shard);
@@ -238,22 +163,11 @@ impl Rollout {
 
     /// A shard takes part in nothing any more. `remembers`: it is lost, not dead, so it may still hold what
     /// it was asked to prepare.
-    pub(super) fn leave_jobs(
-        &mut self,
-        shard: ShardId,
-        remembers: bool,
-        now: Tick,
-        effects: &mut Effects,
-    ) {
+    pub(super) fn leave_jobs(&mut self, shard: ShardId, remembers: bool, now: Tick, effects: &mut Effects) {
         let jobs: Vec<JobId> = self.jobs.keys().copied().collect();
         for job in jobs {
             match self.jobs.get_mut(&job).map(|job| &mut job.stage) {
-                Some(Stage::Preparing {
-                    asked,
-                    prepared,
-                    strayed,
-                    ..
-                }) => {
+                Some(Stage::Preparing { asked, prepared, strayed, .. }) => {
                     if !asked.or(*prepared).contains(shard) {
                         if !remembers {
                             strayed.remove(shard);
@@ -279,10 +193,7 @@ impl Rollout {
 
     /// Sends what waited for shards to be let in.
     pub(super) fn launch_all(&mut self, now: Tick, effects: &mut Effects) {
-        let compiled = self
-            .jobs
-            .iter()
-            .filter(|(_, job)| matches!(job.stage, Stage::Compiled { .. }));
+        let compiled = self.jobs.iter().filter(|(_, job)| matches!(job.stage, Stage::Compiled { .. }));
         for job in compiled.map(|(job, _)| *job).collect::<Vec<_>>() {
             self.launch(job, now, effects);
         }
@@ -298,23 +209,14 @@ impl Rollout {
                 Stage::Preparing { until, asked, .. } if *until <= now => {
                     let silent = *asked;
                     self.cancel(job, Outcome::PrepareTimeout { silent }, now, effects);
-                    silent
-                        .iter()
-                        .for_each(|shard| self.lose(shard, now, effects));
+                    silent.iter().for_each(|shard| self.lose(shard, now, effects));
                 }
-                Stage::Committing {
-                    until, awaiting, ..
-                } if *until <= now => {
-                    awaiting
-                        .iter()
-                        .for_each(|shard| self.lose(shard, now, effects));
+                Stage::Committing { until, awaiting, .. } if *until <= now => {
+                    awaiting.iter().for_each(|shard| self.lose(shard, now, effects));
                 }
                 Stage::Committing { .. } => {}
                 stage if entry.deadline <= now => {
-                    let outcome = Outcome::Expired {
-                        phase: stage.phase(),
-                        obstacle: self.waits_for(job),
-                    };
+                    let outcome = Outcome::Expired { phase: stage.phase(), obstacle: self.waits_for(job) };
                     self.cancel(job, outcome, now, effects);
                 }
                 _ => {}
@@ -323,13 +225,7 @@ impl Rollout {
     }
 
     /// Ends a job of which nothing is visible yet.
-    pub(super) fn cancel(
-        &mut self,
-        job: JobId,
-        outcome: Outcome,
-        now: Tick,
-        effects: &mut Effects,
-    ) -> bool {
+    pub(super) fn cancel(&mut self, job: JobId, outcome: Outcome, now: Tick, effects: &mut Effects) -> bool {
         let Some(entry) = self.jobs.get_mut(&job) else {
             return false;
         };
@@ -339,25 +235,14 @@ impl Rollout {
                 return false;
             }
             Stage::Waiting | Stage::Compiling => {}
-            Stage::Compiled { change } => {
-                self.take_back(job, &change, ShardSet::empty(), now, effects)
-            }
-            Stage::Preparing {
-                change,
-                asked,
-                prepared,
-                strayed,
-                ..
-            } => {
+            Stage::Compiled { change } => self.take_back(job, &change, ShardSet::empty(), now, effects),
+            Stage::Preparing { change, asked, prepared, strayed, .. } => {
                 let told = asked.or(prepared);
                 let abort = match is(Mistake::NoAbort) {
                     true => ShardSet::empty(),
                     false => told,
                 };
-                effects.extend(abort.iter().map(|shard| Effect::Send {
-                    shard,
-                    order: Order::Abort { job },
-                }));
+                effects.extend(abort.iter().map(|shard| Effect::Send { shard, order: Order::Abort { job } }));
                 self.take_back(job, &change, told.or(strayed), now, effects);
             }
         }
@@ -384,11 +269,7 @@ impl Rollout {
             return Some(Obstacle::Jobs(self.lines.before(job)));
         }
         let touches = self.lines.touches(job);
-        if let Some(listener) = touches
-            .listeners
-            .iter()
-            .find(|listener| self.addresses.contains(**listener))
-        {
+        if let Some(listener) = touches.listeners.iter().find(|listener| self.addresses.contains(**listener)) {
             return Some(Obstacle::Address(*listener));
         }
         let bound = self.bounds.retained_max;
@@ -397,33 +278,17 @@ impl Rollout {
                 return false;
             }
             let bytes = self.ledger.retained(**pool);
-            let added = self
-                .root
-                .pools
-                .get(*pool)
-                .map_or(0, |pool| pool.bytes + pool.policy.bytes);
+            let added = self.root.pools.get(*pool).map_or(0, |pool| pool.bytes + pool.policy.bytes);
             bytes > 0 && bytes + added > bound
         };
         let pool = *touches.pools.iter().find(full)?;
-        Some(Obstacle::Retained {
-            pool,
-            bytes: self.ledger.retained(pool),
-            bound,
-        })
+        Some(Obstacle::Retained { pool, bytes: self.ledger.retained(pool), bound })
     }
 
     /// These may have come to the head of their lines, or lost another obstacle.
-    pub(super) fn recheck(
-        &mut self,
-        jobs: impl IntoIterator<Item = JobId>,
-        now: Tick,
-        effects: &mut Effects,
-    ) {
+    pub(super) fn recheck(&mut self, jobs: impl IntoIterator<Item = JobId>, now: Tick, effects: &mut Effects) {
         for job in jobs.into_iter().collect::<BTreeSet<_>>() {
-            let waits = self
-                .jobs
-                .get(&job)
-                .is_some_and(|job| matches!(job.stage, Stage::Waiting));
+            let waits = self.jobs.get(&job).is_some_and(|job| matches!(job.stage, Stage::Waiting));
             if waits && self.obstacle(job).is_none() {
                 self.reach(job, Stage::Compiling, now, effects);
                 effects.push(Effect::Ready { job });
@@ -453,8 +318,7 @@ impl Rollout {
             effects.push(Effect::FreeEndpoint(endpoint));
         }
         let unnamed = head.is_none() || is(Mistake::PoolFreedWhileNamed);
-        let unused =
-            unnamed && !self.root.pools.contains_key(&pool) && !self.ledger.uses_pool(pool);
+        let unused = unnamed && !self.root.pools.contains_key(&pool) && !self.ledger.uses_pool(pool);
         if unused && self.pools.remove(&pool) {
             effects.push(Effect::FreePool(pool));
         }
@@ -473,32 +337,15 @@ impl Rollout {
         let change = change.clone();
         effects.extend(asked.iter().map(|shard| {
             let change = change.clone();
-            Effect::Send {
-                shard,
-                order: Order::Prepare { job, change },
-            }
+            Effect::Send { shard, order: Order::Prepare { job, change } }
         }));
         let until = now.after(self.bounds.prepare_timeout);
         let (prepared, strayed) = (ShardSet::empty(), ShardSet::empty());
-        self.reach(
-            job,
-            Stage::Preparing {
-                change,
-                asked,
-                prepared,
-                strayed,
-                until,
-            },
-            now,
-            effects,
-        );
+        self.reach(job, Stage::Preparing { change, asked, prepared, strayed, until }, now, effects);
     }
 
     fn commit_if_prepared(&mut self, job: JobId, now: Tick, effects: &mut Effects) {
-        let Stage::Preparing {
-            asked, prepared, ..
-        } = &self.jobs[&job].stage
-        else {
+        let Stage::Preparing { asked, prepared, .. } = &self.jobs[&job].stage else {
             unreachable!("only a prepared job is committed")
         };
         let enough = usize::from(is(Mistake::CommitBeforeLastPrepared));
@@ -514,52 +361,21 @@ impl Rollout {
 
     /// The point of no return.
     fn commit(&mut self, job: JobId, now: Tick, effects: &mut Effects) {
-        let stage = std::mem::replace(
-            &mut self.jobs.get_mut(&job).expect("it is prepared").stage,
-            Stage::Compiling,
-        );
-        let Stage::Preparing {
-            change, prepared, ..
-        } = stage
-        else {
-            unreachable!("only a prepared job is committed")
-        };
-        assert!(
-            prepared.without(self.shards.live()).is_empty(),
-            "job {job} is committed on shards that are not live"
-        );
+        let stage = std::mem::replace(&mut self.jobs.get_mut(&job).expect("it is prepared").stage, Stage::Compiling);
+        let Stage::Preparing { change, prepared, .. } = stage else { unreachable!("only a prepared job is committed") };
+        assert!(prepared.without(self.shards.live()).is_empty(), "job {job} is committed on shards that are not live");
         let version = RootVersion(self.root.version.0 + 1);
-        effects.extend(prepared.iter().map(|shard| Effect::Send {
-            shard,
-            order: Order::Commit { job, version },
-        }));
+        effects.extend(prepared.iter().map(|shard| Effect::Send { shard, order: Order::Commit { job, version } }));
         self.root.version = version;
         self.root.generation = self.root.generation.max(Some(GenerationId::from(job)));
         let until = now.after(self.bounds.adopt_timeout);
         let (leave, lost) = (change.leave.clone(), ShardSet::empty());
-        self.reach(
-            job,
-            Stage::Committing {
-                leave,
-                awaiting: prepared,
-                lost,
-                until,
-            },
-            now,
-            effects,
-        );
+        self.reach(job, Stage::Committing { leave, awaiting: prepared, lost, until }, now, effects);
         self.replace(&change, now, effects);
         // What was learned of an endpoint before it came is known nowhere yet.
-        for state in change
-            .endpoints_come
-            .iter()
-            .filter_map(|(_, slot)| self.states.get(slot))
-        {
+        for state in change.endpoints_come.iter().filter_map(|(_, slot)| self.states.get(slot)) {
             let order = Order::Endpoint(state.clone());
-            effects.extend(prepared.iter().map(|shard| Effect::Send {
-                shard,
-                order: order.clone(),
-            }));
+            effects.extend(prepared.iter().map(|shard| Effect::Send { shard, order: order.clone() }));
         }
     }
 
@@ -573,20 +389,13 @@ impl Rollout {
                 None => self.root.pools.remove(slot),
             };
             let Some(old) = old else { continue };
-            for listener in change
-                .leave
-                .iter()
-                .filter(|listener| old.listeners.contains(listener))
-            {
+            for listener in change.leave.iter().filter(|listener| old.listeners.contains(listener)) {
                 let next = self.addresses.leave(*listener, holders.and(old.shards));
                 self.address(next, now, effects);
             }
             let policy = Part::Policy(old.policy.clone());
             freed.extend(self.ledger.keep(Part::Pool(old), holders, Kind::Superseded));
-            if new
-                .as_ref()
-                .is_none_or(|new| new.policy.part != policy.id())
-            {
+            if new.as_ref().is_none_or(|new| new.policy.part != policy.id()) {
                 freed.extend(self.ledger.keep(policy, holders, Kind::Superseded));
             }
         }
@@ -628,68 +437,34 @@ impl Rollout {
     }
 
     fn heads(&self, touches: &Touches) -> Vec<JobId> {
-        let pools = touches
-            .pools
-            .iter()
-            .filter_map(|pool| self.lines.head_of_pool(*pool));
-        let addresses = touches
-            .listeners
-            .iter()
-            .filter_map(|listener| self.lines.head_of_address(*listener));
+        let pools = touches.pools.iter().filter_map(|pool| self.lines.head_of_pool(*pool));
+        let addresses = touches.listeners.iter().filter_map(|listener| self.lines.head_of_address(*listener));
         pools.chain(addresses).collect()
     }
 
     /// A change that will not come into force goes back to where it came from; `owed` may still hold it.
-    fn take_back(
-        &mut self,
-        job: JobId,
-        change: &Change,
-        owed: ShardSet,
-        now: Tick,
-        effects: &mut Effects,
-    ) {
+    fn take_back(&mut self, job: JobId, change: &Change, owed: ShardSet, now: Tick, effects: &mut Effects) {
         let parts = self.new_parts(change);
         // Those that listen already would have led to another pool, no more.
-        let listening = meaning(
-            change
-                .pools
-                .iter()
-                .filter_map(|(slot, _)| self.root.pools.get(slot)),
-        );
-        let bound: Vec<&Listen> = change
-            .listen
-            .iter()
-            .filter(|listen| !listening.contains_key(&listen.listener))
-            .collect();
+        let listening = meaning(change.pools.iter().filter_map(|(slot, _)| self.root.pools.get(slot)));
+        let bound: Vec<&Listen> =
+            change.listen.iter().filter(|listen| !listening.contains_key(&listen.listener)).collect();
         for listen in bound.iter() {
-            let next = self
-                .addresses
-                .unbind(listen.listener, owed.and(listen.shards));
+            let next = self.addresses.unbind(listen.listener, owed.and(listen.shards));
             self.address(next, now, effects);
         }
         for (pool, endpoint) in &change.endpoints_come {
             // One that was leaving goes on leaving; a new one is nobody's.
             if !self.ledger.uses_endpoint(*endpoint) {
-                self.ledger
-                    .endpoint_gone(*pool, *endpoint, ShardSet::empty());
+                self.ledger.endpoint_gone(*pool, *endpoint, ShardSet::empty());
             }
         }
         if !owed.is_empty() {
             let parts = parts.iter().map(Part::id).collect();
             let listeners = bound.iter().map(|listen| listen.listener).collect();
-            self.forgetting.insert(
-                job,
-                Forgetting {
-                    owed,
-                    parts,
-                    listeners,
-                },
-            );
+            self.forgetting.insert(job, Forgetting { owed, parts, listeners });
         }
-        let freed = parts
-            .into_iter()
-            .filter_map(|part| self.ledger.keep(part, owed, Kind::Aborted))
-            .collect();
+        let freed = parts.into_iter().filter_map(|part| self.ledger.keep(part, owed, Kind::Aborted)).collect();
         self.free(freed, now, effects);
     }
 
@@ -699,12 +474,7 @@ impl Rollout {
         for (slot, new) in &change.pools {
             let Some(new) = new else { continue };
             parts.push(Part::Pool(new.clone()));
-            if self
-                .root
-                .pools
-                .get(slot)
-                .is_none_or(|old| old.policy.part != new.policy.part)
-            {
+            if self.root.pools.get(slot).is_none_or(|old| old.policy.part != new.policy.part) {
                 parts.push(Part::Policy(new.policy.clone()));
             }
         }
@@ -712,73 +482,43 @@ impl Rollout {
     }
 
     fn reach(&mut self, job: JobId, stage: Stage, now: Tick, effects: &mut Effects) {
-        effects.push(Effect::Reached {
-            job,
-            phase: stage.phase(),
-            at: now,
-        });
-        self.jobs
-            .get_mut(&job)
-            .expect("a job that has not ended")
-            .stage = stage;
+        effects.push(Effect::Reached { job, phase: stage.phase(), at: now });
+        self.jobs.get_mut(&job).expect("a job that has not ended").stage = stage;
     }
 
     /// The compiler's side of the hand-over: what it must have kept to, or everything that follows is wrong.
     fn assert_agrees(&self, job: JobId, change: &Change) {
         let touches = self.lines.touches(job);
         for (slot, new) in &change.pools {
-            assert!(
-                touches.pools.contains(slot),
-                "job {job} changes pool {slot}, which it does not touch"
-            );
+            assert!(touches.pools.contains(slot), "job {job} changes pool {slot}, which it does not touch");
             let Some(new) = new else { continue };
             assert_eq!(new.slot, *slot, "job {job}: a pool in the slot of another");
             for part in [new.part, new.policy.part] {
-                assert!(
-                    !self.ledger.knows(part),
-                    "job {job} brings back part {part}, which was replaced"
-                );
+                assert!(!self.ledger.knows(part), "job {job} brings back part {part}, which was replaced");
             }
             let old = self.root.pools.get(slot);
-            assert!(
-                old.is_none_or(|old| old.part != new.part),
-                "job {job}: pool {slot} does not change"
-            );
+            assert!(old.is_none_or(|old| old.part != new.part), "job {job}: pool {slot} does not change");
         }
-        let old = change
-            .pools
-            .iter()
-            .filter_map(|(slot, _)| self.root.pools.get(slot));
+        let old = change.pools.iter().filter_map(|(slot, _)| self.root.pools.get(slot));
         let new = change.pools.iter().filter_map(|(_, new)| new.as_ref());
         let (before, after) = (meaning(old), meaning(new));
-        let comes = after
-            .iter()
-            .filter(|(listener, to)| before.get(*listener) != Some(to));
+        let comes = after.iter().filter(|(listener, to)| before.get(*listener) != Some(to));
         let comes: BTreeSet<ListenerSlot> = comes.map(|(listener, _)| *listener).collect();
-        let goes: BTreeSet<ListenerSlot> = before
-            .keys()
-            .filter(|listener| !after.contains_key(*listener))
-            .copied()
-            .collect();
+        let goes: BTreeSet<ListenerSlot> =
+            before.keys().filter(|listener| !after.contains_key(*listener)).copied().collect();
         assert_eq!(
             comes,
             change.listen.iter().map(|listen| listen.listener).collect(),
             "job {job}: addresses that come"
         );
-        assert_eq!(
-            goes,
-            change.leave.iter().copied().collect(),
-            "job {job}: addresses that go"
-        );
+        assert_eq!(goes, change.leave.iter().copied().collect(), "job {job}: addresses that go");
         for listen in &change.listen {
             let listener = listen.listener;
             assert!(
                 touches.listeners.contains(&listener),
                 "job {job} brings listener {listener}, which it does not touch"
             );
-            let shards = before
-                .get(&listener)
-                .map(|from| self.root.pools[from].shards);
+            let shards = before.get(&listener).map(|from| self.root.pools[from].shards);
             assert!(
                 shards.is_none_or(|shards| shards == listen.shards),
                 "job {job}: listener {listener} changes shards"
@@ -786,23 +526,13 @@ impl Rollout {
         }
         let endpoints = change.endpoints_come.iter().chain(&change.endpoints_gone);
         for (pool, endpoint) in endpoints {
-            let changed = change
-                .pools
-                .binary_search_by_key(pool, |(slot, _)| *slot)
-                .is_ok();
-            assert!(
-                changed,
-                "job {job}: endpoint {endpoint} of pool {pool}, which it does not change"
-            );
+            let changed = change.pools.binary_search_by_key(pool, |(slot, _)| *slot).is_ok();
+            assert!(changed, "job {job}: endpoint {endpoint} of pool {pool}, which it does not change");
         }
     }
 }
 
 /// To which pool each address leads.
-fn meaning<'a>(
-    pools: impl Iterator<Item = &'a Arc<PoolGeneration>>,
-) -> BTreeMap<ListenerSlot, PoolSlot> {
-    pools
-        .flat_map(|pool| pool.listeners.iter().map(|listener| (*listener, pool.slot)))
-        .collect()
+fn meaning<'a>(pools: impl Iterator<Item = &'a Arc<PoolGeneration>>) -> BTreeMap<ListenerSlot, PoolSlot> {
+    pools.flat_map(|pool| pool.listeners.iter().map(|listener| (*listener, pool.slot))).collect()
 }

@@ -16,42 +16,20 @@ use std::sync::Arc;
 
 impl Rollout {
     /// An executor runs. Incarnations of one shard have different numbers.
-    pub fn shard_started(
-        &mut self,
-        shard: ShardId,
-        incarnation: u32,
-        now: Tick,
-        effects: &mut Effects,
-    ) {
-        assert!(
-            shard.ix() < ShardSet::MAX,
-            "at most {} shards",
-            ShardSet::MAX
-        );
+    pub fn shard_started(&mut self, shard: ShardId, incarnation: u32, now: Tick, effects: &mut Effects) {
+        assert!(shard.ix() < ShardSet::MAX, "at most {} shards", ShardSet::MAX);
         // It holds nothing that it was not given by this control.
         self.shards.begin(shard, incarnation, Standing::Lost, true);
         match &self.mode {
             Mode::Running => self.join(shard, now, effects),
             Mode::Recovering(_) => self.ask_or_join(shard, now, effects),
             Mode::Stopping(Stopping { deadline, .. }) => {
-                effects.push(Effect::Send {
-                    shard,
-                    order: Order::Stop {
-                        deadline: *deadline,
-                    },
-                });
+                effects.push(Effect::Send { shard, order: Order::Stop { deadline: *deadline } });
             }
         }
     }
 
-    pub fn on_report(
-        &mut self,
-        shard: ShardId,
-        incarnation: u32,
-        report: Report,
-        now: Tick,
-        effects: &mut Effects,
-    ) {
+    pub fn on_report(&mut self, shard: ShardId, incarnation: u32, report: Report, now: Tick, effects: &mut Effects) {
         let current = self.shards.incarnation(shard);
         if current == Some(incarnation) || current.is_some() && is(Mistake::IncarnationIgnored) {
             self.believe(shard, report, now, effects);
@@ -73,9 +51,7 @@ impl Rollout {
             (Standing::Live, report) => self.on_live(shard, report, now, effects),
             (
                 Standing::Lost | Standing::Joining { .. },
-                report @ (Report::Released { .. }
-                | Report::EndpointReleased { .. }
-                | Report::ListenerClosed { .. }),
+                report @ (Report::Released { .. } | Report::EndpointReleased { .. } | Report::ListenerClosed { .. }),
             ) if is(Mistake::LostIsBelieved) => {
                 self.on_live(shard, report, now, effects);
             }
@@ -98,19 +74,11 @@ impl Rollout {
         }
     }
 
-    pub(super) fn on_live(
-        &mut self,
-        shard: ShardId,
-        report: Report,
-        now: Tick,
-        effects: &mut Effects,
-    ) {
+    pub(super) fn on_live(&mut self, shard: ShardId, report: Report, now: Tick, effects: &mut Effects) {
         match report {
             Report::Prepared { job } => self.on_prepared(job, shard, now, effects),
             Report::Refused { job, refusal } => self.on_refused(job, shard, refusal, now, effects),
-            Report::Adopted { job, adoption } => {
-                self.on_adopted(job, shard, adoption, now, effects)
-            }
+            Report::Adopted { job, adoption } => self.on_adopted(job, shard, adoption, now, effects),
             Report::Forgotten { job } => self.on_forgotten(job, shard, now, effects),
             Report::Released { ref part } => {
                 self.travelled_home(&report, effects);
@@ -136,14 +104,10 @@ impl Rollout {
     pub(super) fn lose(&mut self, shard: ShardId, now: Tick, effects: &mut Effects) {
         match self.shards.standing(shard) {
             Standing::Dead | Standing::Lost => return,
-            Standing::Live | Standing::Joining { .. } | Standing::Asked { .. } | Standing::Told => {
-            }
+            Standing::Live | Standing::Joining { .. } | Standing::Asked { .. } | Standing::Told => {}
         }
         self.shards.set(shard, Standing::Lost);
-        effects.push(Effect::Send {
-            shard,
-            order: Order::Suspend,
-        });
+        effects.push(Effect::Send { shard, order: Order::Suspend });
         self.leave_jobs(shard, true, now, effects);
         self.steer(effects);
     }
@@ -165,10 +129,7 @@ impl Rollout {
     pub(super) fn join(&mut self, shard: ShardId, now: Tick, effects: &mut Effects) {
         let epoch = self.next_epoch();
         let to = Arc::new(self.snapshot());
-        effects.push(Effect::Send {
-            shard,
-            order: Order::Sync { epoch, to },
-        });
+        effects.push(Effect::Send { shard, order: Order::Sync { epoch, to } });
         let until = now.after(self.bounds.adopt_timeout);
         self.shards.set(shard, Standing::Joining { epoch, until });
     }
@@ -184,36 +145,19 @@ impl Rollout {
             true => ShardSet::empty(),
             false => self.shards.untold(),
         };
-        self.pools
-            .extend(held.pinned.iter().map(|pinned| pinned.part.pool()));
-        self.pools
-            .extend(held.endpoints_leaving.iter().map(|(pool, _)| *pool));
+        self.pools.extend(held.pinned.iter().map(|pinned| pinned.part.pool()));
+        self.pools.extend(held.endpoints_leaving.iter().map(|(pool, _)| *pool));
         let (freed, pools) = self.ledger.correct(shard, &held, untold);
-        self.holds_no_more(
-            shard,
-            freed,
-            pools,
-            |listener| !held.leaving.contains(&listener),
-            now,
-            effects,
-        );
+        self.holds_no_more(shard, freed, pools, |listener| !held.leaving.contains(&listener), now, effects);
         for listener in &held.leaving {
             let next = self.addresses.found_leaving(*listener, shard, untold);
             self.address(next, now, effects);
             if self.addresses.is_over(*listener) {
-                effects.push(Effect::Send {
-                    shard,
-                    order: Order::Close {
-                        listener: *listener,
-                    },
-                });
+                effects.push(Effect::Send { shard, order: Order::Close { listener: *listener } });
             }
         }
         self.shards.set(shard, Standing::Live);
-        effects.push(Effect::Send {
-            shard,
-            order: Order::Resume,
-        });
+        effects.push(Effect::Send { shard, order: Order::Resume });
         self.membership_changed(now, effects);
     }
 
@@ -300,13 +244,7 @@ impl Rollout {
 
     fn assert_same_root(&self, shard: ShardId, held: &Held) {
         let told = held.current.iter().map(|pool| pool.part);
-        assert!(
-            told.eq(self.root.pools.values().map(|pool| pool.part)),
-            "shard {shard} runs another root"
-        );
-        assert!(
-            held.prepared.is_empty(),
-            "shard {shard} has not forgotten what it had prepared"
-        );
+        assert!(told.eq(self.root.pools.values().map(|pool| pool.part)), "shard {shard} runs another root");
+        assert!(held.prepared.is_empty(), "shard {shard} has not forgotten what it had prepared");
     }
 }

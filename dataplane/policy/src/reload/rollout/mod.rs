@@ -21,9 +21,7 @@
 
 use super::{Adoption, Order, Part, Refusal};
 use crate::generation::{Change, EndpointState, Listen, PoolGeneration, Snapshot};
-use crate::ids::{
-    EndpointSlot, GenerationId, JobId, ListenerSlot, PoolSlot, RootVersion, ShardId, ShardSet,
-};
+use crate::ids::{EndpointSlot, GenerationId, JobId, ListenerSlot, PoolSlot, RootVersion, ShardId, ShardSet};
 use crate::tick::Tick;
 use addresses::Addresses;
 use ledger::Ledger;
@@ -171,11 +169,7 @@ pub enum Obstacle {
     /// A listen address that it brings back has not been given back by all shards.
     Address(ListenerSlot),
     /// So much of this pool is kept by connections that replacing it would go beyond the bound.
-    Retained {
-        pool: PoolSlot,
-        bytes: u64,
-        bound: u64,
-    },
+    Retained { pool: PoolSlot, bytes: u64, bound: u64 },
     /// No shard is live, or some are being let in, or control is finding its root again.
     Shards,
 }
@@ -203,10 +197,7 @@ pub enum Outcome {
     /// Nothing was visible: every shard was lost or died before all had prepared.
     NoShard,
     /// Nothing was visible: its deadline came while it stood there.
-    Expired {
-        phase: Phase,
-        obstacle: Option<Obstacle>,
-    },
+    Expired { phase: Phase, obstacle: Option<Obstacle> },
     /// Nothing was visible: the submitter took it back.
     Withdrawn,
     /// Nothing was visible: the process stops.
@@ -320,20 +311,14 @@ impl Rollout {
     /// Health or addresses of an endpoint have changed.
     pub fn endpoint_state(&mut self, state: EndpointState, effects: &mut Effects) {
         let to = self.shards.live().or(self.shards.joining());
-        effects.extend(to.iter().map(|shard| Effect::Send {
-            shard,
-            order: Order::Endpoint(state.clone()),
-        }));
+        effects.extend(to.iter().map(|shard| Effect::Send { shard, order: Order::Endpoint(state.clone()) }));
         self.states.insert(state.slot, state);
     }
 
     /// Ends the tunnels of an endpoint now, paced.
     pub fn retire(&mut self, endpoint: EndpointSlot, effects: &mut Effects) {
         let alive = self.shards.alive();
-        effects.extend(alive.iter().map(|shard| Effect::Send {
-            shard,
-            order: Order::Retire { endpoint },
-        }));
+        effects.extend(alive.iter().map(|shard| Effect::Send { shard, order: Order::Retire { endpoint } }));
     }
 
     /// The kernel shows no handshake on an address that [`Effect::CheckHandshakes`] named.
@@ -344,10 +329,7 @@ impl Rollout {
             Mode::Running | Mode::Recovering(_) => self.shards.live(),
         };
         let close = holders.and(told).iter();
-        effects.extend(close.map(|shard| Effect::Send {
-            shard,
-            order: Order::Close { listener },
-        }));
+        effects.extend(close.map(|shard| Effect::Send { shard, order: Order::Close { listener } }));
     }
 
     /// Time has passed: every deadline that is due by `now` has its effect.
@@ -365,9 +347,7 @@ impl Rollout {
             Stage::Committing { until, .. } => *until,
             Stage::Waiting | Stage::Compiling | Stage::Compiled { .. } => job.deadline,
         });
-        jobs.chain(self.shards.next_deadline())
-            .chain(self.stop_deadline())
-            .min()
+        jobs.chain(self.shards.next_deadline()).chain(self.stop_deadline()).min()
     }
 
     /// The generation in force.
@@ -412,34 +392,17 @@ impl Rollout {
 
     pub fn uses_endpoint(&self, endpoint: EndpointSlot) -> bool {
         let named = |pool: &Arc<PoolGeneration>| {
-            pool.group
-                .endpoints
-                .binary_search_by_key(&endpoint, |endpoint| endpoint.slot)
-                .is_ok()
+            pool.group.endpoints.binary_search_by_key(&endpoint, |endpoint| endpoint.slot).is_ok()
         };
         self.ledger.uses_endpoint(endpoint)
             || self.root.pools.values().any(named)
-            || self.changes().any(|change| {
-                change
-                    .endpoints_come
-                    .iter()
-                    .any(|(_, slot)| *slot == endpoint)
-            })
+            || self.changes().any(|change| change.endpoints_come.iter().any(|(_, slot)| *slot == endpoint))
     }
 
     pub fn uses_listener(&self, listener: ListenerSlot) -> bool {
         self.addresses.contains(listener)
-            || self
-                .root
-                .pools
-                .values()
-                .any(|pool| pool.listeners.contains(&listener))
-            || self.changes().any(|change| {
-                change
-                    .listen
-                    .iter()
-                    .any(|listen| listen.listener == listener)
-            })
+            || self.root.pools.values().any(|pool| pool.listeners.contains(&listener))
+            || self.changes().any(|change| change.listen.iter().any(|listen| listen.listener == listener))
     }
 
     /// Whether every shard has told what it holds (always true but for some time after a recovery).
@@ -458,11 +421,7 @@ impl Rollout {
     /// The whole newest root.
     fn snapshot(&self) -> Snapshot {
         let listen = self.root.pools.values().flat_map(|pool| {
-            pool.listeners.iter().map(|listener| Listen {
-                listener: *listener,
-                pool: pool.slot,
-                shards: pool.shards,
-            })
+            pool.listeners.iter().map(|listener| Listen { listener: *listener, pool: pool.slot, shards: pool.shards })
         });
         Snapshot {
             version: self.root.version,
@@ -493,19 +452,11 @@ impl Rollout {
         let live = self.shards.live();
         for (id, job) in &self.jobs {
             if job.stage.phase() != Phase::Waiting {
-                assert!(
-                    self.lines.is_first(*id),
-                    "job {id} runs beside one that touches the same"
-                );
+                assert!(self.lines.is_first(*id), "job {id} runs beside one that touches the same");
             }
             match &job.stage {
-                Stage::Preparing {
-                    asked, prepared, ..
-                } => {
-                    assert!(
-                        !asked.is_empty(),
-                        "job {id}: all have prepared, and it is not committed"
-                    );
+                Stage::Preparing { asked, prepared, .. } => {
+                    assert!(!asked.is_empty(), "job {id}: all have prepared, and it is not committed");
                     assert!(asked.and(*prepared).is_empty(), "job {id}");
                     assert!(
                         asked.or(*prepared).without(live).is_empty(),
@@ -513,14 +464,8 @@ impl Rollout {
                     );
                 }
                 Stage::Committing { awaiting, .. } => {
-                    assert!(
-                        !awaiting.is_empty(),
-                        "job {id}: all have adopted, and it has not ended"
-                    );
-                    assert!(
-                        awaiting.without(live).is_empty(),
-                        "job {id} waits for a shard that is not live"
-                    );
+                    assert!(!awaiting.is_empty(), "job {id}: all have adopted, and it has not ended");
+                    assert!(awaiting.without(live).is_empty(), "job {id} waits for a shard that is not live");
                 }
                 Stage::Waiting if !self.is_recovering() => {
                     assert!(self.obstacle(*id).is_some(), "job {id} waits for nothing");
@@ -529,16 +474,10 @@ impl Rollout {
             }
         }
         for slot in self.root.pools.keys() {
-            assert!(
-                self.pools.contains(slot),
-                "pool {slot} runs and its slot could be given away"
-            );
+            assert!(self.pools.contains(slot), "pool {slot} runs and its slot could be given away");
         }
         for forgetting in self.forgetting.values() {
-            assert!(
-                !forgetting.owed.is_empty()
-                    && forgetting.owed.without(self.shards.alive()).is_empty()
-            );
+            assert!(!forgetting.owed.is_empty() && forgetting.owed.without(self.shards.alive()).is_empty());
         }
     }
 }

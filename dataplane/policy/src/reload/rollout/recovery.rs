@@ -55,17 +55,12 @@ impl Rollout {
         };
         let mut rollout = Rollout::empty(bounds, Mode::Recovering(recovery));
         rollout.owes_account = true;
-        rollout.states = states
-            .into_iter()
-            .map(|state| (state.slot, state))
-            .collect();
+        rollout.states = states.into_iter().map(|state| (state.slot, state)).collect();
         // Above all numbers of every control before.
         rollout.epoch = u64::from(life) << 32;
         rollout.root.version = RootVersion(u64::from(life) << 32);
         for (shard, incarnation) in shards {
-            rollout
-                .shards
-                .begin(*shard, *incarnation, Standing::Lost, false);
+            rollout.shards.begin(*shard, *incarnation, Standing::Lost, false);
             rollout.steered.insert(*shard);
             rollout.ask_or_join(*shard, now, effects);
         }
@@ -75,34 +70,18 @@ impl Rollout {
     /// A shard that is there, and has not been let in.
     pub(super) fn ask_or_join(&mut self, shard: ShardId, now: Tick, effects: &mut Effects) {
         match &self.mode {
-            Mode::Recovering(Recovery {
-                root_is_known: false,
-                ..
-            }) => {
+            Mode::Recovering(Recovery { root_is_known: false, .. }) => {
                 let epoch = self.next_epoch();
-                effects.push(Effect::Send {
-                    shard,
-                    order: Order::Tell { epoch },
-                });
+                effects.push(Effect::Send { shard, order: Order::Tell { epoch } });
                 let until = now.after(self.bounds.adopt_timeout);
                 self.shards.set(shard, Standing::Asked { epoch, until });
             }
-            Mode::Recovering(_) | Mode::Running | Mode::Stopping(_) => {
-                self.join(shard, now, effects)
-            }
+            Mode::Recovering(_) | Mode::Running | Mode::Stopping(_) => self.join(shard, now, effects),
         }
     }
 
-    pub(super) fn has_told(
-        &mut self,
-        shard: ShardId,
-        held: Held,
-        now: Tick,
-        effects: &mut Effects,
-    ) {
-        let Mode::Recovering(recovery) = &mut self.mode else {
-            unreachable!("nobody else asks")
-        };
+    pub(super) fn has_told(&mut self, shard: ShardId, held: Held, now: Tick, effects: &mut Effects) {
+        let Mode::Recovering(recovery) = &mut self.mode else { unreachable!("nobody else asks") };
         recovery.answers.insert(shard, held);
         self.shards.set(shard, Standing::Told);
         self.recovery_goes_on(now, effects);
@@ -123,55 +102,27 @@ impl Rollout {
 
     fn find_root(&mut self, now: Tick, effects: &mut Effects) {
         let told = self.shards.told();
-        let Mode::Recovering(recovery) = &mut self.mode else {
-            unreachable!("the caller looked")
-        };
+        let Mode::Recovering(recovery) = &mut self.mode else { unreachable!("the caller looked") };
         recovery.answers.retain(|shard, _| told.contains(*shard));
         let newest = recovery
             .answers
             .values()
-            .max_by_key(|held| {
-                if is(Mistake::RecoveryTakesOldest) {
-                    u64::MAX - held.version.0
-                } else {
-                    held.version.0
-                }
-            })
+            .max_by_key(
+                |held| {
+                    if is(Mistake::RecoveryTakesOldest) { u64::MAX - held.version.0 } else { held.version.0 }
+                },
+            )
             .expect("some have told");
-        self.root.pools = newest
-            .current
-            .iter()
-            .map(|pool| (pool.slot, pool.clone()))
-            .collect();
-        let last = newest
-            .committed
-            .iter()
-            .copied()
-            .max()
-            .map(GenerationId::from);
-        self.root.generation = newest
-            .current
-            .iter()
-            .map(|pool| pool.number)
-            .max()
-            .max(last);
+        self.root.pools = newest.current.iter().map(|pool| (pool.slot, pool.clone())).collect();
+        let last = newest.committed.iter().copied().max().map(GenerationId::from);
+        self.root.generation = newest.current.iter().map(|pool| pool.number).max().max(last);
         self.pools.extend(self.root.pools.keys());
-        let committed: BTreeSet<JobId> = recovery
-            .answers
-            .values()
-            .flat_map(|held| held.committed.clone())
-            .collect();
-        let UnderWay::Unknown(jobs) = &mut recovery.under_way else {
-            unreachable!("the root is found once")
-        };
-        let (applied, interrupted): (Vec<_>, Vec<_>) =
-            jobs.drain(..).partition(|job| committed.contains(job));
+        let committed: BTreeSet<JobId> = recovery.answers.values().flat_map(|held| held.committed.clone()).collect();
+        let UnderWay::Unknown(jobs) = &mut recovery.under_way else { unreachable!("the root is found once") };
+        let (applied, interrupted): (Vec<_>, Vec<_>) = jobs.drain(..).partition(|job| committed.contains(job));
         recovery.under_way = UnderWay::Committed(applied);
         recovery.root_is_known = true;
-        effects.extend(interrupted.into_iter().map(|job| Effect::Ended {
-            job,
-            outcome: Outcome::Interrupted,
-        }));
+        effects.extend(interrupted.into_iter().map(|job| Effect::Ended { job, outcome: Outcome::Interrupted }));
         for shard in told.iter() {
             self.join(shard, now, effects);
         }
@@ -183,17 +134,10 @@ impl Rollout {
             unreachable!("the caller looked")
         };
         let lost = self.shards.alive().without(self.shards.live());
-        let UnderWay::Committed(applied) = recovery.under_way else {
-            unreachable!("the root is known")
-        };
-        effects.extend(applied.into_iter().map(|job| Effect::Ended {
-            job,
-            outcome: Outcome::Applied { lost },
-        }));
+        let UnderWay::Committed(applied) = recovery.under_way else { unreachable!("the root is known") };
+        effects.extend(applied.into_iter().map(|job| Effect::Ended { job, outcome: Outcome::Applied { lost } }));
         self.free_unaccounted(&recovery.answers, effects);
-        effects.push(Effect::Recovered {
-            generation: self.root.generation,
-        });
+        effects.push(Effect::Recovered { generation: self.root.generation });
         self.recheck(self.jobs.keys().copied().collect::<Vec<_>>(), now, effects);
         if let Some(deadline) = recovery.stop_by {
             self.stop(deadline, now, effects);
@@ -211,10 +155,7 @@ impl Rollout {
             UnderWay::Committed(jobs) => (jobs, Outcome::Applied { lost }),
         };
         let (jobs, outcome) = ended;
-        effects.extend(jobs.into_iter().map(|job| Effect::Ended {
-            job,
-            outcome: outcome.clone(),
-        }));
+        effects.extend(jobs.into_iter().map(|job| Effect::Ended { job, outcome: outcome.clone() }));
         self.stop(now, now, effects);
     }
 
@@ -222,24 +163,15 @@ impl Rollout {
     fn free_unaccounted(&mut self, answers: &BTreeMap<ShardId, Held>, effects: &mut Effects) {
         let mut parts = BTreeMap::<PartId, Part>::new();
         for held in answers.values() {
-            let prepared = held
-                .prepared
-                .iter()
-                .flat_map(|(_, change)| &change.pools)
-                .filter_map(|(_, pool)| pool.as_ref());
+            let prepared =
+                held.prepared.iter().flat_map(|(_, change)| &change.pools).filter_map(|(_, pool)| pool.as_ref());
             for pool in held.current.iter().chain(prepared) {
                 parts.insert(pool.part, Part::Pool(pool.clone()));
                 parts.insert(pool.policy.part, Part::Policy(pool.policy.clone()));
             }
-            parts.extend(
-                held.pinned
-                    .iter()
-                    .map(|pinned| (pinned.part.id(), pinned.part.clone())),
-            );
+            parts.extend(held.pinned.iter().map(|pinned| (pinned.part.id(), pinned.part.clone())));
         }
-        let unknown = parts
-            .into_values()
-            .filter(|part| !self.ledger.knows(part.id()) && !self.runs(part));
+        let unknown = parts.into_values().filter(|part| !self.ledger.knows(part.id()) && !self.runs(part));
         effects.extend(unknown.map(Effect::Free));
     }
 

@@ -51,9 +51,7 @@ pub enum Standing {
 
 impl Shards {
     pub fn standing(&self, shard: ShardId) -> Standing {
-        self.shards
-            .get(shard.ix())
-            .map_or(Standing::Dead, |shard| shard.standing)
+        self.shards.get(shard.ix()).map_or(Standing::Dead, |shard| shard.standing)
     }
 
     /// The executor that is alive.
@@ -69,23 +67,11 @@ impl Shards {
     /// A new executor, or one that a restarted control has found.
     pub fn begin(&mut self, shard: ShardId, incarnation: u32, standing: Standing, told: bool) {
         while self.shards.len() <= shard.ix() {
-            self.shards.push(Shard {
-                incarnation: 0,
-                standing: Standing::Dead,
-                told: true,
-            });
+            self.shards.push(Shard { incarnation: 0, standing: Standing::Dead, told: true });
         }
-        let new = Shard {
-            incarnation,
-            standing,
-            told,
-        };
+        let new = Shard { incarnation, standing, told };
         let old = std::mem::replace(&mut self.shards[shard.ix()], new);
-        assert_eq!(
-            old.standing,
-            Standing::Dead,
-            "shard {shard} is started while it lives"
-        );
+        assert_eq!(old.standing, Standing::Dead, "shard {shard} is started while it lives");
     }
 
     pub fn tell(&mut self, shard: ShardId) {
@@ -128,9 +114,7 @@ impl Shards {
 
     fn which(&self, wanted: impl Fn(&Shard) -> bool) -> ShardSet {
         let all = self.shards.iter().zip(0u16..);
-        all.filter(|(shard, _)| wanted(shard))
-            .map(|(_, ix)| ShardId(ix))
-            .collect()
+        all.filter(|(shard, _)| wanted(shard)).map(|(_, ix)| ShardId(ix)).collect()
     }
 }
 

@@ -30,30 +30,16 @@ impl Rollout {
                 for job in self.jobs.keys().copied().collect::<Vec<JobId>>() {
                     self.cancel(job, Outcome::Stopping, now, effects);
                 }
-                self.mode = Mode::Stopping(Stopping {
-                    deadline,
-                    until,
-                    stopped: ShardSet::empty(),
-                    done: false,
-                });
+                self.mode = Mode::Stopping(Stopping { deadline, until, stopped: ShardSet::empty(), done: false });
                 self.leave_all(now, effects);
             }
         }
         let alive = self.shards.alive();
-        effects.extend(alive.iter().map(|shard| Effect::Send {
-            shard,
-            order: Order::Stop { deadline },
-        }));
+        effects.extend(alive.iter().map(|shard| Effect::Send { shard, order: Order::Stop { deadline } }));
         self.stop_if_done(effects);
     }
 
-    pub(super) fn while_stopping(
-        &mut self,
-        shard: ShardId,
-        report: Report,
-        now: Tick,
-        effects: &mut Effects,
-    ) {
+    pub(super) fn while_stopping(&mut self, shard: ShardId, report: Report, now: Tick, effects: &mut Effects) {
         match report {
             Report::Leaving => {
                 for listener in self.addresses.of(shard) {
@@ -71,14 +57,10 @@ impl Rollout {
                 }
                 self.stop_if_done(effects);
             }
-            Report::ListenerClosed { .. }
-            | Report::Released { .. }
-            | Report::EndpointReleased { .. } => {
+            Report::ListenerClosed { .. } | Report::Released { .. } | Report::EndpointReleased { .. } => {
                 self.on_live(shard, report, now, effects);
             }
-            report if self.shards.live().contains(shard) => {
-                self.on_live(shard, report, now, effects)
-            }
+            report if self.shards.live().contains(shard) => self.on_live(shard, report, now, effects),
             _ => {}
         }
     }
@@ -90,9 +72,7 @@ impl Rollout {
             && alive.without(stopping.stopped).is_empty()
         {
             stopping.done = true;
-            effects.push(Effect::Stopped {
-                unfinished: ShardSet::empty(),
-            });
+            effects.push(Effect::Stopped { unfinished: ShardSet::empty() });
         }
     }
 
@@ -103,9 +83,7 @@ impl Rollout {
             && stopping.until <= now
         {
             stopping.done = true;
-            effects.push(Effect::Stopped {
-                unfinished: alive.without(stopping.stopped),
-            });
+            effects.push(Effect::Stopped { unfinished: alive.without(stopping.stopped) });
         }
         if let Mode::Recovering(recovery) = &self.mode
             && recovery.stop_by.is_some_and(|deadline| deadline <= now)
@@ -128,11 +106,7 @@ impl Rollout {
             .root
             .pools
             .values()
-            .flat_map(|pool| {
-                pool.listeners
-                    .iter()
-                    .map(|listener| (*listener, pool.shards.and(alive)))
-            })
+            .flat_map(|pool| pool.listeners.iter().map(|listener| (*listener, pool.shards.and(alive))))
             .collect();
         for (listener, holders) in addresses {
             let next = self.addresses.leave(listener, holders);
