@@ -76,7 +76,8 @@ fn a_taken_port_names_the_flag_that_helps() {
         let status = refused.wait_exit(Deadline::patient()).expect("it does not run");
         assert_eq!(status.code(), Some(1), "{:?}", refused.output());
         refused.wait_line(DEFAULT_TCP);
-        let flag = named_flag(&refused.output()).unwrap_or_else(|| panic!("no flag is named: {:?}", refused.output()));
+        let flag =
+            named_flag(&refused.whole_output()).unwrap_or_else(|| panic!("no flag is named: {:?}", refused.output()));
 
         // What it says is true.
         let other = target("127.0.0.1:7777");
