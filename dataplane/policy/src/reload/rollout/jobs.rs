@@ -91,6 +91,25 @@ impl Rollout {
         Some(admission)
     }
 
+    /// A job that is being compiled touches slots besides, which are new or have come into being since it was
+    /// submitted, and keeps its place. The caller vouches that whoever touches one of them waits for this
+    /// job already, or it would be overtaken here. `false`: it has ended meanwhile.
+    #[must_use]
+    pub fn touch_also(&mut self, job: JobId, touches: Touches) -> bool {
+        let Some(entry) = self.jobs.get(&job) else {
+            return false;
+        };
+        assert!(matches!(entry.stage, Stage::Compiling), "job {job} is past compiling");
+        let heads = self.heads(&touches).into_iter().filter(|head| *head != job);
+        for head in heads {
+            let overtaken = matches!(self.jobs[&head].stage, Stage::Waiting);
+            assert!(overtaken, "job {job} touches what job {head} is changing");
+        }
+        self.pools.extend(&touches.pools);
+        self.lines.enter_first(job, touches);
+        true
+    }
+
     /// Takes a job back. `false`: it is committed already, or has ended.
     pub fn withdraw(&mut self, job: JobId, now: Tick, effects: &mut Effects) -> bool {
         self.cancel(job, Outcome::Withdrawn, now, effects)

@@ -56,6 +56,23 @@ impl Lines {
         assert!(twice.is_none(), "job {job} stands in line already");
     }
 
+    /// A job that stands first in all its lines enters further ones, in front of whoever stands there.
+    pub fn enter_first(&mut self, job: JobId, mut touches: Touches) {
+        assert!(self.is_first(job), "job {job} waits, and would make others wait");
+        let place = self.jobs.get_mut(&job).expect("a job that stands in line");
+        touches.pools = &touches.pools - &place.touches.pools;
+        touches.listeners = &touches.listeners - &place.touches.listeners;
+        place.touches.pools.extend(&touches.pools);
+        place.touches.listeners.extend(&touches.listeners);
+        for claim in touches.claims() {
+            let line = self.lines.entry(claim).or_default();
+            if let Some(head) = line.front() {
+                self.jobs.get_mut(head).expect("in line").behind += 1;
+            }
+            line.push_front(job);
+        }
+    }
+
     /// Gives up all places. Answers with what the job touched; the heads may have changed there.
     pub fn leave(&mut self, job: JobId) -> Touches {
         let Place { touches, .. } = self.jobs.remove(&job).expect("a job that stands in line");
@@ -167,6 +184,19 @@ mod tests {
         lines.check_invariants();
         assert!(lines.is_first(JobId(3)));
         assert_eq!(lines.head_of_pool(PoolSlot(0)), Some(JobId(1)));
+    }
+
+    #[test]
+    fn one_that_is_first_can_enter_further_lines_in_front() {
+        let mut lines = lines(&[(1, &[9], &[]), (2, &[9, 0], &[]), (3, &[0], &[])]);
+        lines.enter_first(JobId(1), touches(&[9, 0, 5], &[7]));
+        lines.check_invariants();
+        assert!(lines.is_first(JobId(1)));
+        assert_eq!(lines.before(JobId(2)), [JobId(1)]);
+        assert_eq!(lines.head_of_address(ListenerSlot(7)), Some(JobId(1)));
+        lines.leave(JobId(1));
+        lines.check_invariants();
+        assert!(lines.is_first(JobId(2)) && !lines.is_first(JobId(3)));
     }
 
     #[test]
