@@ -42,6 +42,8 @@ mod touched;
 #[cfg(test)]
 mod tests;
 
+/// What the binary says to a [`Handle`], and asks before there is one.
+pub use api::{default_socket, order::StopMode};
 pub use ask::Text;
 pub use keeper::Outcome;
 pub use resolve::NameSource;

@@ -454,10 +454,7 @@ type Ref<'a> = &'a Arc<Sealed<Backend>>;
 
 /// Backends of one group before and after, by identity, which is the address: those that differ under one
 /// address, those that are gone, those that are new. Equal ones are left out.
-fn matched<'a>(
-    old: &'a Backends,
-    new: &'a Backends,
-) -> (Vec<(Ref<'a>, Ref<'a>)>, Vec<Ref<'a>>, Vec<Ref<'a>>) {
+fn matched<'a>(old: &'a Backends, new: &'a Backends) -> (Vec<(Ref<'a>, Ref<'a>)>, Vec<Ref<'a>>, Vec<Ref<'a>>) {
     let mut gone: BTreeMap<&Address, Ref<'a>> = BTreeMap::new();
     let mut came: Vec<Ref<'a>> = Vec::new();
     let mut kept = Vec::new();

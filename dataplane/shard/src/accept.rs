@@ -1,11 +1,13 @@
 //! Accepting: from the kernel, from a sibling, and where a connection goes.
 
-use crate::conn::{ATTEMPTS_MAX, Conn, Lease, Ops, State};
+use crate::conn::{Conn, Lease, Ops, State};
+use crate::guard::Handling;
 use crate::ring::Outcome;
 use crate::ring::socket::{self, Peer};
 use crate::serve::Shard;
 use link::counters::{PoolCounter, ShardCounter};
-use policy::ids::{EndpointSlot, ListenerSlot, ShardId};
+use policy::close::CloseReason;
+use policy::ids::{ListenerSlot, ShardId};
 use policy::tick::Tick;
 use rustix::io::Errno;
 use std::os::fd::{AsFd, OwnedFd};
@@ -69,10 +71,8 @@ impl Shard<'_> {
             return;
         }
         let (key, _) = Shard::accept_key(listener);
-        match ring.accept(key, row.socket.fd()) {
-            Ok(()) => row.armed = true,
-            Err(_) => self.starve(listener),
-        }
+        ring.accept(key, row.socket.fd());
+        row.armed = true;
     }
 
     /// No descriptor is free: clients wait in the listener's queue, which is bounded, until one is.
@@ -108,8 +108,7 @@ impl Shard<'_> {
 
     fn cancel_accept(&mut self, listener: ListenerSlot) {
         let (key, verb) = Shard::accept_key(listener);
-        // It can only fail when the ring itself does, and then the next enter tells.
-        let _ = self.ring.cancel(key, verb);
+        self.ring.cancel(key, verb);
     }
 
     /// Serves what is left in the queue of an address that nothing can join any more.
@@ -190,7 +189,13 @@ impl Shard<'_> {
         let mine = self.conns.len() as u64;
         let (mut least, mut total, mut count) = ((u64::MAX, me), 0, 0);
         for ix in (0..shards).filter(|ix| live >> ix & 1 == 1 && row.is_shared_with(ShardId(*ix as u16))) {
-            let load = if ix == me { mine } else { self.setup.pages[ix].shard(ShardCounter::Connections) };
+            let load = match ix == me {
+                true => mine,
+                // What is on its way there counts: a flood is divided within one turn.
+                false => {
+                    self.setup.pages[ix].shard(ShardCounter::Connections) + self.setup.siblings[ix].waiting() as u64
+                }
+            };
             total += load;
             count += 1;
             least = least.min((load, ix));
@@ -224,11 +229,12 @@ impl Shard<'_> {
 
     /// A connection enters its life here.
     fn begin(&mut self, handed: Handed) {
-        let Some(lease) = self.adopter.accept(handed.listener) else {
+        if self.listeners.find(handed.listener).is_none() {
             // The address has left while the connection was on its way back to us; nobody can serve it.
             self.counters.shard().add(ShardCounter::AcceptErrors, 1);
             return;
-        };
+        }
+        let lease = self.adopter.accept(handed.listener);
         let root = self.adopter.root(&lease);
         let slot = root.slot;
         let now = self.now();
@@ -245,7 +251,8 @@ impl Shard<'_> {
             endpoint: None,
             pool_permit: false,
             attempts: 0,
-            tried: [EndpointSlot(0); ATTEMPTS_MAX],
+            tried: Vec::new(),
+            failure: CloseReason::NoBackend,
             accepted_micros: self.now_micros,
             connected_micros: 0,
             touched: now,
@@ -257,10 +264,12 @@ impl Shard<'_> {
         match self.conns.insert(conn) {
             Ok(id) => {
                 self.count_pool(slot, PoolCounter::Connections, 1);
+                // At once and not only at the turn's end: others compare themselves with it.
+                self.counters.shard().set(ShardCounter::Connections, self.conns.len() as u64);
                 let pool = self.pool_mut(slot);
                 pool.connections += 1;
                 pool.undecided += 1;
-                self.admit(id);
+                self.guard(id, Handling::Begin, |shard| shard.admit(id));
             }
             Err(conn) => self.turn_away(conn),
         }

@@ -5,6 +5,7 @@
 
 use crate::conn::{Lease, Op, Side};
 use crate::conns::ConnId;
+use crate::guard::Handling;
 use crate::pools::find;
 use crate::ring::socket::Peer;
 use crate::serve::Shard;
@@ -12,7 +13,6 @@ use link::counters::{EndpointCounter, PoolCounter};
 use policy::balance::{Ask, Pick, hash_source};
 use policy::close::CloseReason;
 use policy::ids::{EndpointSlot, PoolSlot};
-use rustix::event::PollFlags;
 
 /// What there is for a connection right now.
 enum Choice {
@@ -41,8 +41,7 @@ impl Shard<'_> {
     }
 
     fn nobody(&mut self, id: ConnId) {
-        let Some(conn) = self.conns.get_mut(id) else { return };
-        let reason = if conn.attempts > 0 { CloseReason::ConnectFailed } else { CloseReason::NoBackend };
+        let Some(reason) = self.conns.get_mut(id).map(|conn| conn.failure) else { return };
         self.end(id, reason);
     }
 
@@ -65,7 +64,7 @@ impl Shard<'_> {
     fn choose(&mut self, id: ConnId) -> Choice {
         self.renew(id);
         let random = self.draw();
-        let Shard { conns, pools, quotas, adopter, .. } = self;
+        let Shard { conns, pools, quotas, adopter, held_up, .. } = self;
         let conn = conns.get_mut(id).expect("decided for by its own event");
         let slot = conn.pool;
         let pool = pools[slot.ix()].as_mut().expect("kept while it has connections");
@@ -79,9 +78,10 @@ impl Shard<'_> {
         let group = &adopter.root(lease).group;
         let source = match conn.client {
             Peer::Ip(address) => hash_source(address.ip()),
-            Peer::Unix | Peer::Unknown => 0,
+            // Without an address there is nothing to be faithful to.
+            Peer::Unix | Peer::Unknown => random,
         };
-        let ask = Ask { source, random, tried: conn.tried() };
+        let ask = Ask { source, random, tried: &conn.tried };
         loop {
             match pool.picker.pick(&ask) {
                 // The pool has changed and gone while this connection was busy with a backend of an older root.
@@ -93,6 +93,7 @@ impl Shard<'_> {
                     // Other shards have filled it. We are noted as waiting and will be rung.
                     pool.picker.set_full(endpoint, true);
                     pool.full.push(endpoint);
+                    note(held_up, slot);
                 }
                 Pick::Busy => return Choice::Wait,
                 Pick::Nobody => return Choice::Nobody,
@@ -106,18 +107,19 @@ impl Shard<'_> {
         let Some(conn) = self.conns.get_mut(id) else { return };
         let (slot, permit) = (conn.pool, conn.pool_permit);
         let Lease::Root(lease) = &conn.lease else { unreachable!("an undecided connection leases a root") };
-        let deadline = now.after(self.adopter.root(lease).group.queue_wait);
+        let root = self.adopter.root(lease);
+        let deadline = now.after(root.group.queue_wait);
+        let pool_is_full =
+            !permit && root.limits.max_connections.is_some_and(|cap| self.quotas.pools.used(slot.0) >= cap);
         if self.pool_mut(slot).line.push(id, deadline).is_err() {
-            let reason = if permit { CloseReason::QueueFull } else { CloseReason::PoolFull };
+            let reason = if pool_is_full { CloseReason::PoolFull } else { CloseReason::QueueFull };
             return self.end(id, reason);
         }
         self.counters.pool(slot.0).add(PoolCounter::Waiting, 1);
-        if !self.lined.contains(&slot) {
-            self.lined.push(slot);
-        }
+        note(&mut self.held_up, slot);
         self.set_timer(id, deadline);
-        // No flag asked for: only a broken connection wakes it. A client may send its end and still want its answer.
-        self.watch(id, Op::Readable(Side::Front), PollFlags::empty());
+        // A client that leaves makes room; one that has sent its end still wants its answer.
+        self.watch_for_loss(id, Side::Front);
     }
 
     /// Takes a connection out of its line, if it is in it.
@@ -135,12 +137,14 @@ impl Shard<'_> {
             return;
         }
         let mut ix = 0;
-        while let Some(slot) = self.lined.get(ix).copied() {
+        while let Some(slot) = self.held_up.get(ix).copied() {
             self.serve_line(slot);
-            let empty = self.pools[slot.ix()].as_ref().is_none_or(|pool| pool.line.is_empty());
-            if empty {
+            let pool = self.pools[slot.ix()].as_ref();
+            if pool.is_none_or(|pool| pool.line.is_empty()) {
                 self.quotas.pools.unwait(slot.0);
-                self.lined.swap_remove(ix);
+            }
+            if pool.is_none_or(|pool| pool.line.is_empty() && pool.full.is_empty()) {
+                self.held_up.swap_remove(ix);
             } else {
                 ix += 1;
             }
@@ -152,25 +156,37 @@ impl Shard<'_> {
         for endpoint in pool.full.drain(..) {
             pool.picker.set_full(endpoint, false);
         }
-        while let Some(id) = self.pools[slot.ix()].as_ref().and_then(|pool| pool.line.front()) {
-            let choice = self.choose(id);
-            if let Choice::Wait = choice {
-                return;
-            }
-            self.leave_line(id, slot);
-            self.unwatch(id, Op::Readable(Side::Front));
-            match choice {
-                Choice::Endpoint(endpoint) => {
-                    self.counters.endpoint(endpoint.0).add(EndpointCounter::Waited, 1);
-                    self.dial(id, endpoint);
-                }
-                _ => self.nobody(id),
-            }
+        let mut room = true;
+        while room && let Some(id) = self.first_in_line(slot) {
+            self.guard(id, Handling::Line, |shard| room = shard.serve_first(id, slot));
         }
     }
 
-    /// The client of a waiting connection is gone.
-    pub(crate) fn left_while_waiting(&mut self, id: ConnId) {
-        self.end(id, CloseReason::ClientLeft);
+    fn first_in_line(&self, slot: PoolSlot) -> Option<ConnId> {
+        self.pools[slot.ix()].as_ref()?.line.front()
+    }
+
+    /// `false`: it goes on waiting, and so does everybody behind it.
+    fn serve_first(&mut self, id: ConnId, slot: PoolSlot) -> bool {
+        let choice = self.choose(id);
+        if let Choice::Wait = choice {
+            return false;
+        }
+        self.leave_line(id, slot);
+        self.cancel(id, Op::Loss(Side::Front));
+        match choice {
+            Choice::Endpoint(endpoint) => {
+                self.counters.endpoint(endpoint.0).add(EndpointCounter::Waited, 1);
+                self.dial(id, endpoint);
+            }
+            _ => self.nobody(id),
+        }
+        true
+    }
+}
+
+fn note(held_up: &mut Vec<PoolSlot>, pool: PoolSlot) {
+    if !held_up.contains(&pool) {
+        held_up.push(pool);
     }
 }

@@ -1,8 +1,9 @@
 //! One connection: what a slot of the table holds.
 
 use crate::ring::pipe::Pipe;
-use crate::ring::socket::Peer;
+use crate::ring::socket::{self, Peer};
 use crate::ring::{Key, Verb};
+use policy::close::CloseReason;
 use policy::generation::Timeouts;
 use policy::ids::{EndpointSlot, GenerationId, PoolSlot};
 use policy::reload::{PolicyLease, RootLease};
@@ -46,17 +47,21 @@ pub enum Op {
     Receive(Side),
     Readable(Side),
     Writable(Side),
+    /// Nothing is read from this side now, and it may break all the same. Goes on until cancelled.
+    Loss(Side),
     Connect,
 }
 
 impl Op {
-    const ALL: [Op; 7] = [
+    const ALL: [Op; 9] = [
         Op::Receive(Side::Front),
         Op::Receive(Side::Back),
         Op::Readable(Side::Front),
         Op::Readable(Side::Back),
         Op::Writable(Side::Front),
         Op::Writable(Side::Back),
+        Op::Loss(Side::Front),
+        Op::Loss(Side::Back),
         Op::Connect,
     ];
 
@@ -68,7 +73,9 @@ impl Op {
             Op::Readable(Side::Back) => 3,
             Op::Writable(Side::Front) => 4,
             Op::Writable(Side::Back) => 5,
-            Op::Connect => 6,
+            Op::Loss(Side::Front) => 6,
+            Op::Loss(Side::Back) => 7,
+            Op::Connect => 8,
         }
     }
 
@@ -79,8 +86,16 @@ impl Op {
     pub fn verb(self) -> Verb {
         match self {
             Op::Receive(_) => Verb::Receive,
-            Op::Readable(_) | Op::Writable(_) => Verb::Readiness,
+            Op::Readable(_) | Op::Writable(_) | Op::Loss(_) => Verb::Readiness,
             Op::Connect => Verb::Connect,
+        }
+    }
+
+    /// Whether it is on the front socket.
+    pub fn is_front(self) -> bool {
+        match self {
+            Op::Receive(side) | Op::Readable(side) | Op::Writable(side) | Op::Loss(side) => side == Side::Front,
+            Op::Connect => false,
         }
     }
 
@@ -91,7 +106,7 @@ impl Op {
 
 /// Which operations are in flight.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct Ops(u8);
+pub struct Ops(u16);
 
 impl Ops {
     pub fn begin(&mut self, op: Op) {
@@ -116,9 +131,6 @@ impl Ops {
         Op::ALL.into_iter().filter(move |op| self.contains(*op))
     }
 }
-
-/// Backends tried for one connection so far.
-pub const ATTEMPTS_MAX: usize = 8;
 
 /// The part of its generation that a connection holds.
 #[derive(Debug, Default)]
@@ -145,6 +157,11 @@ pub enum State {
     /// Ended for us: the peer is told, and what it still sends is read and dropped, so that the end is
     /// not lost to a reset.
     Lingering,
+    /// The other side was reset, and this one will be.
+    Resetting {
+        side: Side,
+        until: Tick,
+    },
     /// Waits for the last completions of its operations.
     Ending,
 }
@@ -184,8 +201,12 @@ pub struct Conn {
     /// Counts against the pool's cap. (Against the backend's while `endpoint` is set.)
     pub pool_permit: bool,
     pub logged: bool,
+    /// Backends tried, the present one included. Saturates.
     pub attempts: u8,
-    pub tried: [EndpointSlot; ATTEMPTS_MAX],
+    /// Those that did not answer; at most `Group::attempts`. Owns no memory while all goes well.
+    pub tried: Vec<EndpointSlot>,
+    /// Why it ends if no backend is left to try.
+    pub failure: CloseReason,
     pub client: Peer,
     /// Unit: microseconds since the process started.
     pub accepted_micros: u64,
@@ -208,13 +229,14 @@ impl Conn {
         }
     }
 
-    /// Ended for us: recorded, and holding nothing but its sockets.
-    pub fn is_over(&self) -> bool {
-        matches!(self.state, State::Lingering | State::Ending)
+    /// Whoever is still there when the sockets are closed shall see a reset.
+    pub fn reset_on_close(&self) {
+        [Side::Front, Side::Back].into_iter().filter_map(|side| self.socket(side)).for_each(socket::reset_on_close);
     }
 
-    pub fn tried(&self) -> &[EndpointSlot] {
-        &self.tried[..usize::from(self.attempts).min(ATTEMPTS_MAX)]
+    /// Ended for us: recorded, and holding nothing but its sockets.
+    pub fn is_over(&self) -> bool {
+        matches!(self.state, State::Lingering | State::Resetting { .. } | State::Ending)
     }
 }
 

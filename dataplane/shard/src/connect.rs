@@ -8,17 +8,16 @@ use crate::ring::socket;
 use crate::serve::Shard;
 use link::counters::{EndpointCounter, PoolCounter};
 use policy::close::CloseReason;
-use policy::generation::Address;
 use policy::ids::EndpointSlot;
 use rustix::io::Errno;
-use std::net::SocketAddr;
 use std::os::fd::AsFd;
-use std::path::PathBuf;
 
-/// Where an attempt goes.
-enum Target {
-    Ip(SocketAddr),
-    Unix(PathBuf),
+/// How an attempt failed.
+#[derive(Clone, Copy)]
+enum Failure {
+    /// The backend refused, is unreachable, or has no address.
+    Refused,
+    TimedOut,
 }
 
 impl Shard<'_> {
@@ -26,51 +25,26 @@ impl Shard<'_> {
     pub(crate) fn dial(&mut self, id: ConnId, slot: EndpointSlot) {
         self.attach(id, slot);
         let Some(conn) = self.conns.get_mut(id) else { return };
+        if conn.attempts > 0 {
+            self.counters.pool(conn.pool.0).add(PoolCounter::ConnectRetries, 1);
+        }
+        conn.attempts = conn.attempts.saturating_add(1);
+        conn.state = State::Connecting { timed_out: false };
         let Lease::Root(lease) = &conn.lease else { unreachable!("an undecided connection leases a root") };
         let root = self.adopter.root(lease);
         let endpoint = find(&root.group, slot).expect("it was chosen from this root");
         let limit = root.policy.timeouts.connect;
         let row = self.endpoints[slot.ix()].as_mut().expect("the endpoints of a root have rows");
-        let target = match &endpoint.address {
-            Address::Ip(address) => Target::Ip(*address),
-            Address::Unix(path) => Target::Unix(path.clone()),
-            Address::Name { .. } => {
-                row.turn = row.turn.wrapping_add(1);
-                let turn = row.turn % row.addresses.len().max(1);
-                match row.addresses.get(turn) {
-                    Some(address) => Target::Ip(*address),
-                    None => return self.connect_failed(id, EndpointCounter::ConnectFailures),
-                }
-            }
-        };
-        let tried = usize::from(conn.attempts);
-        if let Some(place) = conn.tried.get_mut(tried) {
-            *place = slot;
-        }
-        conn.attempts = conn.attempts.saturating_add(1);
-        conn.state = State::Connecting { timed_out: false };
-        let made = match target {
-            Target::Ip(address) => socket::stream_for(address),
-            Target::Unix(_) => socket::unix_stream(),
-        };
-        let back = match made {
+        let Some(target) = row.next_address(endpoint) else { return self.connect_failed(id, Failure::Refused) };
+        let back = match socket::stream_for(&target) {
             Ok(back) => conn.back.insert(back),
             Err(Errno::MFILE | Errno::NFILE) => return self.end(id, CloseReason::DescriptorsExhausted),
-            Err(_) => return self.connect_failed(id, EndpointCounter::ConnectFailures),
+            Err(_) => return self.connect_failed(id, Failure::Refused),
         };
-        let key = Op::Connect.key(id);
-        let asked = match &target {
-            Target::Ip(address) => self.ring.connect(key, back.as_fd(), *address),
-            Target::Unix(path) => self.ring.connect_unix(key, back.as_fd(), path),
-        };
-        match asked {
-            Ok(()) => {
-                conn.ops.begin(Op::Connect);
-                let due = self.now().after(limit);
-                self.set_timer(id, due);
-            }
-            Err(_) => self.connect_failed(id, EndpointCounter::ConnectFailures),
-        }
+        self.ring.connect(Op::Connect.key(id), back.as_fd(), target);
+        conn.ops.begin(Op::Connect);
+        let due = self.now().after(limit);
+        self.set_timer(id, due);
     }
 
     pub(crate) fn on_connect(&mut self, id: ConnId, outcome: Outcome) {
@@ -80,8 +54,8 @@ impl Shard<'_> {
         };
         match outcome {
             Outcome::Connected => self.open(id),
-            _ if timed_out => self.connect_failed(id, EndpointCounter::ConnectTimeouts),
-            _ => self.connect_failed(id, EndpointCounter::ConnectFailures),
+            _ if timed_out => self.connect_failed(id, Failure::TimedOut),
+            _ => self.connect_failed(id, Failure::Refused),
         }
     }
 
@@ -94,26 +68,23 @@ impl Shard<'_> {
     }
 
     /// This backend did not answer: another one, if there is one and attempts are left.
-    fn connect_failed(&mut self, id: ConnId, how: EndpointCounter) {
+    fn connect_failed(&mut self, id: ConnId, failure: Failure) {
         let Some(conn) = self.conns.get_mut(id) else { return };
-        let slot = conn.pool;
         conn.back = None;
         conn.state = State::Seeking;
-        let attempts = u32::from(conn.attempts);
+        let (counter, reason) = match failure {
+            Failure::Refused => (EndpointCounter::ConnectFailures, CloseReason::ConnectFailed),
+            Failure::TimedOut => (EndpointCounter::ConnectTimeouts, CloseReason::ConnectTimeout),
+        };
+        conn.failure = reason;
         if let Some(endpoint) = conn.endpoint {
-            self.counters.endpoint(endpoint.0).add(how, 1);
+            conn.tried.push(endpoint);
+            self.counters.endpoint(endpoint.0).add(counter, 1);
         }
         let Lease::Root(lease) = &conn.lease else { unreachable!("an undecided connection leases a root") };
-        let allowed = self.adopter.root(lease).group.attempts;
+        let attempts_left = conn.tried.len() < self.adopter.root(lease).group.attempts as usize;
         self.detach(id);
-        if attempts < allowed {
-            self.count_pool(slot, PoolCounter::ConnectRetries, 1);
-            self.seek(id);
-        } else if how == EndpointCounter::ConnectTimeouts {
-            self.end(id, CloseReason::ConnectTimeout);
-        } else {
-            self.end(id, CloseReason::ConnectFailed);
-        }
+        if attempts_left { self.seek(id) } else { self.end(id, reason) }
     }
 
     /// The connection counts as one of this backend.

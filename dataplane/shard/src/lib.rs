@@ -12,6 +12,7 @@ mod conn;
 mod connect;
 mod conns;
 mod end;
+mod guard;
 mod listeners;
 pub mod machine;
 mod orders;
@@ -22,4 +23,5 @@ mod serve;
 mod sweep;
 
 pub use accept::Handed;
+pub use guard::{Fault, Handling};
 pub use serve::{Addressed, Ended, Setup, Signed, spawn};

@@ -61,27 +61,24 @@ impl Shard<'_> {
     fn perform_one(&mut self, deed: Deed) {
         match deed {
             Deed::Report(report) => {
-                match &report {
-                    // The next identity that gets this slot starts unproven.
-                    Report::EndpointReleased { endpoint } => self.endpoints[endpoint.ix()] = None,
-                    Report::Stopped => self.stopped = true,
-                    _ => {}
+                if let Report::Stopped = report {
+                    self.stopped = true;
                 }
                 self.report(report);
             }
             Deed::Adopted { job } => self.adopted(job),
             Deed::Switched { pool } => self.switched(pool),
             Deed::Forget { pool } => {
-                if let Some(row) = &mut self.pools[pool.ix()] {
+                if let Some(Some(row)) = self.pools.get_mut(pool.ix()) {
                     row.forgotten = true;
                 }
                 self.drop_pool_if_over(pool);
             }
             Deed::Open(listener) => {
                 self.borrow(listener);
-                if let Some(row) = self.listeners.find_mut(listener)
-                    && row.socket.open().is_err()
-                {
+                // All of the group's sockets, not only ours: a client that hashes to a shard that commits a
+                // moment later waits in its queue instead of losing a SYN, and with it a second.
+                if self.setup.registry.group(listener.0).is_none_or(|group| group.open().is_err()) {
                     self.counters.shard().add(ShardCounter::AcceptErrors, 1);
                 }
                 self.arm_accept(listener);
@@ -101,6 +98,13 @@ impl Shard<'_> {
             Deed::SuspendAccept => self.suspend_accept(),
             Deed::ResumeAccept => self.resume_accept(),
             Deed::Endpoint(state) => self.learn(state),
+            Deed::ForgetEndpoint(endpoint) => {
+                // The next identity that gets this slot starts unproven and from zero.
+                if let Some(row) = self.endpoints.get_mut(endpoint.ix()) {
+                    *row = None;
+                }
+                self.counters.endpoint(endpoint.0).wipe();
+            }
             Deed::Retire(endpoint) => {
                 let sweep = Sweep::of_endpoint(endpoint, CloseReason::BackendRemoved, self.now());
                 self.sweeps.push_back(sweep);
@@ -135,7 +139,8 @@ impl Shard<'_> {
             self.endpoints[at].get_or_insert_with(EndpointRow::new).pool = Some(slot);
             waiters |= self.quotas.endpoints.set(endpoint.slot.0, endpoint.max_connections);
         }
-        let pool = self.pools[slot.ix()].get_or_insert_with(|| Box::new(Pool::new()));
+        let pool = self.pools[slot.ix()].get_or_insert_with(|| Box::new(Pool::new(self.setup.id)));
+        pool.forgotten = false;
         pool.adopt(&root, &self.endpoints);
         drop(root);
         self.count_switched(slot);

@@ -2,9 +2,10 @@
 //! goes on from one generation to the next.
 
 use crate::conns::ConnId;
+use crate::ring::socket::SocketAddress;
 use policy::balance::Picker;
-use policy::generation::{Endpoint, Group, Health, PoolGeneration};
-use policy::ids::{EndpointSlot, PoolSlot};
+use policy::generation::{Address, Endpoint, Group, Health, PoolGeneration};
+use policy::ids::{EndpointSlot, PoolSlot, ShardId};
 use policy::queue::Line;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -30,9 +31,9 @@ pub struct Pool {
 }
 
 impl Pool {
-    pub fn new() -> Pool {
+    pub fn new(shard: ShardId) -> Pool {
         Pool {
-            picker: Picker::new(),
+            picker: Picker::of_shard(shard),
             line: Line::new(0),
             connections: 0,
             undecided: 0,
@@ -84,8 +85,21 @@ impl EndpointRow {
     /// Whether there is an address to connect to.
     pub fn reachable(&self, endpoint: &Endpoint) -> bool {
         match endpoint.address {
-            policy::generation::Address::Name { .. } => !self.addresses.is_empty(),
-            _ => true,
+            Address::Name { .. } => !self.addresses.is_empty(),
+            Address::Ip(_) | Address::Unix(_) => true,
+        }
+    }
+
+    /// Where the next attempt goes. `None`: a name without addresses, or a path that is too long for the system.
+    pub fn next_address(&mut self, endpoint: &Endpoint) -> Option<SocketAddress> {
+        match &endpoint.address {
+            Address::Ip(address) => Some((*address).into()),
+            Address::Unix(path) => SocketAddress::unix(path).ok(),
+            Address::Name { .. } => {
+                self.turn = self.turn.wrapping_add(1);
+                let turn = self.turn.checked_rem(self.addresses.len())?;
+                Some(self.addresses[turn].into())
+            }
         }
     }
 }

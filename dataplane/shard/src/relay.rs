@@ -2,8 +2,9 @@
 
 use crate::conn::{Conn, Held, Lease, Op, Open, Side, State};
 use crate::conns::ConnId;
+use crate::guard::Handling;
 use crate::ring::socket::{self, READABLE, WRITABLE};
-use crate::ring::{Chunk, Outcome};
+use crate::ring::{Chunk, Key, Outcome, Ring};
 use crate::serve::Shard;
 use link::counters::{EndpointCounter, PoolCounter, ShardCounter};
 use policy::close::CloseReason;
@@ -11,7 +12,7 @@ use policy::ids::PoolSlot;
 use policy::tick::Tick;
 use rustix::event::PollFlags;
 use rustix::io::Errno;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 use wire::tunnel::{Standing, Step, Tunnel, Way};
 
@@ -129,19 +130,32 @@ impl Shard<'_> {
         self.pool_mut(pool).buffered -= bytes;
     }
 
-    pub(crate) fn on_readable(&mut self, id: ConnId, side: Side, _: Outcome) {
-        let Some(conn) = self.conns.get_mut(id) else { return };
-        match conn.state {
-            // Asked for no flag: what came is an error or a hang-up.
-            State::Seeking => self.left_while_waiting(id),
-            // Left over from the line.
-            State::Connecting { .. } => {}
-            _ => self.drive(id, side.way(), false),
-        }
+    pub(crate) fn on_readable(&mut self, id: ConnId, side: Side) {
+        self.drive(id, side.way(), false);
     }
 
-    pub(crate) fn on_writable(&mut self, id: ConnId, side: Side, _: Outcome) {
+    pub(crate) fn on_writable(&mut self, id: ConnId, side: Side) {
         self.drive(id, side.way().other(), false);
+    }
+
+    /// A side from which nothing is read has ended, hung up or broken, or is not watched any more.
+    pub(crate) fn on_loss(&mut self, id: ConnId, side: Side, outcome: Outcome) {
+        let flags = match outcome {
+            Outcome::Ready(flags) => flags,
+            _ => PollFlags::empty(),
+        };
+        let hung_up = flags.intersects(PollFlags::HUP | PollFlags::ERR);
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        match conn.state {
+            State::Seeking if hung_up => self.end(id, CloseReason::ClientLeft),
+            // Cancelled when it left the line, which it has joined again since.
+            State::Seeking => self.watch_for_loss(id, side),
+            // A backend on a Unix socket that has answered and closed has hung up, which is its end and no reset.
+            State::Open(_) if flags.contains(PollFlags::ERR) || hung_up && side == Side::Front => {
+                self.broke_sink(id, side.way().other());
+            }
+            _ => {}
+        }
     }
 
     /// Takes steps of one direction until it must wait.
@@ -169,10 +183,8 @@ impl Shard<'_> {
                     }
                     let op = Op::Receive(Side::source(way));
                     if !ops.contains(op) {
-                        match ring.receive(op.key(id), source, dry) {
-                            Ok(()) => ops.begin(op),
-                            Err(_) => self.busy.push((id, way)),
-                        }
+                        ring.receive(op.key(id), source, dry);
+                        ops.begin(op);
                     }
                     return;
                 }
@@ -228,6 +240,8 @@ impl Shard<'_> {
                     // A sink that is gone will say so in the other direction.
                     let _ = socket::end_writing(sink);
                     open.tunnel.end_passed(way);
+                    // From here on nothing reads the source, and the other direction may have nothing to send it.
+                    self.watch_for_loss(id, Side::source(way));
                 }
                 Step::Rest => return self.settle(id),
             }
@@ -325,34 +339,37 @@ impl Shard<'_> {
 
     pub(crate) fn go_on_with_the_busy(&mut self) {
         for (id, way) in std::mem::take(&mut self.busy) {
-            self.drive(id, way, false);
+            self.guard(id, Handling::Busy, |shard| shard.drive(id, way, false));
         }
     }
 
     /// Waits for readiness of one side, unless that is under way.
     pub(crate) fn watch(&mut self, id: ConnId, op: Op, flags: PollFlags) {
+        let (Op::Readable(side) | Op::Writable(side)) = op else { unreachable!("{op:?} is not a readiness") };
+        self.begin_op(id, op, side, |ring, key, socket| ring.readiness(key, socket, flags));
+    }
+
+    /// Hears when a side breaks from which nothing is read, unless that is under way.
+    pub(crate) fn watch_for_loss(&mut self, id: ConnId, side: Side) {
+        self.begin_op(id, Op::Loss(side), side, Ring::loss);
+    }
+
+    fn begin_op(&mut self, id: ConnId, op: Op, side: Side, begin: impl FnOnce(&mut Ring, Key, BorrowedFd<'_>)) {
         let Shard { conns, ring, .. } = self;
         let Some(conn) = conns.get_mut(id) else { return };
-        let (Op::Readable(side) | Op::Writable(side)) = op else { unreachable!("{op:?} is not a readiness") };
         if conn.ops.contains(op) {
             return;
         }
         let Some(socket) = conn.socket(side) else { return };
-        if ring.readiness(op.key(id), socket, flags).is_ok() {
-            conn.ops.begin(op);
-        }
-    }
-
-    pub(crate) fn unwatch(&mut self, id: ConnId, op: Op) {
-        self.cancel(id, op);
+        begin(ring, op.key(id), socket);
+        conn.ops.begin(op);
     }
 
     /// Asks for the end of an operation, if it is in flight.
     pub(crate) fn cancel(&mut self, id: ConnId, op: Op) {
         let Some(conn) = self.conns.get_mut(id) else { return };
         if conn.ops.contains(op) {
-            // It can only fail when the ring itself does, and then the next enter tells.
-            let _ = self.ring.cancel(op.key(id), op.verb());
+            self.ring.cancel(op.key(id), op.verb());
         }
     }
 }

@@ -8,6 +8,7 @@ use crate::accept::Handed;
 use crate::bounds::Bounds;
 use crate::conn::Op;
 use crate::conns::{ConnId, Conns};
+use crate::guard::{Fault, Handling};
 use crate::listeners::Listeners;
 use crate::orders::Switching;
 use crate::pools::{EndpointRow, Pool};
@@ -20,7 +21,6 @@ use link::listen::Registry;
 use link::log::LogWriter;
 use link::mailbox::{Mailbox, Postbox};
 use link::quota::{Quotas, ShardQuotas, Waiters};
-use policy::close::CloseReason;
 use policy::ids::{ListenerSlot, PoolSlot, ShardId};
 use policy::record::TunnelRecord;
 use policy::reload::{Adopter, Deed, Order, Report};
@@ -59,6 +59,8 @@ pub struct Setup {
     pub log: LogWriter<TunnelRecord>,
     /// Zero of the process's clock.
     pub epoch: Instant,
+    /// For tests only: see [`Fault`].
+    pub fault: Option<Fault>,
 }
 
 /// Why a shard's thread ended.
@@ -72,10 +74,20 @@ pub enum Ended {
 
 /// Starts a shard on a thread of its own.
 ///
-/// A panic outside a connection's handler costs the shard's connections, is reported as [`Report::Died`],
-/// and another incarnation starts on the same thread; its first order must be [`Order::Sync`].
+/// A panic outside what is done for one connection (see [`guard`](crate::guard)) costs all of the shard's connections, is
+/// reported as [`Report::Died`], and another incarnation starts on the same thread; its first order must be
+/// [`Order::Sync`].
 pub fn spawn(setup: Setup) -> io::Result<thread::JoinHandle<io::Result<Ended>>> {
-    host::spawn(&format!("sluice-shard-{}", setup.id), setup.cpu, move || keep(setup))
+    let name = format!("sluice-shard-{}", setup.id);
+    thread::Builder::new().name(name.clone()).spawn(move || {
+        let (id, reports) = (setup.id, setup.reports.clone());
+        let ended = host::run(&name, setup.cpu, || keep(setup));
+        if ended.is_err() {
+            // Nobody waits for a shard that never started.
+            announce(&reports, (id, 1, Report::Died));
+        }
+        ended
+    })
 }
 
 /// Runs incarnations until one ends in order.
@@ -90,10 +102,10 @@ fn keep(mut setup: Setup) -> Ended {
         match outcome {
             Ok(Ok(())) => return Ended::Stopped,
             Ok(Err(error)) => {
-                announce(&setup, incarnation, Report::Died);
+                announce(&setup.reports, (setup.id, incarnation, Report::Died));
                 return Ended::Ring(error);
             }
-            Err(_) => announce(&setup, incarnation, Report::Died),
+            Err(_) => announce(&setup.reports, (setup.id, incarnation, Report::Died)),
         }
         // A bug that kills every incarnation at once must not eat the core.
         thread::sleep(RESTART.saturating_mul(incarnation.min(50)));
@@ -102,9 +114,8 @@ fn keep(mut setup: Setup) -> Ended {
 }
 
 /// Reports what must not be lost, waiting for room if need be: there is no loop left to keep it.
-fn announce(setup: &Setup, incarnation: u32, report: Report) {
-    let mut letter = (setup.id, incarnation, report);
-    while let Err(rejected) = setup.reports.post(letter) {
+fn announce(reports: &Postbox<Signed>, mut letter: Signed) {
+    while let Err(rejected) = reports.post(letter) {
         match rejected {
             link::mailbox::Rejected::Full(back) => {
                 letter = back;
@@ -146,8 +157,9 @@ pub struct Shard<'setup> {
     pub(crate) pipes: Pipes,
     /// Directions whose budget of this turn was used up.
     pub(crate) busy: Vec<(ConnId, Way)>,
-    /// Pools with connections in their line.
-    pub(crate) lined: Vec<PoolSlot>,
+    /// Pools with connections in their line, or with endpoints that were found full: they are looked at when
+    /// somebody gives something back.
+    pub(crate) held_up: Vec<PoolSlot>,
     /// Somebody gave back what a line of ours may wait for.
     pub(crate) rung: bool,
     /// Listeners whose accept ended for want of descriptors.
@@ -194,7 +206,7 @@ impl<'setup> Shard<'setup> {
             counters,
             pipes: Pipes::new(bounds.pipes),
             busy: Vec::new(),
-            lined: Vec::new(),
+            held_up: Vec::new(),
             rung: false,
             starved: Vec::new(),
             starved_until: now,
@@ -215,8 +227,8 @@ impl<'setup> Shard<'setup> {
     }
 
     fn run(&mut self) -> io::Result<()> {
-        self.listen_to(TAG_ORDERS)?;
-        self.listen_to(TAG_HANDED)?;
+        self.listen_to(TAG_ORDERS);
+        self.listen_to(TAG_HANDED);
         while !self.done {
             let wait = self.patience();
             self.ring.enter(wait)?;
@@ -226,7 +238,7 @@ impl<'setup> Shard<'setup> {
                 if self.setup.orders.pending() {
                     self.take_orders();
                 }
-                self.guarded(completion)?;
+                self.dispatch(completion);
             }
             if self.setup.orders.pending() {
                 self.take_orders();
@@ -276,72 +288,53 @@ impl<'setup> Shard<'setup> {
         }
     }
 
-    fn listen_to(&mut self, tag: u8) -> io::Result<()> {
+    fn listen_to(&mut self, tag: u8) {
         let doorbell = match tag {
             TAG_ORDERS => self.setup.orders.doorbell(),
             _ => self.setup.handed.doorbell(),
         };
-        self.ring.readiness(Key { index: 0, generation: 0, tag }, doorbell, READABLE)
+        self.ring.readiness(Key { index: 0, generation: 0, tag }, doorbell, READABLE);
     }
 
-    /// A panic in a handler costs its connection and is loud; the shard goes on.
-    fn guarded(&mut self, completion: Completion) -> io::Result<()> {
-        let key = completion.key;
-        match catch_unwind(AssertUnwindSafe(|| self.dispatch(completion))) {
-            Ok(outcome) => outcome,
-            Err(_) => {
-                self.performing = false;
-                self.counters.shard().add(ShardCounter::Panics, 1);
-                let id = ConnId { index: key.index, generation: key.generation };
-                if Op::of_tag(key.tag).is_some() {
-                    self.end(id, CloseReason::Panicked);
-                }
-                Ok(())
-            }
-        }
-    }
-
-    fn dispatch(&mut self, completion: Completion) -> io::Result<()> {
+    fn dispatch(&mut self, completion: Completion) {
         let Completion { key, outcome, more } = completion;
         match key.tag {
             TAG_ORDERS => {
                 self.setup.orders.hush();
                 self.take_orders();
-                self.listen_to(TAG_ORDERS)
+                self.listen_to(TAG_ORDERS);
             }
             TAG_HANDED => {
                 self.setup.handed.hush();
                 self.take_handed();
-                self.listen_to(TAG_HANDED)
+                self.listen_to(TAG_HANDED);
             }
-            TAG_ACCEPT => {
-                self.on_accept(ListenerSlot(key.index), outcome, more);
-                Ok(())
-            }
+            TAG_ACCEPT => self.on_accept(ListenerSlot(key.index), outcome, more),
             tag => {
                 let op = Op::of_tag(tag).expect("every other tag is an operation of a connection");
-                self.on_op(ConnId { index: key.index, generation: key.generation }, op, outcome);
-                Ok(())
+                self.on_op(ConnId { index: key.index, generation: key.generation }, op, outcome, more);
             }
         }
     }
 
-    /// An operation of a connection has had its (only) completion.
-    fn on_op(&mut self, id: ConnId, op: Op, outcome: Outcome) {
+    /// An operation of a connection has had a completion; its last one, unless `more` follow.
+    fn on_op(&mut self, id: ConnId, op: Op, outcome: Outcome, more: bool) {
         let Some(conn) = self.conns.get_mut(id) else {
-            unreachable!("slot {} was freed with {op:?} in flight", id.index);
+            debug_assert!(false, "slot {} was freed with {op:?} in flight", id.index);
+            return self.ring.recycle_all();
         };
-        conn.ops.finish(op);
-        if conn.is_over() {
-            self.on_op_of_ended(id, op, outcome);
-            return;
+        if !more {
+            conn.ops.finish(op);
         }
-        match op {
-            Op::Connect => self.on_connect(id, outcome),
-            Op::Receive(side) => self.on_receive(id, side, outcome),
-            Op::Readable(side) => self.on_readable(id, side, outcome),
-            Op::Writable(side) => self.on_writable(id, side, outcome),
-        }
+        let over = conn.is_over();
+        self.guard(id, Handling::Completion, |shard| match op {
+            _ if over => shard.on_op_of_ended(id, op, outcome),
+            Op::Connect => shard.on_connect(id, outcome),
+            Op::Receive(side) => shard.on_receive(id, side, outcome),
+            Op::Readable(side) => shard.on_readable(id, side),
+            Op::Writable(side) => shard.on_writable(id, side),
+            Op::Loss(side) => shard.on_loss(id, side, outcome),
+        });
     }
 
     pub(crate) fn accept_key(listener: ListenerSlot) -> (Key, Verb) {
@@ -361,7 +354,8 @@ impl<'setup> Shard<'setup> {
     fn fire_timers(&mut self) {
         let now = self.now();
         while let Some(wheel::Key { index, generation }) = self.wheel.due(now) {
-            self.on_timer(ConnId { index, generation });
+            let id = ConnId { index, generation };
+            self.guard(id, Handling::Timer, |shard| shard.on_timer(id));
         }
     }
 
@@ -424,7 +418,7 @@ impl<'setup> Shard<'setup> {
             shard.add(ShardCounter::CqOverflows, stats.overflows);
         }
         shard.set(ShardCounter::Connections, self.conns.len() as u64);
-        shard.set(ShardCounter::Pipes, self.pipes.count() as u64);
+        shard.set(ShardCounter::Pipes, self.pipes.in_use() as u64);
     }
 
     pub(crate) fn pool_mut(&mut self, pool: PoolSlot) -> &mut Pool {

@@ -1,6 +1,7 @@
 //! Ending connections by order: a walk over the table, a few slots per turn, at a pace.
 
 use crate::conn::Conn;
+use crate::guard::Handling;
 use crate::serve::Shard;
 use policy::close::CloseReason;
 use policy::ids::EndpointSlot;
@@ -58,7 +59,8 @@ impl Shard<'_> {
                     break;
                 }
                 sweep.allowed -= 1;
-                self.end(id, sweep.reason);
+                let reason = sweep.reason;
+                self.guard(id, Handling::Sweep, |shard| shard.end(id, reason));
             }
             sweep.at += 1;
         }

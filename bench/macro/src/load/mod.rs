@@ -155,7 +155,7 @@ impl<'a> Ends<'a> {
             events: Vec::with_capacity(EVENTS_MAX),
             listener,
             clients: Clients::new(order.scenario, order.front),
-            origin: Origin::new(order.scenario),
+            origin: Origin::new(order.scenario).map_err(Failure::Ours)?,
         })
     }
 

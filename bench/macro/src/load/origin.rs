@@ -32,12 +32,12 @@ pub enum Origin {
 }
 
 impl Origin {
-    pub fn new(scenario: Scenario) -> Origin {
-        match scenario {
-            Scenario::Bulk => Origin::Pour(Pour::new(scenario.connections())),
+    pub fn new(scenario: Scenario) -> io::Result<Origin> {
+        Ok(match scenario {
+            Scenario::Bulk => Origin::Pour(Pour::new(scenario.connections())?),
             Scenario::PingPong | Scenario::Latency => Origin::Echo(Echo::for_ever()),
             Scenario::Churn => Origin::Echo(Echo::once()),
-        }
+        })
     }
 
     /// Takes every connection that waits.

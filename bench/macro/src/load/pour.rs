@@ -7,24 +7,27 @@
 use super::{Token, message, watch};
 use rustix::event::epoll::EventFlags;
 use rustix::fd::OwnedFd;
+use rustix::fs::MemfdFlags;
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags};
-use std::io;
+use rustix::net::RecvFlags;
+use std::fs::File;
+use std::io::{self, Write};
 
 /// What a stream has under way between origin and client at most.
 ///
-/// Without such a bound a proxy that was the limit had every buffer filled that the kernel allows (32 MiB
-/// each), its bytes were cold when it copied them, and one and the same relay cost 0.18 or 0.53 s/GiB.
-const AHEAD_MAX: u64 = 1 << 20;
+/// More than the windows in between let through would wait at the origin and go out when an acknowledgement
+/// comes, in the time of whoever sends that: the proxy. See `bench/README.md` for what that did to the figures.
+const AHEAD_MAX: u64 = 256 << 10;
 /// One send.
-const SEND_BYTES: u64 = 256 << 10;
+const SEND_BYTES: u64 = 64 << 10;
 
 pub struct Pour {
     /// In the order of their coming.
     streams: Vec<Stream>,
     /// Which stream is which client's.
     of_client: Vec<Option<usize>>,
-    bytes: Vec<u8>,
+    /// A file in memory: sent from there, the bytes are not copied on the load's core.
+    bytes: OwnedFd,
 }
 
 struct Stream {
@@ -38,8 +41,10 @@ struct Stream {
 }
 
 impl Pour {
-    pub fn new(clients: usize) -> Pour {
-        Pour { streams: Vec::new(), of_client: vec![None; clients], bytes: vec![0x5a; SEND_BYTES as usize] }
+    pub fn new(clients: usize) -> io::Result<Pour> {
+        let bytes = rustix::fs::memfd_create("bulk", MemfdFlags::CLOEXEC)?;
+        File::from(bytes.try_clone()?).write_all(&[0x5a; SEND_BYTES as usize])?;
+        Ok(Pour { streams: Vec::new(), of_client: vec![None; clients], bytes })
     }
 
     /// Bytes handed to the kernel for sending.
@@ -103,12 +108,10 @@ impl Stream {
     }
 
     /// As much as is granted and goes, in whole sends.
-    fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let Some(socket) = &self.socket else {
-            return Ok(());
-        };
+    fn send(&mut self, bytes: &OwnedFd) -> io::Result<()> {
+        let Some(socket) = &self.socket else { return Ok(()) };
         while self.writable && self.granted - self.sent >= SEND_BYTES {
-            match rustix::net::send(socket, bytes, SendFlags::NOSIGNAL) {
+            match rustix::fs::sendfile(socket, bytes, Some(&mut 0), SEND_BYTES as usize) {
                 Ok(sent) => self.sent += sent as u64,
                 Err(Errno::AGAIN) => self.writable = false,
                 Err(error) => return Err(error.into()),

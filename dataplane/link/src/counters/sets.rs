@@ -98,7 +98,7 @@ counter_set! {
         LoopTurns = "sluicegate_shard_loop_turns_total", Counter, "Turns of the shard's loop.";
         Generation = "sluicegate_shard_generation", Gauge, "Newest generation committed here.";
         PauseMaxMicros = "sluicegate_shard_pause_max_microseconds", Gauge, "Longest time in which a switch of generation kept the shard from serving.";
-        Pipes = "sluicegate_shard_pipes", Gauge, "Pipes that splice uses or keeps for reuse.";
+        Pipes = "sluicegate_shard_pipes", Gauge, "Pipes that tunnels use for splice now.";
         BufferBytes = "sluicegate_shard_buffer_bytes", Gauge, "Memory held for data between the two sides.";
         LogDropped = "sluicegate_shard_log_dropped_total", Counter, "Access records dropped because the log thread was behind.";
         Orders = "sluicegate_shard_orders_total", Counter, "Orders taken from control.";
@@ -147,10 +147,7 @@ impl PoolCounter {
 
     #[inline]
     pub(super) fn closed(reason: usize) -> Cell {
-        assert!(
-            reason < PoolCounter::CLOSE_REASONS_MAX,
-            "close reason {reason} has no cell"
-        );
+        assert!(reason < PoolCounter::CLOSE_REASONS_MAX, "close reason {reason} has no cell");
         Cell((PoolCounter::ALL.len() + reason) as u16)
     }
 }
@@ -166,20 +163,9 @@ mod tests {
             assert!(ix < C::CELLS);
             let metric = counter.metric();
             assert!(metric.starts_with(prefix), "{metric}");
-            assert_eq!(
-                metric.ends_with("_total"),
-                counter.kind() == Kind::Counter,
-                "{metric}"
-            );
+            assert_eq!(metric.ends_with("_total"), counter.kind() == Kind::Counter, "{metric}");
             assert!(counter.help().ends_with('.'), "{metric}");
-            assert!(
-                C::ALL
-                    .iter()
-                    .filter(|other| other.metric() == metric)
-                    .count()
-                    == 1,
-                "{metric} twice"
-            );
+            assert!(C::ALL.iter().filter(|other| other.metric() == metric).count() == 1, "{metric} twice");
         }
     }
 

@@ -61,27 +61,17 @@ struct Circle {
 
 impl Circle {
     fn mean(&self) -> i128 {
-        if self.weight == 0 {
-            self.left_at
-        } else {
-            self.sum.div_euclid(self.weight)
-        }
+        if self.weight == 0 { self.left_at } else { self.sum.div_euclid(self.weight) }
     }
 }
 
 impl Rotation {
     pub fn new(salt: Salt) -> Rotation {
-        Rotation {
-            salt,
-            turns: Vec::new(),
-            places: Places::default(),
-            tiers: Box::default(),
-        }
+        Rotation { salt, turns: Vec::new(), places: Places::default(), tiers: Box::default() }
     }
 
     pub fn reserve(&mut self, seats: usize, census: &Census) {
-        self.turns
-            .resize(seats.max(self.turns.len()), Turn::default());
+        self.turns.resize(seats.max(self.turns.len()), Turn::default());
         self.places.grow(seats);
         for tier in Tier::ALL {
             for (class, heap) in self.tiers[tier.ix()].classes.iter_mut().enumerate() {
@@ -92,12 +82,7 @@ impl Rotation {
 
     pub fn enter(&mut self, seats: &[Seat], seat: u32, tier: Tier) {
         let weight = seats[seat as usize].weight;
-        let Rotation {
-            salt,
-            turns,
-            places,
-            tiers,
-        } = self;
+        let Rotation { salt, turns, places, tiers } = self;
         let circle = &mut tiers[tier.ix()];
         let turn = &mut turns[seat as usize];
         turn.begins = circle.mean() + i128::from(turn.ahead) * (ROUND / i128::from(weight)) / TURN;
@@ -111,12 +96,7 @@ impl Rotation {
 
     pub fn leave(&mut self, seats: &[Seat], seat: u32, tier: Tier) {
         let weight = seats[seat as usize].weight;
-        let Rotation {
-            salt,
-            turns,
-            places,
-            tiers,
-        } = self;
+        let Rotation { salt, turns, places, tiers } = self;
         let circle = &mut tiers[tier.ix()];
         let class = class_of(weight);
         circle.classes[class].remove(seat, places, begins_before(turns, *salt));
@@ -162,8 +142,7 @@ impl Rotation {
         let circle = &self.tiers[tier.ix()];
         let held: Vec<u32> = circle.classes.iter().flat_map(Heap::iter).collect();
         assert_eq!((held.len(), circle.weight), (open, i128::from(weight)));
-        let part =
-            |seat: u32| i128::from(seats[seat as usize].weight) * self.turns[seat as usize].begins;
+        let part = |seat: u32| i128::from(seats[seat as usize].weight) * self.turns[seat as usize].begins;
         assert_eq!(held.into_iter().map(part).sum::<i128>(), circle.sum);
         for (class, heap) in circle.classes.iter().enumerate() {
             assert_eq!(heap.is_empty(), circle.inhabited & 1 << class == 0);
@@ -173,21 +152,14 @@ impl Rotation {
     fn rank(&self, seat: u32, seats: &[Seat], circle: &Circle) -> Rank {
         let begins = self.turns[seat as usize].begins;
         if begins * circle.weight <= circle.sum {
-            Rank::Begun {
-                ends: begins + (ROUND >> class_of(seats[seat as usize].weight)),
-            }
+            Rank::Begun { ends: begins + (ROUND >> class_of(seats[seat as usize].weight)) }
         } else {
             Rank::Ahead { begins }
         }
     }
 
     fn serve(&mut self, seat: u32, weight: u32, tier: Tier) {
-        let Rotation {
-            salt,
-            turns,
-            places,
-            tiers,
-        } = self;
+        let Rotation { salt, turns, places, tiers } = self;
         let circle = &mut tiers[tier.ix()];
         let turn = &mut turns[seat as usize];
         let mut lasts = ROUND / i128::from(weight);

@@ -15,6 +15,8 @@ pub struct Buffers {
     memory: Mapping,
     count: u16,
     bytes_each: u32,
+    /// By buffer: it is ours and not the kernel's.
+    lent: Box<[bool]>,
     /// Where the next recycled buffer goes; the kernel sees it through the shared tail.
     tail: u16,
 }
@@ -33,19 +35,35 @@ impl Buffers {
         unsafe {
             ring.submitter().register_buf_ring_with_flags(entries.start.as_ptr() as u64, count, Self::GROUP, 0)?;
         }
-        let mut buffers = Buffers { entries, memory, count, bytes_each, tail: 0 };
-        (0..count).for_each(|buffer| buffers.recycle(buffer));
+        let lent = vec![true; usize::from(count)].into();
+        let mut buffers = Buffers { entries, memory, count, bytes_each, lent, tail: 0 };
+        buffers.recycle_all();
         Ok(buffers)
+    }
+
+    /// The kernel has filled a buffer: it is ours until it is recycled.
+    pub fn lend(&mut self, buffer: u16) {
+        let before = std::mem::replace(&mut self.lent[usize::from(buffer)], true);
+        assert!(!before, "the kernel filled buffer {buffer}, which it did not have");
+    }
+
+    /// Gives every buffer to the kernel that it does not have.
+    pub fn recycle_all(&mut self) {
+        for buffer in 0..self.count {
+            if self.lent[usize::from(buffer)] {
+                self.recycle(buffer);
+            }
+        }
     }
 
     /// Gives a buffer to the kernel.
     pub fn recycle(&mut self, buffer: u16) {
-        assert!(buffer < self.count);
+        assert!(std::mem::take(&mut self.lent[usize::from(buffer)]), "buffer {buffer} was given back twice");
         let slot = usize::from(self.tail & (self.count - 1));
         let address = self.address(buffer);
         // SAFETY: `slot` is below `count`, so it lies in the mapping; the kernel reads an entry only after
-        // the tail has passed it, and of `count` buffers at most `count - 1` others are queued, so this
-        // entry is not one that the kernel still has to read.
+        // the tail has passed it, and of `count` buffers at most `count - 1` others are queued (`lent` says
+        // that this one was not), so this entry is not one that the kernel still has to read.
         let entry = unsafe { &mut *self.entries.start.as_ptr().cast::<BufRingEntry>().add(slot) };
         entry.set_addr(address as u64);
         entry.set_len(self.bytes_each);
@@ -60,9 +78,10 @@ impl Buffers {
 
     /// What the kernel wrote.
     pub fn bytes(&self, buffer: u16, len: u32) -> &[u8] {
-        assert!(buffer < self.count && len <= self.bytes_each);
-        // SAFETY: in bounds by the assertion; the kernel gave this buffer back with its completion and does
-        // not write to it until it is recycled, which takes `&mut self`. Anonymous memory is initialised.
+        assert!(self.lent[usize::from(buffer)] && len <= self.bytes_each);
+        // SAFETY: in bounds by the assertion; `lent` says that the kernel gave this buffer back with its completion,
+        // and it does not write to it until it is recycled, which takes `&mut self`. Anonymous memory is
+        // initialised.
         unsafe { std::slice::from_raw_parts(self.address(buffer), len as usize) }
     }
 

@@ -4,7 +4,6 @@
 
 use glommio::{LocalExecutorBuilder, Placement};
 use std::io;
-use std::thread;
 use std::time::Duration;
 
 /// Memory glommio registers for its own I/O, which the shard does not use. Its default of 10 MiB does not
@@ -14,25 +13,18 @@ const IO_MEMORY: usize = 64 << 10;
 /// glommio's rings; about 220 KiB of locked memory with this depth.
 const RING_DEPTH: usize = 128;
 
-/// Runs `shard` on a thread of its own named `name`, pinned to `cpu` if one is given, until it returns.
-pub fn spawn<T, F>(name: &str, cpu: Option<usize>, shard: F) -> io::Result<thread::JoinHandle<io::Result<T>>>
-where
-    T: Send + 'static,
-    F: FnOnce() -> T + Send + 'static,
-{
+/// Runs `shard` on this thread, which is named `name` and pinned to `cpu` if one is given, until it returns.
+pub fn run<T>(name: &str, cpu: Option<usize>, shard: impl FnOnce() -> T) -> io::Result<T> {
     let placement = match cpu {
         Some(cpu) => Placement::Fixed(cpu),
         None => Placement::Unbound,
     };
-    let name = name.to_string();
-    thread::Builder::new().name(name.clone()).spawn(move || {
-        let executor = LocalExecutorBuilder::new(placement)
-            .name(&name)
-            .io_memory(IO_MEMORY)
-            .ring_depth(RING_DEPTH)
-            .preempt_timer(Duration::from_millis(1))
-            .make()
-            .map_err(|error| io::Error::other(format!("{name}: the executor did not start: {error}")))?;
-        Ok(executor.run(async move { shard() }))
-    })
+    let executor = LocalExecutorBuilder::new(placement)
+        .name(name)
+        .io_memory(IO_MEMORY)
+        .ring_depth(RING_DEPTH)
+        .preempt_timer(Duration::from_millis(1))
+        .make()
+        .map_err(|error| io::Error::other(format!("{name}: the executor did not start: {error}")))?;
+    Ok(executor.run(async move { shard() }))
 }

@@ -10,6 +10,9 @@
 //! - a descriptor stays open until every operation on it has had its last completion;
 //! - at most one operation per [`Key`] is in flight.
 //!
+//! In return every operation that is asked for has a last completion. Asking cannot fail: what does not fit the
+//! submission queue waits here, and a ring that takes nothing any more says so at [`Ring::enter`].
+//!
 //! Why these flags: `SINGLE_ISSUER | DEFER_TASKRUN` keep the kernel from interrupting the shard for each
 //! socket wake-up (without them a proxied request cost twice the CPU); `SUBMIT_ALL` so that one bad entry
 //! does not hold back the rest of the batch.
@@ -22,14 +25,13 @@ pub mod socket;
 mod tests;
 
 use buffers::Buffers;
-use io_uring::types::{Fd, SubmitArgs, Timespec};
+use io_uring::types::{CancelBuilder, Fd, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
 use rustix::event::PollFlags;
 use rustix::io::Errno;
+use std::collections::VecDeque;
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
-use std::path::Path;
 use std::time::Duration;
 
 /// Which operation of whom. The ring carries it; its meaning is the caller's.
@@ -133,9 +135,12 @@ pub struct RingSize {
 pub struct Ring {
     ring: IoUring,
     buffers: Buffers,
+    /// Entries that did not fit the submission queue, oldest first. Bounded by what the caller may have in
+    /// flight: one operation and one cancellation per key.
+    backlog: VecDeque<squeue::Entry>,
     /// Addresses of connects that are queued and not yet submitted; the kernel copies them at submission.
-    /// Never grows beyond its capacity, so its elements do not move.
-    addresses: Vec<socket::SocketAddress>,
+    #[allow(clippy::vec_box, reason = "entries of the queue point at them: they must not move")]
+    addresses: Vec<Box<socket::SocketAddress>>,
     /// Completions reaped by the last enter, in reverse.
     reaped: Vec<cqueue::Entry>,
     pub stats: RingStats,
@@ -164,7 +169,8 @@ impl Ring {
         Ok(Ring {
             ring,
             buffers,
-            addresses: Vec::with_capacity(size.entries as usize),
+            backlog: VecDeque::new(),
+            addresses: Vec::new(),
             reaped: Vec::with_capacity(size.entries as usize * 4),
             stats: RingStats::default(),
         })
@@ -175,6 +181,9 @@ impl Ring {
     pub fn enter(&mut self, wait: Option<Duration>) -> io::Result<()> {
         debug_assert!(self.reaped.is_empty(), "completions of the last turn were not taken");
         self.stats.enters += 1;
+        self.queue_backlog();
+        // With entries still to submit there is no sleep: they may be what would end it.
+        let wait = if self.backlog.is_empty() { wait } else { Some(Duration::ZERO) };
         let outcome = match wait {
             Some(Duration::ZERO) => {
                 // Waiting for no completion still sets GETEVENTS, which runs the deferred work.
@@ -188,23 +197,25 @@ impl Ring {
         };
         match outcome {
             Ok(_) => {}
-            // ETIME: the wait was over. EINTR: a signal. EBUSY: completions overflowed and are reaped below.
-            Err(error) if matches!(error.raw_os_error(), Some(libc::ETIME | libc::EINTR | libc::EBUSY)) => {}
+            Err(error) if is_passing(&error) => {}
             Err(error) => return Err(error),
         }
-        if self.ring.submission().is_empty() {
+        if self.backlog.is_empty() && self.ring.submission().is_empty() {
             self.addresses.clear();
         }
         if self.ring.submission().cq_overflow() {
             self.stats.overflows += 1;
         }
-        let mut queue = self.ring.completion();
-        queue.sync();
-        self.reaped.extend(&mut queue);
-        drop(queue);
+        self.reap();
         self.stats.completions += self.reaped.len() as u64;
         self.reaped.reverse();
         Ok(())
+    }
+
+    fn reap(&mut self) {
+        let mut queue = self.ring.completion();
+        queue.sync();
+        self.reaped.extend(&mut queue);
     }
 
     /// Takes the next completion of this turn.
@@ -220,90 +231,74 @@ impl Ring {
     fn decode(&mut self, entry: &cqueue::Entry) -> Option<Completion> {
         let (key, verb) = Key::unpack(entry.user_data());
         let result = entry.result();
-        let outcome = if result < 0 {
-            if result == -libc::ENOBUFS {
-                self.stats.no_buffers += 1;
+        let buffer = cqueue::buffer_select(entry.flags());
+        if let Some(buffer) = buffer {
+            self.buffers.lend(buffer);
+        }
+        let outcome = match (verb, buffer) {
+            (Verb::Cancel, _) => return None,
+            (Verb::Receive, Some(buffer)) if result > 0 => Outcome::Received(Chunk {
+                buffer,
+                len: result as u32,
+                more_waiting: cqueue::sock_nonempty(entry.flags()),
+            }),
+            (_, Some(buffer)) => {
+                self.buffers.recycle(buffer);
+                outcome_of(verb, result)
             }
-            Outcome::Failed(Errno::from_raw_os_error(-result))
-        } else {
-            match verb {
-                Verb::Accept => {
-                    // SAFETY: a successful accept completion hands us a new descriptor that nobody else
-                    // knows, and each completion is decoded once.
-                    Outcome::Accepted(unsafe { OwnedFd::from_raw_fd(result) })
-                }
-                Verb::Receive => match cqueue::buffer_select(entry.flags()) {
-                    Some(buffer) if result > 0 => Outcome::Received(Chunk {
-                        buffer,
-                        len: result as u32,
-                        more_waiting: cqueue::sock_nonempty(entry.flags()),
-                    }),
-                    Some(buffer) => {
-                        self.buffers.recycle(buffer);
-                        Outcome::Ended
-                    }
-                    None => Outcome::Ended,
-                },
-                Verb::Readiness => Outcome::Ready(PollFlags::from_bits_retain(result as u16)),
-                Verb::Connect => Outcome::Connected,
-                Verb::Cancel => return None,
-            }
+            (_, None) => outcome_of(verb, result),
         };
-        if verb == Verb::Cancel {
-            return None;
+        if let Outcome::Failed(Errno::NOBUFS) = outcome {
+            self.stats.no_buffers += 1;
         }
         Some(Completion { key, outcome, more: cqueue::more(entry.flags()) })
     }
 
     /// Accepts connections until cancelled; each comes as [`Outcome::Accepted`], close-on-exec and non-blocking.
-    pub fn accept(&mut self, key: Key, listener: BorrowedFd<'_>) -> io::Result<()> {
+    pub fn accept(&mut self, key: Key, listener: BorrowedFd<'_>) {
         let entry =
             opcode::AcceptMulti::new(Fd(listener.as_raw_fd())).flags(libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK).build();
-        self.push(entry, key, Verb::Accept)
+        self.push(entry, key, Verb::Accept);
     }
 
     /// Receives once, into a buffer that is chosen when bytes are there. `dry` says that the socket is known
     /// to be empty: then it is not tried first.
-    pub fn receive(&mut self, key: Key, socket: BorrowedFd<'_>, dry: bool) -> io::Result<()> {
+    pub fn receive(&mut self, key: Key, socket: BorrowedFd<'_>, dry: bool) {
         const POLL_FIRST: u16 = 1; // IORING_RECVSEND_POLL_FIRST, io_uring_prep_recv(3)
         let entry = opcode::Recv::new(Fd(socket.as_raw_fd()), std::ptr::null_mut(), 0)
             .buf_group(Buffers::GROUP)
             .ioprio(if dry { POLL_FIRST } else { 0 })
             .build()
             .flags(squeue::Flags::BUFFER_SELECT);
-        self.push(entry, key, Verb::Receive)
+        self.push(entry, key, Verb::Receive);
     }
 
     /// Waits until `descriptor` is ready for any of `flags`, once.
-    pub fn readiness(&mut self, key: Key, descriptor: BorrowedFd<'_>, flags: PollFlags) -> io::Result<()> {
+    pub fn readiness(&mut self, key: Key, descriptor: BorrowedFd<'_>, flags: PollFlags) {
         let entry = opcode::PollAdd::new(Fd(descriptor.as_raw_fd()), u32::from(flags.bits())).build();
-        self.push(entry, key, Verb::Readiness)
+        self.push(entry, key, Verb::Readiness);
     }
 
-    /// Connects `socket` to a network address.
-    pub fn connect(&mut self, key: Key, socket: BorrowedFd<'_>, to: SocketAddr) -> io::Result<()> {
-        self.connect_to(key, socket, to.into())
+    /// Tells each time that the peer of `descriptor` ends its side, hangs up or breaks, until cancelled.
+    ///
+    /// An end alone cannot be left out (the kernel always adds RDHUP to what is asked for), and a watch that ends with
+    /// its first event would tell of that end for ever.
+    pub fn loss(&mut self, key: Key, descriptor: BorrowedFd<'_>) {
+        let entry = opcode::PollAdd::new(Fd(descriptor.as_raw_fd()), 0).multi(true).build();
+        self.push(entry, key, Verb::Readiness);
     }
 
-    /// Connects `socket` to a Unix socket. Fails at once if the path is too long for the system (107 bytes).
-    pub fn connect_unix(&mut self, key: Key, socket: BorrowedFd<'_>, to: &Path) -> io::Result<()> {
-        self.connect_to(key, socket, socket::SocketAddress::unix(to)?)
-    }
-
-    fn connect_to(&mut self, key: Key, socket: BorrowedFd<'_>, to: socket::SocketAddress) -> io::Result<()> {
-        if self.addresses.len() == self.addresses.capacity() || self.ring.submission().is_full() {
-            self.ring.submit()?;
-            self.addresses.clear();
-        }
-        self.addresses.push(to);
-        let to = self.addresses.last().expect("pushed above");
+    /// Connects `socket`.
+    pub fn connect(&mut self, key: Key, socket: BorrowedFd<'_>, to: socket::SocketAddress) {
+        let to = Box::new(to);
         let entry = opcode::Connect::new(Fd(socket.as_raw_fd()), to.as_ptr(), to.len()).build();
-        self.push(entry, key, Verb::Connect)
+        self.addresses.push(to);
+        self.push(entry, key, Verb::Connect);
     }
 
     /// Asks for the end of one operation; its last completion still comes, and may be a success.
-    pub fn cancel(&mut self, key: Key, verb: Verb) -> io::Result<()> {
-        self.push(opcode::AsyncCancel::new(key.pack(verb)).build(), key, Verb::Cancel)
+    pub fn cancel(&mut self, key: Key, verb: Verb) {
+        self.push(opcode::AsyncCancel::new(key.pack(verb)).build(), key, Verb::Cancel);
     }
 
     /// The received bytes.
@@ -316,23 +311,90 @@ impl Ring {
         self.buffers.recycle(chunk.buffer);
     }
 
+    /// Gives back every buffer that the caller still has: those of a handler that panicked.
+    pub fn recycle_all(&mut self) {
+        self.buffers.recycle_all();
+    }
+
     /// Bytes of one provided buffer: a receive that has as many was probably not all.
     pub fn buffer_bytes(&self) -> usize {
         self.buffers.bytes_each()
     }
 
-    fn push(&mut self, entry: squeue::Entry, key: Key, verb: Verb) -> io::Result<()> {
+    fn push(&mut self, entry: squeue::Entry, key: Key, verb: Verb) {
         let entry = entry.user_data(key.pack(verb));
-        loop {
-            // SAFETY: what an entry points at outlives its submission: receives name no memory (the kernel
-            // picks a registered buffer), connects point into `addresses`, which neither moves nor is
-            // cleared while an entry is queued, and the other verbs point at nothing.
-            if unsafe { self.ring.submission().push(&entry) }.is_ok() {
-                return Ok(());
+        if self.backlog.is_empty() && self.queue(&entry) {
+            return;
+        }
+        self.backlog.push_back(entry);
+        self.queue_backlog();
+    }
+
+    /// Moves the backlog into the submission queue, which is submitted early when it is full.
+    fn queue_backlog(&mut self) {
+        while let Some(entry) = self.backlog.pop_front() {
+            if self.queue(&entry) {
+                continue;
             }
-            self.ring.submit()?;
+            // An error that lasts is told by the next enter.
+            let _ = self.ring.submit();
+            if !self.queue(&entry) {
+                return self.backlog.push_front(entry);
+            }
         }
     }
+
+    /// `false`: the submission queue is full.
+    fn queue(&mut self, entry: &squeue::Entry) -> bool {
+        // SAFETY: what an entry points at outlives its submission: receives name no memory (the kernel picks a
+        // registered buffer), connects point into boxes in `addresses`, which are kept while any entry is
+        // queued or in the backlog, and the other verbs point at nothing.
+        unsafe { self.ring.submission().push(entry) }.is_ok()
+    }
+}
+
+impl Drop for Ring {
+    /// Takes everything back from the kernel. Nobody else knows the descriptors of connections that were accepted
+    /// and not taken: their clients would wait for as long as the process lives.
+    fn drop(&mut self) {
+        /// What is cancelled completes in the enter that submits the cancellation, or overflows to one of the next.
+        const ENTERS: usize = 64;
+        self.backlog.clear();
+        let everything = opcode::AsyncCancel2::new(CancelBuilder::any()).build();
+        self.push(everything, Key { index: 0, generation: 0, tag: 0 }, Verb::Cancel);
+        for _ in 0..ENTERS {
+            while self.take().is_some() {}
+            if self.enter(Some(Duration::ZERO)).is_err() || self.reaped.is_empty() {
+                break;
+            }
+        }
+        self.reap();
+        while self.take().is_some() {}
+    }
+}
+
+/// The outcome of an operation that filled no buffer.
+fn outcome_of(verb: Verb, result: i32) -> Outcome {
+    if result < 0 {
+        return Outcome::Failed(Errno::from_raw_os_error(-result));
+    }
+    match verb {
+        Verb::Accept => {
+            // SAFETY: a successful accept completion hands us a new descriptor that nobody else knows, and
+            // each completion is decoded once.
+            Outcome::Accepted(unsafe { OwnedFd::from_raw_fd(result) })
+        }
+        Verb::Receive => Outcome::Ended,
+        Verb::Readiness => Outcome::Ready(PollFlags::from_bits_retain(result as u16)),
+        Verb::Connect => Outcome::Connected,
+        Verb::Cancel => unreachable!("a cancellation has no outcome of its own"),
+    }
+}
+
+/// Whether entering again may succeed. ETIME: the wait was over. EINTR: a signal. EBUSY: completions overflowed,
+/// and reaping them makes room. EAGAIN: the kernel had no memory for an operation.
+fn is_passing(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN))
 }
 
 /// Whether this machine can make a ring like the shards': made, used once, closed.

@@ -95,8 +95,8 @@ impl Pipes {
         self.made -= 1;
     }
 
-    /// Pipes that exist now.
-    pub fn count(&self) -> usize {
-        self.made
+    /// Pipes that were taken and have not come back.
+    pub fn in_use(&self) -> usize {
+        self.made - self.free.len()
     }
 }

@@ -6,7 +6,7 @@ use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, RecvFlags, SendFlags, Shutdown, SocketFlags, SocketType};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ pub const READABLE: PollFlags = PollFlags::IN.union(PollFlags::RDHUP);
 pub const WRITABLE: PollFlags = PollFlags::OUT;
 
 /// A socket address in the kernel's form.
+#[derive(Debug)]
 pub struct SocketAddress {
     inner: socket2::SockAddr,
 }
@@ -41,15 +42,13 @@ impl From<SocketAddr> for SocketAddress {
 }
 
 /// A stream socket that can connect to `to`: close-on-exec, non-blocking, without Nagle's delay.
-pub fn stream_for(to: SocketAddr) -> Result<OwnedFd, Errno> {
-    let family = if to.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+pub fn stream_for(to: &SocketAddress) -> Result<OwnedFd, Errno> {
+    let family = AddressFamily::from_raw(to.inner.family());
     let socket = net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)?;
-    net::sockopt::set_tcp_nodelay(&socket, true)?;
+    if family != AddressFamily::UNIX {
+        net::sockopt::set_tcp_nodelay(&socket, true)?;
+    }
     Ok(socket)
-}
-
-pub fn unix_stream() -> Result<OwnedFd, Errno> {
-    net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)
 }
 
 /// Who is at the other end.
@@ -120,6 +119,14 @@ pub fn end_writing(socket: BorrowedFd<'_>) -> Result<(), Errno> {
 pub fn reset_on_close(socket: BorrowedFd<'_>) {
     // A Unix socket has no reset; it just closes.
     let _ = net::sockopt::set_socket_linger(socket, Some(Duration::ZERO));
+}
+
+/// Bytes that were sent and that the peer's system does not have yet. 0 if that cannot be known.
+pub fn unsent(socket: BorrowedFd<'_>) -> usize {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: the descriptor is open for as long as it is borrowed, and TIOCOUTQ writes one `int` to where it is told.
+    let outcome = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+    if outcome == 0 { usize::try_from(bytes).unwrap_or(0) } else { 0 }
 }
 
 /// Takes one connection that is queued at a listening socket, if there is one.

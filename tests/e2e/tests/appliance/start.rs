@@ -59,7 +59,7 @@ fn without_a_word_it_serves_the_demo_and_says_where() {
             let commands: Vec<String> = commands.cloned().collect();
             if commands.len() >= 3 { Ok(commands) } else { Err(output.join("\n")) }
         });
-        assert!(next.iter().any(|command| command.contains("sluicectl status")), "{next:?}");
+        assert!(next.iter().any(|command| command.contains("sluicectl") && command.ends_with(" status")), "{next:?}");
         process.signal(Signal::TERM);
         let status = process.wait_exit(Deadline::patient());
         assert!(status.is_some_and(|status| status.success()), "{status:?}");

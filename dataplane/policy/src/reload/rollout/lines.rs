@@ -96,10 +96,7 @@ impl Lines {
 
     /// The heads of the lines in which this job waits, each once.
     pub fn before(&self, job: JobId) -> Vec<JobId> {
-        let heads = self.jobs[&job]
-            .touches
-            .claims()
-            .map(|claim| self.lines[&claim][0]);
+        let heads = self.jobs[&job].touches.claims().map(|claim| self.lines[&claim][0]);
         let heads: BTreeSet<JobId> = heads.filter(|head| *head != job).collect();
         heads.into_iter().collect()
     }
@@ -113,9 +110,7 @@ impl Lines {
     }
 
     pub fn head_of_address(&self, listener: ListenerSlot) -> Option<JobId> {
-        self.lines
-            .get(&Claim::Address(listener))
-            .map(|line| line[0])
+        self.lines.get(&Claim::Address(listener)).map(|line| line[0])
     }
 
     pub fn check_invariants(&self) {
@@ -126,11 +121,7 @@ impl Lines {
             }
         }
         for (job, place) in &self.jobs {
-            let behind = place
-                .touches
-                .claims()
-                .filter(|claim| self.lines[claim][0] != *job)
-                .count();
+            let behind = place.touches.claims().filter(|claim| self.lines[claim][0] != *job).count();
             assert_eq!(place.behind, behind, "job {job}");
         }
     }
@@ -165,10 +156,7 @@ mod tests {
     #[test]
     fn overlapping_jobs_go_in_the_order_they_came() {
         let mut lines = lines(&[(1, &[0], &[]), (2, &[0, 1], &[]), (3, &[1], &[])]);
-        assert!(
-            !lines.is_first(JobId(2)) && !lines.is_first(JobId(3)),
-            "3 waits for 2, which waits for 1"
-        );
+        assert!(!lines.is_first(JobId(2)) && !lines.is_first(JobId(3)), "3 waits for 2, which waits for 1");
         assert_eq!(lines.before(JobId(3)), [JobId(2)]);
         lines.leave(JobId(1));
         lines.check_invariants();

@@ -1,0 +1,260 @@
+//! What a rig runs, as short as a test wants to write it, compiled to generations and changes.
+//!
+//! What did not change is the same `Arc` as before, as it is with the real compiler.
+
+use link::listen::BindAddress;
+use policy::generation::*;
+use policy::ids::*;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+#[derive(Clone, Default)]
+pub struct Site {
+    /// By slot.
+    pub pools: BTreeMap<u32, Pool>,
+    /// Where listeners are, if not at a port of 127.0.0.1 that the kernel chooses.
+    pub places: BTreeMap<u32, BindAddress>,
+}
+
+#[derive(Clone, PartialEq)]
+pub struct Pool {
+    pub listen: BTreeSet<u32>,
+    /// By slot.
+    pub backends: BTreeMap<u32, Backend>,
+    pub least_connections: bool,
+    pub max_connections: Option<u32>,
+    pub memory: u64,
+    pub attempts: u32,
+    pub queue: u32,
+    pub queue_wait: Duration,
+    pub checked: bool,
+    pub timeouts: Timeouts,
+}
+
+#[derive(Clone, PartialEq)]
+pub struct Backend {
+    pub address: Address,
+    pub weight: u32,
+    pub backup: bool,
+    pub drain: bool,
+    pub max_connections: Option<u32>,
+}
+
+impl Site {
+    /// Pool 0 at listener 0, with backends 0, 1, …
+    pub fn of(backends: &[SocketAddr]) -> Site {
+        Site::default().with_pool(0, backends)
+    }
+
+    /// One more pool, at the listener of the same number, with its backends from ten times that number on.
+    pub fn with_pool(mut self, slot: u32, backends: &[SocketAddr]) -> Site {
+        let backends = (10 * slot..).zip(backends).map(|(slot, address)| (slot, Backend::at(*address))).collect();
+        self.pools.insert(slot, Pool::new(slot, backends));
+        self
+    }
+
+    /// Pool 0, changed.
+    pub fn edited(mut self, edit: impl FnOnce(&mut Pool)) -> Site {
+        edit(self.pool());
+        self
+    }
+
+    pub fn pool(&mut self) -> &mut Pool {
+        self.pools.get_mut(&0).unwrap()
+    }
+}
+
+impl Pool {
+    fn new(listener: u32, backends: BTreeMap<u32, Backend>) -> Pool {
+        Pool {
+            listen: BTreeSet::from([listener]),
+            backends,
+            least_connections: false,
+            max_connections: None,
+            memory: 64 << 20,
+            attempts: 3,
+            queue: 8,
+            queue_wait: Duration::from_secs(60),
+            checked: false,
+            timeouts: Timeouts { connect: Duration::from_secs(5), idle: Some(Duration::from_secs(60)), lifetime: None },
+        }
+    }
+
+    pub fn backend(&mut self, slot: u32) -> &mut Backend {
+        self.backends.get_mut(&slot).unwrap()
+    }
+}
+
+impl Backend {
+    pub fn at(address: SocketAddr) -> Backend {
+        Backend::new(Address::Ip(address))
+    }
+
+    pub fn unix(path: &Path) -> Backend {
+        Backend::new(Address::Unix(path.into()))
+    }
+
+    pub fn named(host: &str) -> Backend {
+        Backend::new(Address::Name { host: host.into(), port: 80 })
+    }
+
+    fn new(address: Address) -> Backend {
+        Backend { address, weight: 1, backup: false, drain: false, max_connections: None }
+    }
+}
+
+/// A site in force, compiled.
+#[derive(Clone)]
+pub struct Running {
+    pub site: Site,
+    shards: u16,
+    number: GenerationId,
+    pools: BTreeMap<u32, Arc<PoolGeneration>>,
+}
+
+impl Running {
+    pub fn nothing(shards: u16) -> Running {
+        Running { site: Site::default(), shards, number: GenerationId(0), pools: BTreeMap::new() }
+    }
+
+    /// The next generation, and what there is to change for it.
+    pub fn changed_to(&self, site: Site, number: GenerationId) -> (Running, Change) {
+        let mut change = Change::default();
+        let mut next = Running { site, number, ..self.clone() };
+        let slots: BTreeSet<u32> = self.site.pools.keys().chain(next.site.pools.keys()).copied().collect();
+        for slot in slots {
+            let (before, after) = (self.site.pools.get(&slot), next.site.pools.get(&slot));
+            if before == after {
+                continue;
+            }
+            let compiled = after.map(|pool| self.compile(slot, pool, number));
+            change.pools.push((PoolSlot(slot), compiled.clone()));
+            match compiled {
+                Some(pool) => next.pools.insert(slot, pool),
+                None => next.pools.remove(&slot),
+            };
+            let [old, new] = [before, after].map(|pool| pool.map(|pool| pool.listen.clone()).unwrap_or_default());
+            change.leave.extend(old.difference(&new).map(|listener| ListenerSlot(*listener)));
+            change.listen.extend(new.difference(&old).map(|listener| self.listen(slot, *listener)));
+            let [old, new] = [before, after].map(|pool| pool.map(|pool| pool.slots()).unwrap_or_default());
+            let named = |endpoint: &u32| (PoolSlot(slot), EndpointSlot(*endpoint));
+            change.endpoints_gone.extend(old.difference(&new).map(named));
+            change.endpoints_come.extend(new.difference(&old).map(named));
+        }
+        (next, change)
+    }
+
+    /// All of it; endpoints' states are the tests' own matter.
+    pub fn snapshot(&self) -> Snapshot {
+        let listen = |(slot, pool): (&u32, &Pool)| -> Vec<Listen> {
+            pool.listen.iter().map(|listener| self.listen(*slot, *listener)).collect()
+        };
+        Snapshot {
+            version: RootVersion(0),
+            generation: Some(self.number),
+            pools: self.pools.values().cloned().collect(),
+            listen: self.site.pools.iter().flat_map(listen).collect(),
+            endpoints: Vec::new(),
+        }
+    }
+
+    pub fn listeners(&self) -> Vec<ListenerSlot> {
+        self.site.pools.values().flat_map(|pool| &pool.listen).map(|listener| ListenerSlot(*listener)).collect()
+    }
+
+    pub fn place(&self, listener: ListenerSlot) -> BindAddress {
+        let anywhere = BindAddress::Ip("127.0.0.1:0".parse().unwrap());
+        self.site.places.get(&listener.0).cloned().unwrap_or(anywhere)
+    }
+
+    fn listen(&self, pool: u32, listener: u32) -> Listen {
+        let shards = ShardSet::first(self.shards.into());
+        Listen { listener: ListenerSlot(listener), pool: PoolSlot(pool), shards }
+    }
+
+    fn compile(&self, slot: u32, pool: &Pool, number: GenerationId) -> Arc<PoolGeneration> {
+        let old = self.pools.get(&slot);
+        let policy = TunnelPolicy {
+            part: next_part(),
+            pool: PoolSlot(slot),
+            number,
+            timeouts: pool.timeouts,
+            access_log: true,
+            bytes: 100,
+        };
+        let policy = match old {
+            Some(old) if old.policy.timeouts == pool.timeouts => old.policy.clone(),
+            _ => Arc::new(policy),
+        };
+        Arc::new(PoolGeneration {
+            part: next_part(),
+            id: PoolId::new(&format!("pool{slot}")),
+            slot: PoolSlot(slot),
+            number,
+            hash: ContentHash([0; 16]),
+            listeners: pool.listen.iter().map(|listener| ListenerSlot(*listener)).collect(),
+            shards: ShardSet::first(self.shards.into()),
+            limits: PoolLimits { max_connections: pool.max_connections, memory: pool.memory },
+            policy,
+            group: Arc::new(Group {
+                id: "main".into(),
+                balance: if pool.least_connections { Balance::LeastConnections } else { Balance::RoundRobin },
+                endpoints: pool.backends.iter().map(|(slot, backend)| endpoint(old, *slot, backend)).collect(),
+                attempts: pool.attempts,
+                queue: pool.queue,
+                queue_wait: pool.queue_wait,
+                health: pool.checked.then_some(HealthCheck {
+                    interval: Duration::from_secs(1),
+                    timeout: Duration::from_secs(1),
+                    rise: 1,
+                    fall: 1,
+                }),
+            }),
+            bytes: 1000,
+        })
+    }
+}
+
+impl Pool {
+    fn slots(&self) -> BTreeSet<u32> {
+        self.backends.keys().copied().collect()
+    }
+}
+
+fn endpoint(old: Option<&Arc<PoolGeneration>>, slot: u32, backend: &Backend) -> Arc<Endpoint> {
+    let Backend { address, weight, backup, drain, max_connections } = backend.clone();
+    let id = format!("b{slot}").into();
+    let new = Endpoint { slot: EndpointSlot(slot), id, address, weight, backup, drain, max_connections };
+    let before = old.and_then(|old| old.group.endpoints.iter().find(|endpoint| ***endpoint == new));
+    before.cloned().unwrap_or_else(|| Arc::new(new))
+}
+
+fn next_part() -> PartId {
+    static PARTS: AtomicU64 = AtomicU64::new(1);
+    PartId(PARTS.fetch_add(1, Ordering::Relaxed))
+}
+
+/// A path for a socket, in a folder that is gone with it.
+pub struct Folder(PathBuf);
+
+impl Folder {
+    pub fn new() -> Folder {
+        let path = std::env::temp_dir().join(format!("sluice-shard-{}-{}", std::process::id(), next_part()));
+        std::fs::create_dir(&path).unwrap();
+        Folder(path)
+    }
+
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
