@@ -277,7 +277,7 @@ pub fn start(setup: Setup) -> Result<Agent, StartError> {
             shards: Vec::new(),
             listeners: Vec::new(),
             leaving: Arc::default(),
-            kept: Vec::new(),
+            pins: Vec::new(),
             jobs: Vec::new(),
         },
         told,

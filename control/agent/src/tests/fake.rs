@@ -184,7 +184,7 @@ impl Shard {
             Do::Stall => self.allowance = Some(0),
             Do::GoOnce => self.allowance = Some(1),
             Do::Hold { pool } => {
-                let lease = self.adopter.accept(self.root(pool).listeners[0]).expect("the address listens");
+                let lease = self.adopter.accept(self.root(pool).listeners[0]);
                 self.held.push(lease);
             }
             Do::LetGo => {
@@ -225,7 +225,7 @@ impl Shard {
 
     fn open(&mut self, pool: &str, backend: &str, deeds: &mut Vec<Deed>) -> u64 {
         let root = self.root(pool);
-        let lease = self.adopter.accept(root.listeners[0]).expect("the address listens");
+        let lease = self.adopter.accept(root.listeners[0]);
         let endpoint = root.group.endpoints.iter().find(|endpoint| &*endpoint.id == backend).expect("a backend").slot;
         self.adopter.endpoint_opened(endpoint);
         let lease = self.adopter.exchange(lease, deeds);

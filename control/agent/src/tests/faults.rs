@@ -111,3 +111,40 @@ fn many_panics_leave_nothing_behind() {
     }
     std::net::TcpStream::connect(&listen[0]).expect("the address still listens");
 }
+
+/// The only shard that ran the newest generation dies while control is away. The others never had it, so it
+/// is in force nowhere, and control says so instead of believing its own account.
+#[test]
+fn what_every_shard_has_forgotten_is_not_in_force() {
+    let listen = [free_address()];
+    let head = "[reload]\nprepare_timeout = \"100ms\"\n";
+    let with = |weight: &str| db(&listen, &[("a", 9001, weight)]);
+    let rig = Rig::with(2, head, &with("weight = 1"));
+    rig.shards[1].tell(Do::Stall);
+    rig.apply_with(head, &with("weight = 2")).expect_err("shard 1 does not prepare, and is lost");
+    let receipt = rig.apply_with(head, &with("weight = 3")).expect("shard 0 alone takes it");
+    assert_eq!(rig.status().pools[0].backends[0].weight, 3);
+
+    rig.shards[0].tell(Do::Stall);
+    rig.plant(Fault::Submit);
+    std::thread::scope(|scope| {
+        let lost = scope.spawn(|| rig.apply_with(head, &with("weight = 4")));
+        let mut events = rig.events();
+        // In the same breath control panics.
+        events.wait("job 4 is there", |event| matches!(event, Happening::JobSubmitted { job: 4, .. }));
+        rig.shards[0].tell(Do::Die);
+        events.wait("shard 0 died", |event| matches!(event, Happening::ShardDied { shard: 0 }));
+        rig.shards.iter().for_each(|shard| shard.tell(Do::Go));
+        lost.join().unwrap().expect_err("control panicked over it");
+    });
+    let status = rig.until("all serve", |rig| {
+        let status = rig.status();
+        let all = status.shards.iter().all(|shard| shard.state == ShardState::Serving);
+        if all { Ok(status) } else { Err(format!("{:?}", status.shards)) }
+    });
+    assert!(status.generation < receipt.job, "{status:?}");
+    assert_eq!(status.pools[0].backends[0].weight, 1);
+    let receipt = rig.apply_with(head, &with("weight = 5")).unwrap();
+    assert_eq!(receipt.shards.len(), 2);
+    assert_eq!(rig.status().pools[0].backends[0].weight, 5);
+}
