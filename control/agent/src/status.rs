@@ -10,7 +10,7 @@ use api::status::{
 use config::RunningPool;
 use link::counters::{EndpointCounter, PoolCounter, ShardCounter};
 use policy::generation::{Address, Endpoint, Health as Known};
-use policy::reload::rollout::Kept;
+use policy::reload::rollout::Pin;
 use policy::{EndpointSlot, PoolId};
 use std::collections::BTreeMap;
 
@@ -166,7 +166,7 @@ pub fn generations(shared: &Shared) -> Generations {
     }
 }
 
-fn pinned(kept: &Kept) -> PinnedPart {
+fn pinned(kept: &Pin) -> PinnedPart {
     PinnedPart {
         generation: kept.number.0,
         part: if kept.is_root { PartKind::Pool } else { PartKind::TunnelPolicy },

@@ -36,7 +36,7 @@ use config::Running;
 use link::listen::{ListenGroup, Registry};
 use policy::generation::{Address, Health};
 use policy::reload::{Bounds, Effect, Outcome, Report, Rollout};
-use policy::{EndpointSlot, JobId, ListenerSlot, PartId, ShardId, ShardSet, Tick};
+use policy::{EndpointSlot, JobId, ListenerSlot, PartId, RootVersion, ShardId, ShardSet, Tick};
 use release::{Checking, Unused};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, mpsc};
@@ -109,6 +109,8 @@ pub struct Control {
     late: Vec<(Tick, Job, Ended)>,
     /// Which life of control this is.
     life: u32,
+    /// [`Rollout::confirmed`] after the last effect that was performed.
+    confirmed: RootVersion,
     stop_by: Option<Tick>,
     /// The stop is over; these shards had not stopped.
     stopped: Option<ShardSet>,
@@ -159,6 +161,7 @@ impl Control {
             unused: Unused::default(),
             late: Vec::new(),
             life: 0,
+            confirmed: RootVersion::default(),
             stop_by: None,
             stopped: None,
             changed: true,

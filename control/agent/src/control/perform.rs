@@ -26,6 +26,7 @@ impl Control {
             }
         }
         self.performing = false;
+        self.confirmed = self.rollout.confirmed();
         if !freed.is_empty() {
             self.ask(Work::Free(freed));
         }
@@ -53,7 +54,7 @@ impl Control {
             Effect::FreeListener(slot) => self.listener_is_free(slot),
             Effect::CheckHandshakes(slot) => self.watch_handshakes(slot),
             Effect::Steer(live) => self.steer(live),
-            Effect::Recovered { generation } => self.recovered(generation),
+            Effect::Recovered { generation, is_behind } => self.recovered(generation, is_behind),
             Effect::Accounted => self.accounted(),
             Effect::Stopped { unfinished } => self.stopped = Some(unfinished),
             Effect::Free(_) => unreachable!("collected by the caller"),

@@ -7,6 +7,7 @@ use super::*;
 use crate::book::New;
 use crate::event_log::Level;
 use policy::GenerationId;
+use policy::reload::rollout::Kept;
 
 impl Control {
     /// Starts the next life. Orders that were not sent yet are forgotten, as if control had died before.
@@ -30,15 +31,20 @@ impl Control {
         let under_way: Vec<JobId> = self.jobs.keys().copied().collect();
         let states = self.shared.board.all();
         let mut effects = Vec::new();
-        self.rollout = Rollout::recover(self.bounds(), self.life, &alive, under_way, states, now, &mut effects);
+        let kept = Kept { life: self.life, confirmed: self.confirmed, shards: alive, under_way, states };
+        self.rollout = Rollout::recover(self.bounds(), kept, now, &mut effects);
         if let Some(deadline) = self.stop_by {
             self.rollout.stop(deadline, now, &mut effects);
         }
         self.perform(effects);
     }
 
-    pub(super) fn recovered(&mut self, generation: Option<GenerationId>) {
+    pub(super) fn recovered(&mut self, generation: Option<GenerationId>, is_behind: bool) {
         let number = generation.map_or(0, |generation| generation.0);
+        if is_behind {
+            let text = format!("the shards that had the newest generation have died: only {number} is left");
+            self.shared.events.log().say(Level::Error, &text);
+        }
         self.shared.events.log().say(Level::Info, &format!("control is back: generation {number} runs"));
     }
 

@@ -18,6 +18,8 @@ impl Control {
         self.fault(Fault::Settle);
         match outcome {
             Outcome::Applied { lost } => self.settle_applied(id, lost),
+            // It is what runs all the same, as soon as anybody runs: no shard is left that has adopted it.
+            Outcome::Unconfirmed => self.settle_applied(id, ShardSet::first(self.seats.len())),
             outcome => self.settle_kept(id, outcome),
         }
     }
@@ -265,7 +267,7 @@ impl Control {
             failure
         };
         match outcome {
-            Outcome::Applied { .. } => unreachable!("that is no failure"),
+            Outcome::Applied { .. } | Outcome::Unconfirmed => unreachable!("that is no failure"),
             Outcome::Refused { by, refusal } => {
                 let message = format!("shard {by} would not take the change, so none did");
                 let mut failure = staged(ErrorCode::Refused, message, Stage::Prepare);
