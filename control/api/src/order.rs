@@ -436,9 +436,7 @@ impl<'de> Visitor<'de> for EditVisitor {
     type Value = Map<String, Value>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(
-            "an order in a transaction, which is an object with `order` and that order's fields",
-        )
+        f.write_str("an order in a transaction, which is an object with `order` and that order's fields")
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Map<String, Value>, A::Error> {

@@ -91,10 +91,7 @@ fn shortened(message: String) -> String {
     }
     const GAP: &str = " … ";
     const HALF: usize = (MESSAGE_BYTES_MAX - GAP.len()) / 2;
-    let (head, tail) = (
-        message.floor_char_boundary(HALF),
-        message.ceil_char_boundary(message.len() - HALF),
-    );
+    let (head, tail) = (message.floor_char_boundary(HALF), message.ceil_char_boundary(message.len() - HALF));
     format!("{}{GAP}{}", &message[..head], &message[tail..])
 }
 

@@ -64,7 +64,11 @@ const MISTAKES: &[(&str, &str, &[&str])] = &[
         &["11:11", "8 |", "127.0.0.1:9001"],
     ),
     ("[[", "[pool.db.group.other]\n[[", &["other"]),
-    ("[[", "[pool.web.create]\nservice = \"tcp\"\nlisten = [\"127.0.0.1:7000\"]\n[[", &["8:11", "4 |", "127.0.0.1:7000"]),
+    (
+        "[[",
+        "[pool.web.create]\nservice = \"tcp\"\nlisten = [\"127.0.0.1:7000\"]\n[[",
+        &["8:11", "4 |", "127.0.0.1:7000"],
+    ),
     // Files that are not there.
     ("\n[pool.db.create]", "include = [\"nowhere.toml\"]\n[pool.db.create]", &["nowhere.toml"]),
 ];
