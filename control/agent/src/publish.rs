@@ -105,7 +105,8 @@ pub struct Published {
     pub listeners: Vec<ListenerView>,
     /// Backends that no generation names any more and that still have connections.
     pub leaving: Arc<BTreeMap<EndpointSlot, Leaving>>,
-    pub kept: Vec<(Pin, String)>,
+    /// Superseded parts that are still held, with the names of their pools.
+    pub pins: Vec<(Pin, String)>,
     pub jobs: Vec<JobLine>,
 }
 

@@ -18,7 +18,7 @@ impl Control {
         self.fault(Fault::Settle);
         match outcome {
             Outcome::Applied { lost } => self.settle_applied(id, lost),
-            // It is what runs all the same, as soon as anybody runs: no shard is left that has adopted it.
+            // It is what every shard gets that comes back.
             Outcome::Unconfirmed => self.settle_applied(id, ShardSet::first(self.seats.len())),
             outcome => self.settle_kept(id, outcome),
         }
@@ -163,7 +163,7 @@ impl Control {
 
     /// One thing less that this job superseded. The receipt if it is complete with that.
     pub(super) fn released(&mut self, id: JobId) -> Option<Arc<Receipt>> {
-        if self.superseded.values().any(|job| *job == id) {
+        if self.superseded.values().any(|superseded| superseded.by == id) {
             return None;
         }
         let receipt = self.shared.history().amend(id.0, |receipt| {
