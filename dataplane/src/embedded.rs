@@ -55,8 +55,8 @@ mod tests {
             let text = document(TCP, &origins, socket, Some(1));
             let around = Surroundings { source: &NoFiles, variables: &|_| None, shards_auto: 1 };
             let parsed = parse(Path::new("embedded"), text.as_bytes(), &around)
-                .unwrap_or_else(|problems| panic!("{}\n{text}", problems.draw(config::Colour::Never)));
-            assert!(parsed.warnings.is_empty(), "{}", parsed.warnings.draw(config::Colour::Never));
+                .unwrap_or_else(|problems| panic!("{}\n{text}", problems.draw(config::Colour::Plain)));
+            assert!(parsed.warnings.is_empty(), "{}", parsed.warnings.draw(config::Colour::Plain));
         }
     }
 }

@@ -359,7 +359,7 @@ mod tests {
             spent: Spent {
                 wall: Duration::from_micros(micros * 1050),
                 proxy: Duration::from_micros(micros * 1000),
-                proxy_threads: BTreeMap::new(),
+                proxy_thread_nanos: BTreeMap::new(),
                 coarse: false,
                 load: Duration::from_micros(micros * 525),
                 proxy_core: core,

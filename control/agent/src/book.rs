@@ -6,8 +6,8 @@
 use crate::log;
 use crate::publish::{Leaving, ListenerView};
 use api::status::ListenerState;
-use config::{Compiled, Running};
-use policy::generation::{Change, Endpoint};
+use config::{Compiled, Running, RunningPool};
+use policy::generation::{Address, Change, Endpoint, Listen};
 use policy::reload::rollout::Touches;
 use policy::{EndpointSlot, JobId, ListenerSlot, PoolId, PoolSlot};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -22,7 +22,7 @@ pub struct Book {
     pools: HashMap<PoolId, PoolSlot>,
     pool_names: HashMap<PoolSlot, PoolId>,
     endpoints: HashMap<EndpointSlot, EndpointEntry>,
-    listeners: BTreeMap<ListenerSlot, ListenerView>,
+    listeners: BTreeMap<ListenerSlot, (Address, ListenerView)>,
     pub leaving: Arc<BTreeMap<EndpointSlot, Leaving>>,
     stand_ins: HashMap<PoolId, PoolSlot>,
     free_stand_ins: BTreeSet<PoolSlot>,
@@ -78,7 +78,7 @@ impl Book {
                 address: bind.address.to_string(),
                 state: ListenerState::Bound,
             };
-            if self.listeners.insert(bind.listener, view).is_none() {
+            if self.listeners.insert(bind.listener, (bind.address.clone(), view)).is_none() {
                 new.listeners.push(bind.listener);
             }
         }
@@ -182,25 +182,38 @@ impl Book {
     }
 
     pub fn forget_listener(&mut self, slot: ListenerSlot) -> Option<ListenerView> {
-        self.listeners.remove(&slot)
+        self.listeners.remove(&slot).map(|(_, view)| view)
     }
 
     /// The address is in this state now. Answers what it is, if that is news.
     pub fn listener_is(&mut self, slot: ListenerSlot, state: ListenerState) -> Option<ListenerView> {
-        let view = self.listeners.get_mut(&slot).filter(|view| view.state != state)?;
+        let (_, view) = self.listeners.get_mut(&slot).filter(|(_, view)| view.state != state)?;
         view.state = state;
         Some(view.clone())
     }
 
     /// At start: every address that is known is in force.
     pub fn all_listen(&mut self) {
-        self.listeners.values_mut().for_each(|view| view.state = ListenerState::Listening);
+        self.listeners.values_mut().for_each(|(_, view)| view.state = ListenerState::Listening);
     }
 
     /// Addresses that are on their way in or out.
     pub fn moving(&self) -> Vec<ListenerView> {
-        let moving = self.listeners.values().filter(|view| view.state != ListenerState::Listening);
-        moving.cloned().collect()
+        let views = self.listeners.values().map(|(_, view)| view);
+        views.filter(|view| view.state != ListenerState::Listening).cloned().collect()
+    }
+
+    /// What the addresses of these pools mean.
+    pub fn listens(&self, pools: &BTreeMap<PoolId, RunningPool>) -> BTreeMap<Address, Listen> {
+        let mut listens = BTreeMap::new();
+        for root in pools.values().map(|pool| &pool.generation) {
+            for listener in &root.listeners {
+                let Some((address, _)) = self.listeners.get(listener) else { continue };
+                let listen = Listen { listener: *listener, pool: root.slot, shards: root.shards };
+                listens.insert(address.clone(), listen);
+            }
+        }
+        listens
     }
 
     /// What Rollout is told of claims by name: the names' stand-ins, and the slots that are known.

@@ -13,7 +13,7 @@ use crate::names::Name;
 use crate::tell;
 use crate::touched::Counted;
 use api::{Plan, Problem, Receipt};
-use config::{AccessFormat, AccessLog, Bind, Compiled, Freed, LogSink, Running, Slots};
+use config::{AccessFormat, AccessLog, Bind, Compiled, Freed, LogSink, Running, RunningPool, Slots};
 use link::listen::{BindAddress, ListenGroup, bind, pending_handshakes};
 use policy::generation::Address;
 use policy::reload::Part;
@@ -56,7 +56,8 @@ pub enum Work {
     },
     /// Answered by [`Done::Handshakes`].
     Handshakes(Vec<(ListenerSlot, Arc<ListenGroup>)>),
-    Free(Vec<Part>),
+    /// The last references to these, and what they were made of.
+    Free(Vec<(Part, Option<RunningPool>)>),
     Sockets(Vec<Arc<ListenGroup>>),
     WriteDown(Arc<Receipt>),
 }

@@ -14,6 +14,7 @@ use api::receipt::Source;
 use link::mailbox::Mailbox;
 use policy::{ShardSet, Tick};
 use std::any::Any;
+use std::convert::Infallible;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -67,10 +68,10 @@ pub fn run(mut control: Control, inlets: Inlets, socket: Socket, ready: watch::S
     let local = LocalSet::new();
     let Inlets { events, reports, prober, reloads } = inlets;
     let outcome = local.block_on(&runtime, async {
-        tokio::task::spawn_local(reload_on_demand(reloads, Arc::clone(&shared)));
         tokio::select! {
             outcome = turn_by_turn(&mut control, events, reports, &prober, &ready) => outcome,
             error = serve_when_ready(&socket, Arc::clone(&shared), ready.subscribe()) => Outcome::Socket(error),
+            never = reload_on_demand(reloads, Arc::clone(&shared)) => match never {},
         }
     });
     control.end();
@@ -189,8 +190,12 @@ fn cause(panic: &(dyn Any + Send)) -> String {
 }
 
 /// A document that is asked for again while it is being read is read once more, not twice more.
-async fn reload_on_demand(mut demands: watch::Receiver<u64>, shared: Arc<Shared>) {
-    while demands.changed().await.is_ok() {
+async fn reload_on_demand(mut demands: watch::Receiver<u64>, shared: Arc<Shared>) -> Infallible {
+    loop {
+        if demands.changed().await.is_err() {
+            // Nobody can demand anything any more.
+            std::future::pending::<()>().await;
+        }
         demands.borrow_and_update();
         let (what, check) = read(&shared, shared.document.clone()).await;
         let ask = Ask { author: None, source: Source::Sighup, order: None, if_generation: None, what };

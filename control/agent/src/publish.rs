@@ -15,7 +15,7 @@ use api::status::{ConfigSource, ListenerState, ShardState};
 use arc_swap::ArcSwap;
 use config::Running;
 use policy::generation::EndpointState;
-use policy::reload::rollout::Kept;
+use policy::reload::rollout::Pin;
 use policy::{EndpointSlot, JobId, PoolId, ShardId};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -105,7 +105,8 @@ pub struct Published {
     pub listeners: Vec<ListenerView>,
     /// Backends that no generation names any more and that still have connections.
     pub leaving: Arc<BTreeMap<EndpointSlot, Leaving>>,
-    pub kept: Vec<(Kept, String)>,
+    /// Superseded parts that are still held, with the names of their pools.
+    pub pins: Vec<(Pin, String)>,
     pub jobs: Vec<JobLine>,
 }
 

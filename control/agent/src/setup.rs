@@ -206,6 +206,11 @@ impl Handle {
         let _ = self.inbox.send(Event::Stop { mode, within });
     }
 
+    #[cfg(test)]
+    pub(crate) fn send(&self, event: Event) {
+        let _ = self.inbox.send(event);
+    }
+
     /// The shard's thread has ended, and nobody starts it again.
     pub fn shard_gone(&self, shard: ShardId) {
         let _ = self.inbox.send(Event::ShardGone(shard));
@@ -272,7 +277,7 @@ pub fn start(setup: Setup) -> Result<Agent, StartError> {
             shards: Vec::new(),
             listeners: Vec::new(),
             leaving: Arc::default(),
-            kept: Vec::new(),
+            pins: Vec::new(),
             jobs: Vec::new(),
         },
         told,
@@ -361,18 +366,20 @@ fn watch_all(prober: &Prober, compiled: &Compiled) -> Vec<EndpointState> {
     let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_time().build() else {
         return Vec::new();
     };
-    let heard = async {
-        while !names.is_empty() {
-            for (slot, finding) in prober.findings().await {
-                if finding.moved {
-                    names.remove(&slot);
+    runtime.block_on(async {
+        let first_answers = async {
+            while !names.is_empty() {
+                for (slot, finding) in prober.findings().await {
+                    if finding.moved {
+                        names.remove(&slot);
+                    }
+                    states.insert(slot, finding.state);
                 }
-                states.insert(slot, finding.state);
             }
-        }
-    };
-    // The time-out is made inside the runtime whose clock it uses.
-    let _ = runtime.block_on(async { tokio::time::timeout(RESOLVE_WAIT, heard).await });
+        };
+        // Those that are late are told to the shards when they come.
+        let _ = tokio::time::timeout(RESOLVE_WAIT, first_answers).await;
+    });
     states.into_values().collect()
 }
 

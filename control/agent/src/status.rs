@@ -10,7 +10,7 @@ use api::status::{
 use config::RunningPool;
 use link::counters::{EndpointCounter, PoolCounter, ShardCounter};
 use policy::generation::{Address, Endpoint, Health as Known};
-use policy::reload::rollout::Kept;
+use policy::reload::rollout::Pin;
 use policy::{EndpointSlot, PoolId};
 use std::collections::BTreeMap;
 
@@ -153,10 +153,10 @@ pub fn generations(shared: &Shared) -> Generations {
     for (id, pool) in &published.running.pools {
         pools.insert(id.to_string(), new(id.as_str(), Some(pool.generation.number.0)));
     }
-    for (kept, pool) in &published.kept {
+    for (pin, pool) in &published.pins {
         let entry = pools.entry(pool.clone()).or_insert_with(|| new(pool, None));
-        entry.retained_bytes += kept.bytes;
-        entry.pinned.push(pinned(kept));
+        entry.retained_bytes += pin.bytes;
+        entry.pinned.push(pinned(pin));
     }
     Generations {
         generation: generation(&published),
@@ -166,12 +166,12 @@ pub fn generations(shared: &Shared) -> Generations {
     }
 }
 
-fn pinned(kept: &Kept) -> PinnedPart {
+fn pinned(pin: &Pin) -> PinnedPart {
     PinnedPart {
-        generation: kept.number.0,
-        part: if kept.is_root { PartKind::Pool } else { PartKind::TunnelPolicy },
-        bytes: kept.bytes,
+        generation: pin.number.0,
+        part: if pin.is_root { PartKind::Pool } else { PartKind::TunnelPolicy },
+        bytes: pin.bytes,
         // Shards tell when the last lease is gone, not how many there are.
-        pinned_by: kept.held_by.iter().map(|shard| PinningShard { shard: shard.0, leases: None }).collect(),
+        pinned_by: pin.held_by.iter().map(|shard| PinningShard { shard: shard.0, leases: None }).collect(),
     }
 }

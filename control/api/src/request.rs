@@ -65,7 +65,7 @@ pub struct Rejected {
 
 impl Rejected {
     fn new(id: Value, code: ErrorCode, message: String) -> Box<Rejected> {
-        let failure = Failure::new(code, message);
+        let failure = Failure::new(code, shortened(message));
         Box::new(Rejected { id, failure })
     }
 
@@ -79,6 +79,20 @@ impl Rejected {
     pub fn answer(self) -> Answer {
         Answer::error(self.id, self.failure)
     }
+}
+
+/// Longest message of a rejection. Room for what is accepted, which stands at the end of it.
+const MESSAGE_BYTES_MAX: usize = 2 << 10;
+
+/// A message quotes what it is about, which may be as long as the request: the middle of that is left out.
+fn shortened(message: String) -> String {
+    if message.len() <= MESSAGE_BYTES_MAX {
+        return message;
+    }
+    const GAP: &str = " … ";
+    const HALF: usize = (MESSAGE_BYTES_MAX - GAP.len()) / 2;
+    let (head, tail) = (message.floor_char_boundary(HALF), message.ceil_char_boundary(message.len() - HALF));
+    format!("{}{GAP}{}", &message[..head], &message[tail..])
 }
 
 /// What belongs to the message and not to the order.
@@ -304,10 +318,40 @@ mod tests {
             InvalidRequest,
             &["field `orders`", "is an object with `order`"],
         );
+        rejects(
+            r#"{"id":1,"order":"transaction","orders":[{"pool":"db"}]}"#,
+            Value::from(1),
+            InvalidRequest,
+            &["field `orders`", "has `order`"],
+        );
+        rejects(
+            r#"{"id":1,"order":"transaction","orders":[{"order":"backend.set","weight":1,"weight":2}]}"#,
+            Value::from(1),
+            InvalidRequest,
+            &["field `orders`", "duplicate field `weight`", "line 1 column"],
+        );
         let deep = "[".repeat(100_000);
         rejects(&deep, null.clone(), InvalidRequest, &["not a message"]);
         let long_id = format!(r#"{{"id":"{}","order":"status"}}"#, "x".repeat(ID_BYTES_MAX + 1));
         rejects(&long_id, null, InvalidRequest, &["`id` is too long"]);
+    }
+
+    #[test]
+    fn a_rejection_is_short_however_long_the_request() {
+        let long = "é".repeat(100_000);
+        for text in [
+            format!(r#"{{"id":1,"order":"{long}"}}"#),
+            format!(r#"{{"id":1,"order":"status","{long}":1}}"#),
+            format!(r#"{{"id":1,"order":"stop","mode":"{long}"}}"#),
+        ] {
+            let message = Request::decode(text.as_bytes()).unwrap_err().failure.message;
+            assert!(message.len() <= MESSAGE_BYTES_MAX, "{}", message.len());
+            assert!(message.contains("éé … éé"), "{message}");
+        }
+        let all = Request::decode(format!(r#"{{"order":"{long}"}}"#).as_bytes()).unwrap_err();
+        for name in Order::NAMES {
+            assert!(all.failure.message.contains(name), "{name} is accepted");
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //! never pins rules, backends or tables.
 
 use crate::ids::{EndpointSlot, GenerationId, ListenerSlot, PartId, PoolId, PoolSlot, RootVersion, ShardSet};
+use crate::reload::Committed;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -199,6 +200,8 @@ pub struct Listen {
 pub struct Snapshot {
     pub version: RootVersion,
     pub generation: Option<GenerationId>,
+    /// Jobs that it contains.
+    pub committed: Committed,
     pub pools: Vec<Arc<PoolGeneration>>,
     pub listen: Vec<Listen>,
     /// Runtime state that control knows by identity.

@@ -288,6 +288,24 @@ mod tests {
         assert_eq!(wheel.next(), Some(Tick(32 + 16 * Wheel::BUCKETS)));
     }
 
+    /// While one is handled, the others that are due may be moved, cleared or used again.
+    #[test]
+    fn what_changes_between_two_that_are_due_is_not_due() {
+        let mut wheel = Wheel::new(4, Tick(0));
+        (0..4).for_each(|index| wheel.set(key(index), Tick(1)));
+        let first = wheel.due(Tick(16)).expect("four are due").index;
+        let mut others = (0..4).filter(|index| *index != first);
+        let (moved, cleared, reused) = (others.next(), others.next(), others.next());
+        wheel.set(key(moved.unwrap()), Tick(40));
+        wheel.clear(key(cleared.unwrap()));
+        let again = Key { index: reused.unwrap(), generation: 8 };
+        wheel.set(again, Tick(10));
+        assert_eq!(wheel.due(Tick(16)), None);
+        assert_eq!((wheel.len(), wheel.next()), (2, Some(Tick(32))));
+        assert_eq!(wheel.due(Tick(32)), Some(again));
+        assert_eq!(fired(&mut wheel, 48), [moved.unwrap()]);
+    }
+
     #[test]
     fn the_index_has_one_entry_whoever_uses_it() {
         let mut wheel = Wheel::new(1, Tick(0));

@@ -1,7 +1,7 @@
 //! One connection: what a slot of the table holds.
 
 use crate::ring::pipe::Pipe;
-use crate::ring::socket::Peer;
+use crate::ring::socket::{self, Peer};
 use crate::ring::{Key, Verb};
 use policy::close::CloseReason;
 use policy::generation::Timeouts;
@@ -157,6 +157,11 @@ pub enum State {
     /// Ended for us: the peer is told, and what it still sends is read and dropped, so that the end is
     /// not lost to a reset.
     Lingering,
+    /// The other side was reset, and this one will be.
+    Resetting {
+        side: Side,
+        until: Tick,
+    },
     /// Waits for the last completions of its operations.
     Ending,
 }
@@ -224,9 +229,14 @@ impl Conn {
         }
     }
 
+    /// Whoever is still there when the sockets are closed shall see a reset.
+    pub fn reset_on_close(&self) {
+        [Side::Front, Side::Back].into_iter().filter_map(|side| self.socket(side)).for_each(socket::reset_on_close);
+    }
+
     /// Ended for us: recorded, and holding nothing but its sockets.
     pub fn is_over(&self) -> bool {
-        matches!(self.state, State::Lingering | State::Ending)
+        matches!(self.state, State::Lingering | State::Resetting { .. } | State::Ending)
     }
 }
 

@@ -1,21 +1,24 @@
 //! The end of a connection: recorded once, everything given back, and the sockets closed so that the peer
 //! learns what really happened.
 
-use crate::conn::{Conn, Lease, Op, Side, State};
+use crate::conn::{Conn, Lease, Op, Open, Side, State};
 use crate::conns::ConnId;
 use crate::ring::Outcome;
 use crate::ring::socket::{self, Peer, READABLE};
 use crate::serve::Shard;
 use link::counters::{PoolCounter, ShardCounter};
 use policy::close::CloseReason;
-use policy::ids::PoolSlot;
+use policy::ids::{EndpointSlot, PoolSlot, ShardId};
 use policy::record::{ClientAddr, TunnelRecord};
 use std::os::fd::AsFd;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use wire::tunnel::Way;
 
-/// How long what a client still sends is read and dropped after we have ended.
-const LINGER: Duration = Duration::from_secs(1);
+/// How long a peer has to take what it was sent: its end, or all that comes before a reset.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Between two looks at what has not left for a peer that will be reset.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// Most bytes dropped at a time while lingering.
 const DISCARD: usize = 256 << 10;
@@ -24,16 +27,21 @@ const DISCARD: usize = 256 << 10;
 enum Manner {
     /// Both ends were passed on, or nobody is there: just close.
     Close,
-    /// The peer of the broken side must not take what it has for the whole.
-    Reset,
+    /// Both are reset, so that nobody takes what it has for the whole.
+    Cut,
+    /// The other side was reset; this one is too, once it has what the other had sent before.
+    Reset(Side),
     /// Our end is sent, and the client has time to read what it was sent before.
     Linger,
 }
 
-fn manner(reason: CloseReason) -> Manner {
+/// `cut`: the client has not got all that its backend had sent.
+fn manner(reason: CloseReason, cut: bool) -> Manner {
     match reason {
         CloseReason::Finished | CloseReason::ClientLeft => Manner::Close,
-        CloseReason::ClientReset | CloseReason::BackendReset | CloseReason::Panicked => Manner::Reset,
+        CloseReason::ClientReset => Manner::Reset(Side::Back),
+        CloseReason::BackendReset => Manner::Reset(Side::Front),
+        CloseReason::Panicked => Manner::Cut,
         CloseReason::ConnectFailed
         | CloseReason::ConnectTimeout
         | CloseReason::NoBackend
@@ -46,7 +54,10 @@ fn manner(reason: CloseReason) -> Manner {
         | CloseReason::BackendRemoved
         | CloseReason::Stopped
         | CloseReason::ShardFull
-        | CloseReason::DescriptorsExhausted => Manner::Linger,
+        | CloseReason::DescriptorsExhausted => match cut {
+            true => Manner::Cut,
+            false => Manner::Linger,
+        },
     }
 }
 
@@ -60,30 +71,43 @@ impl Shard<'_> {
         }
         let slot = conn.pool;
         let permit = std::mem::take(&mut conn.pool_permit);
+        let lease = std::mem::take(&mut conn.lease);
+        let endpoint = conn.endpoint;
         let state = std::mem::replace(&mut conn.state, State::Ending);
-        self.record(id, reason);
-        let undecided = !matches!(state, State::Open(_));
-        self.give_up_open(slot, state);
+        let open = match state {
+            State::Open(open) => Some(open),
+            _ => None,
+        };
+        let (reached, undecided) = (endpoint.filter(|_| open.is_some()), u32::from(open.is_none()));
+        self.record(id, reached, reason);
+        let [cut_in, cut_out] = open.map_or([false; 2], |open| self.give_up_open(slot, *open));
         self.leave_line(id, slot);
         self.detach(id);
-        self.give_lease_back(id);
         if permit {
             let waiters = self.quotas.pools.give_back(slot.0);
             self.ring_waiters(waiters);
         }
+        self.count_end(slot, reason);
         let pool = self.pool_mut(slot);
         pool.connections -= 1;
-        pool.undecided -= u32::from(undecided);
+        pool.undecided -= undecided;
+        // Before the lease: what its end reports is true then, and a pool's figures are wiped before its slot is free.
+        self.drop_pool_if_over(slot);
+        self.give_lease_back(lease);
+        if cut_in && let Some(back) = self.conns.get_mut(id).and_then(|conn| conn.back.as_ref()) {
+            socket::reset_on_close(back.as_fd());
+        }
+        self.part(id, manner(reason, cut_out));
+    }
+
+    fn count_end(&mut self, slot: PoolSlot, reason: CloseReason) {
         let counters = self.counters.pool(slot.0);
         counters.sub(PoolCounter::Connections, 1);
         counters.closed(reason as usize);
-        self.drop_pool_if_over(slot);
-        self.part(id, manner(reason));
     }
 
-    /// What an open tunnel had beyond its slot.
-    fn give_up_open(&mut self, slot: PoolSlot, state: State) {
-        let State::Open(mut open) = state else { return };
+    /// What an open tunnel had beyond its slot. By [`Way`]: whether bytes were lost with it.
+    fn give_up_open(&mut self, slot: PoolSlot, mut open: Open) -> [bool; 2] {
         for way in Way::BOTH {
             if let Some(held) = open.held[way.ix()].take() {
                 self.discharge(slot, held.bytes.len() as u64);
@@ -97,12 +121,12 @@ impl Shard<'_> {
                 }
             }
         }
+        Way::BOTH.map(|way| open.tunnel.inside(way) > 0)
     }
 
-    fn give_lease_back(&mut self, id: ConnId) {
-        let Shard { conns, adopter, deeds, .. } = self;
-        let Some(conn) = conns.get_mut(id) else { return };
-        match std::mem::take(&mut conn.lease) {
+    fn give_lease_back(&mut self, lease: Lease) {
+        let Shard { adopter, deeds, .. } = self;
+        match lease {
             Lease::None => {}
             Lease::Root(lease) => adopter.give_back(lease, deeds),
             Lease::Policy(lease) => adopter.give_back_policy(lease, deeds),
@@ -110,34 +134,16 @@ impl Shard<'_> {
         self.perform();
     }
 
-    /// One line of the access log.
-    fn record(&mut self, id: ConnId, reason: CloseReason) {
-        let now = self.now_micros;
+    fn record(&mut self, id: ConnId, reached: Option<EndpointSlot>, reason: CloseReason) {
         let Some(conn) = self.conns.get_mut(id) else { return };
-        if !conn.logged {
-            return;
+        if conn.logged {
+            let record = record_of(conn, reached, reason, self.now_micros, self.setup.id);
+            self.log(record);
         }
-        let duration = now.saturating_sub(conn.accepted_micros);
-        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros() as u64;
-        let record = TunnelRecord {
-            pool: conn.pool,
-            endpoint: conn.endpoint,
-            generation: conn.number,
-            client: match conn.client {
-                Peer::Ip(address) => ClientAddr::Ip(address),
-                Peer::Unix => ClientAddr::Unix,
-                Peer::Unknown => ClientAddr::Unknown,
-            },
-            started_micros: since_epoch.saturating_sub(duration),
-            connect_micros: u32::try_from(conn.connected_micros.saturating_sub(conn.accepted_micros))
-                .unwrap_or(u32::MAX),
-            duration_micros: duration,
-            bytes_in: conn.bytes[Way::In.ix()],
-            bytes_out: conn.bytes[Way::Out.ix()],
-            reason,
-            shard: self.setup.id,
-            attempts: conn.attempts,
-        };
+    }
+
+    /// One line of the access log.
+    fn log(&mut self, record: TunnelRecord) {
         if !self.setup.log.push(record) {
             self.counters.shard().add(ShardCounter::LogDropped, 1);
         }
@@ -145,30 +151,40 @@ impl Shard<'_> {
 
     /// Closes the sockets, or begins to.
     fn part(&mut self, id: ConnId, manner: Manner) {
+        let now = self.now();
         let Some(conn) = self.conns.get_mut(id) else { return };
+        for op in conn.ops.iter() {
+            self.ring.cancel(op.key(id), op.verb());
+        }
         match manner {
             Manner::Close => {}
-            Manner::Reset => {
-                socket::reset_on_close(conn.front.as_fd());
-                if let Some(back) = &conn.back {
-                    socket::reset_on_close(back.as_fd());
-                }
+            Manner::Cut => conn.reset_on_close(),
+            Manner::Reset(side) => {
+                conn.state = State::Resetting { side, until: now.after(FAREWELL) };
+                return self.reset_when_sent(id);
             }
             Manner::Linger => {
                 let _ = socket::end_writing(conn.front.as_fd());
                 conn.state = State::Lingering;
+                self.set_timer(id, now.after(FAREWELL));
+                // Where it waits for that already, this begins anew when that is cancelled.
+                self.watch(id, Op::Readable(Side::Front), READABLE);
             }
         }
-        let lingers = matches!(conn.state, State::Lingering);
-        for op in conn.ops.iter() {
-            self.ring.cancel(op.key(id), op.verb());
+        self.close_what_is_idle(id);
+    }
+
+    /// Closing with a reset throws away what has not left yet, so that has to be waited for; no event tells of it.
+    fn reset_when_sent(&mut self, id: ConnId) {
+        let now = self.now();
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        let State::Resetting { side, until } = conn.state else { return };
+        let unsent = conn.socket(side).map_or(0, socket::unsent);
+        if unsent > 0 && now < until {
+            return self.set_timer(id, now.after(LOOK).min(until));
         }
-        if lingers {
-            let due = self.now().after(LINGER);
-            self.set_timer(id, due);
-            // Where it waits for that already, this begins anew when that is cancelled.
-            self.watch(id, Op::Readable(Side::Front), READABLE);
-        }
+        conn.reset_on_close();
+        conn.state = State::Ending;
         self.close_what_is_idle(id);
     }
 
@@ -200,7 +216,8 @@ impl Shard<'_> {
     /// Closes each socket that has no operation left; with the last one the slot is free.
     fn close_what_is_idle(&mut self, id: ConnId) {
         let Some(conn) = self.conns.get_mut(id) else { return };
-        if conn.ops.iter().all(Op::is_front) {
+        let waited_for = matches!(conn.state, State::Resetting { side: Side::Back, .. });
+        if conn.ops.iter().all(Op::is_front) && !waited_for {
             conn.back = None;
         }
         if conn.ops.is_empty() && matches!(conn.state, State::Ending) {
@@ -215,12 +232,13 @@ impl Shard<'_> {
     /// A connection for which there is no slot: told, counted, closed.
     pub(crate) fn turn_away(&mut self, mut conn: Conn) {
         let _ = socket::end_writing(conn.front.as_fd());
+        // There is no slot to linger in; at least what is here already does not make a reset of the close.
+        let _ = socket::discard(conn.front.as_fd(), DISCARD);
         self.counters.pool(conn.pool.0).closed(CloseReason::ShardFull as usize);
-        if let Lease::Root(lease) = std::mem::take(&mut conn.lease) {
-            let Shard { adopter, deeds, .. } = self;
-            adopter.give_back(lease, deeds);
-            self.perform();
+        if conn.logged {
+            self.log(record_of(&conn, None, CloseReason::ShardFull, self.now_micros, self.setup.id));
         }
+        self.give_lease_back(std::mem::take(&mut conn.lease));
     }
 
     /// A pool that nothing leads to is forgotten with its last connection.
@@ -244,7 +262,38 @@ impl Shard<'_> {
             State::Connecting { .. } => self.connect_overdue(id),
             State::Open(_) => self.tick(id),
             State::Lingering => self.abandon(id),
+            State::Resetting { .. } => self.reset_when_sent(id),
             State::Ending => {}
         }
+    }
+}
+
+/// `reached`: the backend that served it.
+fn record_of(
+    conn: &Conn,
+    reached: Option<EndpointSlot>,
+    reason: CloseReason,
+    now_micros: u64,
+    shard: ShardId,
+) -> TunnelRecord {
+    let duration = now_micros.saturating_sub(conn.accepted_micros);
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros() as u64;
+    TunnelRecord {
+        pool: conn.pool,
+        endpoint: reached,
+        generation: conn.number,
+        client: match conn.client {
+            Peer::Ip(address) => ClientAddr::Ip(address),
+            Peer::Unix => ClientAddr::Unix,
+            Peer::Unknown => ClientAddr::Unknown,
+        },
+        started_micros: since_epoch.saturating_sub(duration),
+        connect_micros: u32::try_from(conn.connected_micros.saturating_sub(conn.accepted_micros)).unwrap_or(u32::MAX),
+        duration_micros: duration,
+        bytes_in: conn.bytes[Way::In.ix()],
+        bytes_out: conn.bytes[Way::Out.ix()],
+        reason,
+        shard,
+        attempts: conn.attempts,
     }
 }

@@ -32,11 +32,12 @@ use api::Happening;
 use api::order::StopMode;
 use api::receipt::JobOutcome;
 use api::status::{ConfigSource, ShardState};
-use config::Running;
+use config::{Running, RunningPool};
 use link::listen::{ListenGroup, Registry};
 use policy::generation::{Address, Health};
+use policy::reload::rollout::Standing;
 use policy::reload::{Bounds, Effect, Outcome, Report, Rollout};
-use policy::{EndpointSlot, JobId, ListenerSlot, PartId, ShardId, ShardSet, Tick};
+use policy::{EndpointSlot, JobId, ListenerSlot, PartId, RootVersion, ShardId, ShardSet, Tick};
 use release::{Checking, Unused};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, mpsc};
@@ -98,8 +99,10 @@ pub struct Control {
     works: mpsc::Sender<Work>,
     /// New connections go to these.
     steered: ShardSet,
-    /// Which job superseded a part that is still held.
-    superseded: HashMap<PartId, JobId>,
+    /// Parts that are not in force any more and still held.
+    superseded: HashMap<PartId, Superseded>,
+    /// A root older than this lacks something that a submitter was told is in force.
+    confirmed: RootVersion,
     checking: BTreeMap<ListenerSlot, Checking>,
     handshakes_asked: bool,
     next_check: Tick,
@@ -115,6 +118,14 @@ pub struct Control {
     changed: bool,
     #[cfg(test)]
     faults: Vec<Fault>,
+}
+
+/// What was in force before.
+struct Superseded {
+    /// Which job put something else in its place.
+    by: JobId,
+    /// For a pool's root: the pool as it was, should control have to find its way back.
+    pool: Option<RunningPool>,
 }
 
 /// What control is made of at start.
@@ -153,6 +164,7 @@ impl Control {
             works,
             steered: all,
             superseded: HashMap::new(),
+            confirmed: RootVersion::default(),
             checking: BTreeMap::new(),
             handshakes_asked: false,
             next_check: Tick(0),
@@ -303,9 +315,9 @@ impl Control {
 
     fn published(&self) -> Published {
         let now = self.now();
-        let kept = self.rollout.who_pins().map(|kept| {
-            let pool = self.book.pool_name(kept.pool).map_or_else(|| kept.pool.to_string(), ToString::to_string);
-            (kept, pool)
+        let pins = self.rollout.who_pins().map(|pin| {
+            let pool = self.book.pool_name(pin.pool).map_or_else(|| pin.pool.to_string(), ToString::to_string);
+            (pin, pool)
         });
         let behind = |job: &Job| match self.rollout.waits_for(job.id) {
             Some(policy::reload::rollout::Obstacle::Jobs(jobs)) => jobs.into_iter().map(|job| job.0).collect(),
@@ -318,18 +330,19 @@ impl Control {
             shards: self.seats.iter().zip(0..).map(|(seat, shard)| self.shard_view(ShardId(shard), seat)).collect(),
             listeners: self.book.moving(),
             leaving: Arc::clone(&self.book.leaving),
-            kept: kept.collect(),
+            pins: pins.collect(),
             jobs: self.jobs.values().map(|job| job.line(now, behind(job))).collect(),
         }
     }
 
     fn shard_view(&self, shard: ShardId, seat: &Seat) -> ShardView {
-        let state = match seat {
-            Seat { gone: true, .. } => ShardState::Dead,
+        let state = match self.rollout.standing(shard) {
+            Standing::Dead => ShardState::Dead,
             _ if self.stop_by.is_some() => ShardState::Stopping,
-            Seat { live: true, .. } => ShardState::Serving,
-            Seat { was_live: false, .. } => ShardState::Starting,
-            Seat { .. } => ShardState::Lost,
+            // Asked what they hold, shards go on serving.
+            Standing::Live | Standing::Asked { .. } | Standing::Told => ShardState::Serving,
+            Standing::Joining { .. } if !seat.was_live => ShardState::Starting,
+            Standing::Joining { .. } | Standing::Lost => ShardState::Lost,
         };
         ShardView { shard, state, restarts: seat.restarts }
     }

@@ -19,11 +19,12 @@ impl Control {
         while let Some(effect) = self.effects.pop_front() {
             match effect {
                 Effect::Free(part) => {
-                    self.part_is_free(&part);
-                    freed.push(part);
+                    let pool = self.part_is_free(&part);
+                    freed.push((part, pool));
                 }
                 effect => self.do_one(effect),
             }
+            self.confirmed = self.rollout.confirmed();
         }
         self.performing = false;
         if !freed.is_empty() {
@@ -53,7 +54,7 @@ impl Control {
             Effect::FreeListener(slot) => self.listener_is_free(slot),
             Effect::CheckHandshakes(slot) => self.watch_handshakes(slot),
             Effect::Steer(live) => self.steer(live),
-            Effect::Recovered { generation } => self.recovered(generation),
+            Effect::Recovered { generation, is_behind } => self.recovered(generation, is_behind),
             Effect::Accounted => self.accounted(),
             Effect::Stopped { unfinished } => self.stopped = Some(unfinished),
             Effect::Free(_) => unreachable!("collected by the caller"),
@@ -81,20 +82,22 @@ impl Control {
         let change = Arc::clone(&compiled.change);
         let old_of = |slot| self.running.pools.values().find(|pool| pool.generation.slot == slot);
         for (slot, new) in &change.pools {
-            let Some(old) = old_of(*slot).map(|old| &old.generation) else { continue };
-            self.superseded.insert(old.part, id);
-            if new.as_ref().is_none_or(|new| new.policy.part != old.policy.part) {
-                self.superseded.insert(old.policy.part, id);
+            let Some(pool) = old_of(*slot).cloned() else { continue };
+            let (root, policy) = (pool.generation.part, pool.generation.policy.part);
+            if new.as_ref().is_none_or(|new| new.policy.part != policy) {
+                self.superseded.insert(policy, Superseded { by: id, pool: None });
             }
+            self.superseded.insert(root, Superseded { by: id, pool: Some(pool) });
         }
         for listener in &change.leave {
             self.tell_listener(*listener, api::status::ListenerState::Leaving);
         }
     }
 
-    fn part_is_free(&mut self, part: &Part) {
+    /// Answers what was kept with it, to be dropped where dropping may take long.
+    fn part_is_free(&mut self, part: &Part) -> Option<RunningPool> {
         // A part that never ran belongs to no receipt.
-        let Some(job) = self.superseded.remove(&part.id()) else { return };
+        let Superseded { by: job, pool: kept } = self.superseded.remove(&part.id())?;
         let pool = self.book.pool_name(part.pool());
         self.shared.events.publish(Happening::Released {
             pool: pool.map_or_else(|| part.pool().to_string(), ToString::to_string),
@@ -106,6 +109,7 @@ impl Control {
             bytes: part.bytes(),
         });
         self.released(job);
+        kept
     }
 
     fn steer(&mut self, live: ShardSet) {

@@ -6,7 +6,8 @@
 use super::*;
 use crate::book::New;
 use crate::event_log::Level;
-use policy::GenerationId;
+use policy::reload::rollout::Kept;
+use policy::{GenerationId, PoolId};
 
 impl Control {
     /// Starts the next life. Orders that were not sent yet are forgotten, as if control had died before.
@@ -20,26 +21,51 @@ impl Control {
         self.performing = false;
         self.checking.clear();
         self.handshakes_asked = false;
-        let alive: Vec<(ShardId, u32)> = self
-            .seats
-            .iter()
-            .zip(0..)
-            .filter(|(seat, _)| !seat.gone)
-            .map(|(seat, shard)| (ShardId(shard), seat.incarnation))
-            .collect();
-        let under_way: Vec<JobId> = self.jobs.keys().copied().collect();
-        let states = self.shared.board.all();
+        let alive = self.seats.iter().zip(0..).filter(|(seat, _)| !seat.gone);
+        let kept = Kept {
+            life: self.life,
+            confirmed: self.confirmed,
+            shards: alive.map(|(seat, shard)| (ShardId(shard), seat.incarnation)).collect(),
+            under_way: self.jobs.keys().copied().collect(),
+            states: self.shared.board.all(),
+        };
         let mut effects = Vec::new();
-        self.rollout = Rollout::recover(self.bounds(), self.life, &alive, under_way, states, now, &mut effects);
+        self.rollout = Rollout::recover(self.bounds(), kept, now, &mut effects);
         if let Some(deadline) = self.stop_by {
             self.rollout.stop(deadline, now, &mut effects);
         }
         self.perform(effects);
     }
 
-    pub(super) fn recovered(&mut self, generation: Option<GenerationId>) {
+    pub(super) fn recovered(&mut self, generation: Option<GenerationId>, is_behind: bool) {
         let number = generation.map_or(0, |generation| generation.0);
-        self.shared.events.log().say(Level::Info, &format!("control is back: generation {number} runs"));
+        if is_behind {
+            let lost = self.running.generation.map_or(0, |generation| generation.0);
+            let text = format!(
+                "every shard that ran generation {lost} has died while control was away: generation {number} runs again"
+            );
+            self.shared.events.log().say(Level::Error, &text);
+            self.fall_back(generation);
+        } else {
+            self.shared.events.log().say(Level::Info, &format!("control is back: generation {number} runs"));
+        }
+    }
+
+    /// What runs is what the shards run. Whatever a shard can still run is among what runs here or was
+    /// superseded and is still held.
+    fn fall_back(&mut self, generation: Option<GenerationId>) {
+        let mut known: HashMap<PartId, RunningPool> = HashMap::new();
+        let superseded = self.superseded.values().filter_map(|superseded| superseded.pool.as_ref());
+        for pool in self.running.pools.values().chain(superseded) {
+            known.insert(pool.generation.part, pool.clone());
+        }
+        let pools = self.rollout.pools().map(|root| {
+            let pool = known.remove(&root.part);
+            (root.id.clone(), pool.expect("what a shard holds is not forgotten here"))
+        });
+        let pools: BTreeMap<PoolId, RunningPool> = pools.collect();
+        let listeners = self.book.listens(&pools);
+        self.running = Arc::new(self.running.falling_back(generation, pools, listeners));
     }
 
     /// Every shard has told what it holds: whatever it did not tell is free.
@@ -65,9 +91,9 @@ impl Control {
                 self.book.free_stand_in(slot);
             }
         }
-        let kept: BTreeSet<PartId> = self.rollout.who_pins().map(|kept| kept.part).collect();
-        let over: BTreeSet<JobId> =
-            self.superseded.iter().filter(|(part, _)| !kept.contains(part)).map(|(_, job)| *job).collect();
+        let kept: BTreeSet<PartId> = self.rollout.who_pins().map(|pin| pin.part).collect();
+        let over = self.superseded.iter().filter(|(part, _)| !kept.contains(part));
+        let over: BTreeSet<JobId> = over.map(|(_, superseded)| superseded.by).collect();
         self.superseded.retain(|part, _| kept.contains(part));
         for job in over {
             self.released(job);

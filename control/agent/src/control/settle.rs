@@ -18,6 +18,8 @@ impl Control {
         self.fault(Fault::Settle);
         match outcome {
             Outcome::Applied { lost } => self.settle_applied(id, lost),
+            // It is what every shard gets that comes back.
+            Outcome::Unconfirmed => self.settle_applied(id, ShardSet::first(self.seats.len())),
             outcome => self.settle_kept(id, outcome),
         }
     }
@@ -161,7 +163,7 @@ impl Control {
 
     /// One thing less that this job superseded. The receipt if it is complete with that.
     pub(super) fn released(&mut self, id: JobId) -> Option<Arc<Receipt>> {
-        if self.superseded.values().any(|job| *job == id) {
+        if self.superseded.values().any(|superseded| superseded.by == id) {
             return None;
         }
         let receipt = self.shared.history().amend(id.0, |receipt| {
@@ -265,7 +267,7 @@ impl Control {
             failure
         };
         match outcome {
-            Outcome::Applied { .. } => unreachable!("that is no failure"),
+            Outcome::Applied { .. } | Outcome::Unconfirmed => unreachable!("that is no failure"),
             Outcome::Refused { by, refusal } => {
                 let message = format!("shard {by} would not take the change, so none did");
                 let mut failure = staged(ErrorCode::Refused, message, Stage::Prepare);

@@ -278,11 +278,15 @@ impl Control {
             pools: change.pools.iter().map(|(slot, _)| *slot).collect(),
             listeners: change.listen.iter().map(|listen| listen.listener).collect(),
         };
+        let come = change.endpoints_come.clone();
         let mut effects = Vec::new();
         let goes = self.rollout.touch_also(id, touches);
         self.set_state(id, State::Out { compiled });
         let went = goes && self.rollout.prepare(id, change, now, &mut effects);
         assert!(went, "job {id} has ended, and nobody was told");
+        // What was found out of its backends until now was nobody's business.
+        let known = come.into_iter().filter_map(|(_, slot)| self.shared.board.state(slot));
+        known.for_each(|state| self.rollout.endpoint_state(state, &mut effects));
         self.perform(effects);
     }
 

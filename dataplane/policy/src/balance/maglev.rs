@@ -1,7 +1,7 @@
 //! Maglev hashing: one client's connections go to one backend, and a change of backends moves few clients.
 //!
 //! Eisenbud et al., *Maglev: A Fast and Reliable Software Network Load Balancer*, NSDI 2016, section 3.4.
-//! [`build`] runs on the compiler thread and makes the table of a group; [`Probes`] runs on a shard and
+//! [`build`] runs on the compiler thread and makes the table of a group; `Probes` runs on a shard and
 //! says in which order a client's hash asks the table.
 //!
 //! The table has whoever may take connections by configuration: draining backends stay in it, so a drain

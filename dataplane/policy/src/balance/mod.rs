@@ -17,7 +17,8 @@
 //! open backends is picked, or all are full and the connection waits. It never falls to the next tier
 //! because the first is full: a backup is for when the others are gone, not for when they are busy.
 //!
-//! A pick is O(log n); it allocates nothing. Backends have *seats*, dense numbers that stay with the
+//! A pick is O(log n) and allocates nothing; nor does a change of health or of a cap, only an adoption and
+//! a connection to a backend that has left the group. Backends have *seats*, dense numbers that stay with the
 //! identity while it is in the group, and the algorithms know seats only.
 
 mod draw;
@@ -109,7 +110,8 @@ impl Picker {
     /// comes back is forgotten, its open connections are not.
     ///
     /// Cost: O(n) reads of endpoints, plus O(log n) for each that changed; O(n log n) if the algorithm
-    /// changed or checking began or ended. Use [`Picker::adopt_change`] where the old group is at hand.
+    /// changed or checking began or ended, and for the first group: the picker of a new pool is best made at
+    /// Prepare. Use [`Picker::adopt_change`] where the old group is at hand.
     pub fn adopt(&mut self, group: &Group) {
         self.adopt_all(&[], group);
     }
@@ -289,6 +291,8 @@ impl Picker {
             self.restart(Method::new(&group.balance, self.salt));
         }
         self.walk(known, group);
+        self.tried.clear();
+        self.tried.reserve(self.members.len().min(group.attempts as usize));
         if checked_before != self.checked {
             self.changed.clear();
             self.changed.extend(self.members.iter().map(|member| member.seat));

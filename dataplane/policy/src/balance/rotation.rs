@@ -5,8 +5,8 @@
 //! far each has come. Now is the mean of all beginnings, weighted: every pick moves it by `1/W`, `W` being the
 //! sum of the weights. A pick goes to a backend whose turn has begun, and among those to one whose turn
 //! ends first (Stoica and Abdel-Wahab, *Earliest Eligible Virtual Deadline First*, 1995). Because nobody is
-//! picked before its turn begins, nobody is ever more than one pick ahead of its share; and the first `W`
-//! picks of a new group are exactly `w` for each.
+//! picked before its turn begins, nobody gets a whole pick ahead of its share while nobody comes or goes;
+//! and the first `W` picks of a new group are exactly `w` for each.
 //!
 //! EEVDF asks for the earliest end among the begun, which one heap cannot answer. As in QFQ (Checconi,
 //! Rizzo and Valente, 2013), backends are put in classes by the power of two at or below their weight, and
@@ -38,8 +38,8 @@ pub(super) struct Rotation {
 
 #[derive(Clone, Debug, Default)]
 struct Turn {
-    /// When its next turn begins. Unit: parts of a round; of meaning only among seats of one tier. In 2^95
-    /// parts there are 2^55 rounds, and a round is at least one pick.
+    /// When its next turn begins. Unit: parts of a round; of meaning only among seats of one tier. Times the
+    /// weight of all it must fit: that leaves 2^54 rounds, and a round is at least one pick.
     begins: i128,
     /// What division by the weight left over from the turns so far, so that `weight` turns are one round.
     rest: u32,

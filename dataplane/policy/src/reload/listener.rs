@@ -11,7 +11,7 @@
 //!                  (closed)
 //! ```
 //!
-//! `close` is ordered by control when the kernel shows no handshake pending on the address; before that,
+//! A leaving address can come back to `Listening`. `close` is ordered by control when the kernel shows no handshake pending on the address; before that,
 //! a client that has our SYN-ACK would find nobody.
 
 use crate::ids::JobId;
@@ -53,6 +53,13 @@ impl Listener {
     pub fn leave(self) -> (Listener, Step) {
         assert_eq!(self, Listener::Listening, "only a listening address can leave");
         (Listener::Leaving, Step::DropSyns)
+    }
+
+    /// It is to listen after all: control has restarted, and what took the address away was never told to
+    /// anybody. A `Close` has not been ordered then.
+    pub fn come_back(self) -> (Listener, Step) {
+        assert_eq!(self, Listener::Leaving, "only a leaving address comes back");
+        (Listener::Listening, Step::Open)
     }
 
     /// No handshake is pending. Ordered twice it changes nothing: a control that has restarted cannot know.
@@ -107,6 +114,13 @@ mod tests {
     #[test]
     fn an_aborted_address_is_given_back_unseen() {
         assert_eq!(Listener::Bound { by: JobId(1) }.abort(), Step::GiveBack);
+    }
+
+    #[test]
+    fn an_address_comes_back_while_it_is_leaving_and_not_later() {
+        assert_eq!(Listener::Leaving.come_back(), (Listener::Listening, Step::Open));
+        let late = std::panic::catch_unwind(|| Listener::Draining.come_back());
+        assert!(late.is_err(), "its accept is cancelled, and others may have closed theirs");
     }
 
     #[test]

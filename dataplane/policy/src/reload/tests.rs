@@ -1,7 +1,7 @@
 //! Both ends together, each message delivered at once or held back by the test. Chance and crashes are
 //! the business of `tests/sim`; here every case is told as a story.
 
-use super::rollout::{Admission, Obstacle, Phase};
+use super::rollout::{Admission, Kept, Obstacle, Phase};
 use super::*;
 use crate::generation::*;
 use crate::ids::{PoolId, ShardId, ShardSet};
@@ -90,7 +90,7 @@ impl Pair {
             refuse: None,
         };
         for shard in 0..count {
-            pair.rollout.shard_started(ShardId(shard), 0, pair.now, &mut pair.effects);
+            pair.rollout.shard_started(ShardId(shard), 1, pair.now, &mut pair.effects);
         }
         pair.run();
         assert_eq!(pair.rollout.live(), ShardSet::first(usize::from(count)));
@@ -154,7 +154,7 @@ impl Pair {
                     continue;
                 }
             };
-            self.rollout.on_report(shard, 0, report, self.now, &mut self.effects);
+            self.rollout.on_report(shard, 1, report, self.now, &mut self.effects);
         }
     }
 
@@ -210,7 +210,7 @@ fn a_change_reaches_every_shard_and_what_it_replaced_is_freed() {
 #[test]
 fn an_undecided_connection_pins_the_root_and_a_tunnel_only_the_policy() {
     let mut pair = Pair::new(2);
-    let lease = pair.on(0, |shard, _| shard.accept(ListenerSlot(0)).unwrap());
+    let lease = pair.on(0, |shard, _| shard.accept(ListenerSlot(0)));
     pair.replace(1, pool(0, 1, &[0]));
     assert_eq!(pair.outcomes(), [(1, APPLIED)], "nothing waits for a lease");
     assert!(pair.freed().is_empty());
@@ -294,7 +294,7 @@ fn overlapping_jobs_wait_in_order_and_disjoint_ones_do_not() {
 fn a_pool_at_its_bound_of_retained_bytes_waits_and_goes_on_when_a_lease_ends() {
     let mut pair = Pair::new(1);
     pair.rollout.set_bounds(Bounds { retained_max: 150, ..Bounds::default() }, pair.now, &mut pair.effects);
-    let lease = pair.on(0, |shard, _| shard.accept(ListenerSlot(0)).unwrap());
+    let lease = pair.on(0, |shard, _| shard.accept(ListenerSlot(0)));
     pair.replace(1, pool(0, 1, &[0]));
     let full = Obstacle::Retained { pool: PoolSlot(0), bytes: 110, bound: 150 };
     assert_eq!(pair.submit(2, &[0]), Admission::Wait(full.clone()));
@@ -307,7 +307,7 @@ fn a_pool_at_its_bound_of_retained_bytes_waits_and_goes_on_when_a_lease_ends() {
 #[test]
 fn an_endpoint_is_free_when_no_shard_can_choose_it_and_no_connection_uses_it() {
     let mut pair = Pair::new(2);
-    let lease = pair.on(0, |shard, _| shard.accept(ListenerSlot(0)).unwrap());
+    let lease = pair.on(0, |shard, _| shard.accept(ListenerSlot(0)));
     pair.on(0, |shard, _| shard.endpoint_opened(EndpointSlot(0)));
     let gone = (PoolSlot(0), EndpointSlot(0));
     let come = (PoolSlot(0), EndpointSlot(5));
@@ -329,7 +329,7 @@ fn an_endpoint_is_free_when_no_shard_can_choose_it_and_no_connection_uses_it() {
 #[test]
 fn an_address_is_closed_only_after_every_shard_drops_syns_and_no_handshake_is_pending() {
     let mut pair = Pair::new(2);
-    let lease = pair.on(1, |shard, _| shard.accept(ListenerSlot(1)).unwrap());
+    let lease = pair.on(1, |shard, _| shard.accept(ListenerSlot(1)));
     let listener = ListenerSlot(1);
     let mut touches = touching(&[1]);
     touches.listeners.insert(listener);
@@ -343,7 +343,7 @@ fn an_address_is_closed_only_after_every_shard_drops_syns_and_no_handshake_is_pe
     assert_eq!(pair.rollout.submit(JobId(1), touches.clone(), deadline, pair.now, &mut pair.effects), Admission::Start);
     pair.prepare(1, Arc::new(change));
     assert_eq!(pair.outcomes(), [(1, APPLIED)]);
-    let straggler = pair.on(0, |shard, _| shard.accept(listener).unwrap());
+    let straggler = pair.on(0, |shard, _| shard.accept(listener));
     assert_eq!(pair.on(0, |shard, _| shard.root(&straggler).number), GenerationId(0), "the pool's last root");
     let check = |effect: &Effect| matches!(effect, Effect::CheckHandshakes(ListenerSlot(1)));
     assert!(pair.seen.iter().any(check));
@@ -381,9 +381,14 @@ fn control_that_restarts_finds_the_newest_root_and_finishes_the_job() {
     pair.stalled = ShardSet::empty();
     assert_eq!((pair.numbers(0), pair.numbers(1)), (vec![1, 1], vec![2, 0]));
     pair.seen.clear();
-    let shards = [(ShardId(0), 0), (ShardId(1), 0)];
-    let under_way = vec![JobId(2), JobId(3)];
-    pair.rollout = Rollout::recover(Bounds::default(), 1, &shards, under_way, Vec::new(), pair.now, &mut pair.effects);
+    let kept = Kept {
+        life: 1,
+        confirmed: pair.rollout.confirmed(),
+        shards: vec![(ShardId(0), 1), (ShardId(1), 1)],
+        under_way: vec![JobId(2), JobId(3)],
+        states: Vec::new(),
+    };
+    pair.rollout = Rollout::recover(Bounds::default(), kept, pair.now, &mut pair.effects);
     pair.run();
     assert_eq!(pair.numbers(1), [2, 2]);
     assert_eq!(pair.outcomes(), [(3, Outcome::Interrupted), (2, APPLIED)]);
@@ -396,7 +401,7 @@ fn control_that_restarts_finds_the_newest_root_and_finishes_the_job() {
 #[test]
 fn a_stop_drains_addresses_and_waits_for_connections() {
     let mut pair = Pair::new(2);
-    let lease = pair.on(0, |shard, _| shard.accept(ListenerSlot(0)).unwrap());
+    let lease = pair.on(0, |shard, _| shard.accept(ListenerSlot(0)));
     pair.rollout.stop(Tick(30_000), pair.now, &mut pair.effects);
     pair.run();
     for listener in [0, 1].map(ListenerSlot) {

@@ -6,7 +6,7 @@ use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, RecvFlags, SendFlags, Shutdown, SocketFlags, SocketType};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
@@ -119,6 +119,14 @@ pub fn end_writing(socket: BorrowedFd<'_>) -> Result<(), Errno> {
 pub fn reset_on_close(socket: BorrowedFd<'_>) {
     // A Unix socket has no reset; it just closes.
     let _ = net::sockopt::set_socket_linger(socket, Some(Duration::ZERO));
+}
+
+/// Bytes that were sent and that the peer's system does not have yet. 0 if that cannot be known.
+pub fn unsent(socket: BorrowedFd<'_>) -> usize {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: the descriptor is open for as long as it is borrowed, and TIOCOUTQ writes one `int` to where it is told.
+    let outcome = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+    if outcome == 0 { usize::try_from(bytes).unwrap_or(0) } else { 0 }
 }
 
 /// Takes one connection that is queued at a listening socket, if there is one.

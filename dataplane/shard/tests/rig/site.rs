@@ -154,6 +154,7 @@ impl Running {
             pool.listen.iter().map(|listener| self.listen(*slot, *listener)).collect()
         };
         Snapshot {
+            committed: policy::reload::Committed::default(),
             version: RootVersion(0),
             generation: Some(self.number),
             pools: self.pools.values().cloned().collect(),

@@ -76,6 +76,26 @@ fn a_clients_reset_reaches_the_backend() {
     rig.stop();
 }
 
+/// The backend had answered in full and closed with a part of the request unread, which is a reset. All
+/// that was ours to deliver was in our socket, and closing with a reset threw it away.
+#[test]
+fn an_answer_that_was_taken_is_delivered_before_the_reset_behind_it() {
+    let (mut rig, mut client, mut served) = tunnel();
+    let said = served.pour();
+    client.say(b"never read");
+    // Read by the shard before the reset comes, so that all of the answer can be.
+    let first = {
+        let mut first = vec![0; said / 2];
+        std::io::Read::read_exact(&mut client.0, &mut first).unwrap();
+        first.len()
+    };
+    drop(served); // with "never read" unread
+    let (heard, end) = client.hear_all();
+    assert_eq!((first + heard, end), (said, Err(std::io::ErrorKind::ConnectionReset)));
+    rig.closed(CloseReason::BackendReset);
+    rig.stop();
+}
+
 /// Only the backend was read then, and it had nothing to say.
 #[test]
 fn a_client_that_resets_after_its_end_is_noticed_while_the_backend_thinks() {

@@ -7,4 +7,5 @@ mod attempts;
 mod ends;
 mod lines;
 mod panics;
+mod times;
 mod tunnels;

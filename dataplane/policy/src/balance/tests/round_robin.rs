@@ -173,6 +173,16 @@ fn a_backend_that_flaps_or_was_away_is_not_favoured() {
     assert!(counts(&picks(&mut picker, 100), 10)[3] <= 12);
 }
 
+/// Who takes the seat of one that left does not take over its turns.
+#[test]
+fn a_newcomer_begins_now() {
+    let mut picker = picker(&group(Balance::RoundRobin, &[1; 10]));
+    assert_eq!(pick(&mut picker), 0);
+    let with_10_for_0 = (1..11).map(|slot| endpoint(slot, 1));
+    picker.adopt(&group_of(Balance::RoundRobin, with_10_for_0.collect()));
+    assert_eq!(pick(&mut picker), 10);
+}
+
 /// Weights set over and over, faster than turns come, must not put a backend off for ever.
 #[test]
 fn a_backend_whose_weight_never_rests_is_served() {

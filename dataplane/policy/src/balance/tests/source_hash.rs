@@ -49,6 +49,17 @@ fn a_drain_moves_only_its_own_clients() {
     assert_moved(&before, &where_clients_go(&mut picker), &[3]);
 }
 
+#[test]
+fn a_new_table_is_followed_as_by_a_new_picker() {
+    let mut running = picker(&source_hash(&[1; 8]));
+    let before = where_clients_go(&mut running);
+    let next = source_hash(&[1, 1, 1, 1, 1, 9, 1]);
+    running.adopt(&next);
+    let after = where_clients_go(&mut running);
+    assert_ne!(before, after);
+    assert_eq!(after, where_clients_go(&mut picker(&next)));
+}
+
 /// One of ten thousand is up, so the probes find it for few clients; all go there all the same.
 #[test]
 fn the_last_one_standing_takes_all() {

@@ -45,13 +45,17 @@ impl Addresses {
 
     /// Where the address stands from now on.
     pub fn set(&mut self, listener: ListenerSlot, life: Listener) {
-        self.find_mut(listener).expect("an address that is here").life = life;
+        let address = self.find_mut(listener);
+        address.expect("an address that is here").life = life;
+        self.leaving.retain(|slot| *slot != listener);
         self.note(listener, life);
     }
 
-    /// Which pool serves what comes out of it from now on.
-    pub fn lead(&mut self, listener: ListenerSlot, pool: PoolSlot) {
-        self.find_mut(listener).expect("an address that is here").pool = pool;
+    /// Which pool serves what comes out of it from now on. Answers with the last root of the pool before.
+    pub fn lead(&mut self, listener: ListenerSlot, pool: PoolSlot) -> Option<RootLease> {
+        let address = self.find_mut(listener).expect("an address that is here");
+        address.pool = pool;
+        address.last.take()
     }
 
     pub fn remove(&mut self, listener: ListenerSlot) -> Address {
@@ -87,7 +91,7 @@ impl Addresses {
     }
 
     fn note(&mut self, listener: ListenerSlot, life: Listener) {
-        if matches!(life, Listener::Leaving | Listener::Draining) && !self.leaving.contains(&listener) {
+        if matches!(life, Listener::Leaving | Listener::Draining) {
             self.leaving.push(listener);
         }
     }

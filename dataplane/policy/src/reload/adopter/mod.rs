@@ -24,21 +24,23 @@
 //! The shard keeps no `Arc` of a generation beyond the event: it borrows through its lease. Then what is
 //! released here is really let go, and the reference travels home in the report.
 
-use super::listener::{Listener, Step};
+use super::listener::Listener;
 use super::planted::{Mistake, is};
-use super::{Held, Order, Part, Refusal, Report};
-use crate::generation::{Change, EndpointState, Listen, PoolGeneration, Snapshot, TunnelPolicy};
+use super::{Committed, Held, Order, Part, Refusal, Report};
+use crate::generation::{Change, EndpointState, PoolGeneration, TunnelPolicy};
 use crate::ids::{EndpointSlot, JobId, ListenerSlot, PoolSlot, RootVersion, ShardId};
 use crate::tick::Tick;
 use addresses::Addresses;
 use endpoints::Endpoints;
 use roots::{Departure, LetGo, Roots, Seen};
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 mod addresses;
 mod endpoints;
+mod listening;
 mod roots;
+mod sync;
 
 pub use roots::{PolicyLease, RootLease};
 
@@ -89,7 +91,7 @@ pub struct Adopter {
     endpoints: Endpoints,
     addresses: Addresses,
     prepared: BTreeMap<JobId, Arc<Change>>,
-    committed: VecDeque<JobId>,
+    committed: Committed,
     /// Connections that have a lease.
     connections: u64,
 }
@@ -105,10 +107,6 @@ enum Mode {
 impl Adopter {
     /// Most changes that can be prepared at once: jobs on disjoint pools.
     pub const PREPARED_MAX: usize = 64;
-    /// Commits that are remembered for a control that restarts. A job is under way for at most the
-    /// adopt time-out after its first Commit; this many others in that time are not expected.
-    pub const COMMITTED_KEPT: usize = 1024;
-
     /// A shard that has just started: it accepts nothing before its first Sync and Resume.
     pub fn new(shard: ShardId) -> Adopter {
         Adopter {
@@ -119,7 +117,7 @@ impl Adopter {
             endpoints: Endpoints::default(),
             addresses: Addresses::default(),
             prepared: BTreeMap::new(),
-            committed: VecDeque::new(),
+            committed: Committed::default(),
             connections: 0,
         }
     }
@@ -132,7 +130,7 @@ impl Adopter {
             Order::Commit { job, version } => self.commit(job, version, deeds),
             Order::Abort { job } => {
                 if let Some(change) = self.prepared.remove(&job) {
-                    self.unbind(job, &change, deeds);
+                    self.unbind_all(job, &change, deeds);
                 }
                 deeds.push(Deed::Report(Report::Forgotten { job }));
             }
@@ -168,21 +166,27 @@ impl Adopter {
         }
     }
 
-    /// A connection has come out of this address: it leases the root that serves it.
-    ///
-    /// `None`: the address does not accept here yet. That happens to a connection that another shard has
-    /// accepted and handed over; it waits for [`Deed::Open`]. A connection is handed over only while the
-    /// address is listening, only to a shard that listens there too, and through the mailbox that orders
-    /// use, so that it arrives before the Close.
-    pub fn accept(&mut self, listener: ListenerSlot) -> Option<RootLease> {
+    /// A connection has come out of this address, here or on a shard that handed it over: it leases the root
+    /// that serves it.
+    pub fn accept(&mut self, listener: ListenerSlot) -> RootLease {
         assert!(self.accepts(), "accepted while {:?}", self.mode);
-        let address = self.addresses.find(listener).filter(|address| address.life.accepts())?;
+        let address = self.addresses.find(listener).expect("an address that is open here");
+        assert!(address.life.accepts(), "accepted on an address that is {:?}", address.life);
         let lease = match &address.last {
             Some(last) => self.roots.again(last),
-            None => self.roots.lease(address.pool)?,
+            None => self.roots.lease(address.pool).expect("an open address leads somewhere"),
         };
         self.connections += 1;
-        Some(lease)
+        lease
+    }
+
+    /// Whether a connection from this address may be handed to another shard that listens there too and was
+    /// last seen at root `version`: where the root is the same the address is open, and as the mailbox is
+    /// the one that orders use, it will not be closed before the connection arrives. One that arrives while
+    /// the shard is suspended waits for `ResumeAccept`, as one that raced with the suspension does.
+    pub fn may_hand_over(&self, listener: ListenerSlot, version: RootVersion) -> bool {
+        let address = self.addresses.find(listener);
+        version == self.version && address.is_some_and(|address| address.life == Listener::Listening)
     }
 
     /// Whether connections are taken at all.
@@ -273,19 +277,6 @@ impl Adopter {
         self.endpoints.connections(endpoint)
     }
 
-    /// The accept that [`Deed::CancelAccept`] cancelled is over, and the queue is empty.
-    pub fn accept_ended(&mut self, listener: ListenerSlot, deeds: &mut Vec<Deed>) {
-        let address = self.addresses.remove(listener);
-        deeds.push(step(listener, address.life.drained()));
-        deeds.push(Deed::Report(Report::ListenerClosed { listener }));
-        let mut gone = LetGo::default();
-        if let Some(last) = address.last {
-            self.roots.give_back(last, &mut gone);
-        }
-        self.let_go(gone, deeds);
-        self.check_stopped(deeds);
-    }
-
     /// The stop's deadline: what the addresses still hold is not waited for.
     pub fn deadline_reached(&mut self, deeds: &mut Vec<Deed>) {
         assert!(matches!(self.mode, Mode::Stopping | Mode::Stopped), "a deadline without a stop");
@@ -301,7 +292,7 @@ impl Adopter {
             current: self.roots.all_current().cloned().collect(),
             pinned: self.roots.pinned().collect(),
             prepared: self.prepared.iter().map(|(job, change)| (*job, change.clone())).collect(),
-            committed: self.committed.iter().copied().collect(),
+            committed: self.committed.clone(),
             listening: self.addresses.which(|address| address.life == Listener::Listening),
             leaving: self.addresses.leaving().to_vec(),
             endpoints_leaving: self.endpoints.leaving().collect(),
@@ -322,19 +313,7 @@ impl Adopter {
         };
         let answer = match room {
             Ok(()) => {
-                for listen in change.listen.iter().filter(|listen| listen.shards.contains(self.shard)) {
-                    match self.addresses.find(listen.listener).map(|address| address.life) {
-                        None => {
-                            self.addresses.insert(listen, Listener::Bound { by: job });
-                            if is(Mistake::OpenAtPrepare) {
-                                deeds.push(Deed::Open(listen.listener));
-                            }
-                        }
-                        Some(life) => {
-                            assert_eq!(life, Listener::Listening, "listener {}", listen.listener)
-                        }
-                    }
-                }
+                self.bind_all(job, &change, deeds);
                 let twice = self.prepared.insert(job, change);
                 assert!(twice.is_none(), "job {job} was prepared twice");
                 Report::Prepared { job }
@@ -365,83 +344,30 @@ impl Adopter {
             self.switch(*slot, pool.clone(), left, Seen::Never, &mut gone, deeds);
         }
         assert!(left.is_empty(), "job {job} takes endpoints from pools that it does not change");
-        self.open_all(&change.listen, deeds);
+        self.open_all(&change.listen, &mut gone, deeds);
         self.version = version;
-        if self.committed.len() == Self::COMMITTED_KEPT {
-            self.committed.pop_front();
-        }
-        self.committed.push_back(job);
+        self.committed.push(job);
         drop(change); // before the report: control then holds the only reference
         deeds.push(Deed::Adopted { job });
         self.let_go(gone, deeds);
     }
 
-    /// Takes the whole root; whatever the difference is to the one that was here.
-    fn sync(&mut self, epoch: u64, to: Arc<Snapshot>, deeds: &mut Vec<Deed>) {
-        let mut gone = LetGo::default();
-        for (job, change) in std::mem::take(&mut self.prepared) {
-            self.unbind(job, &change, deeds);
-        }
-        let named: HashSet<EndpointSlot> =
-            to.pools.iter().flat_map(|pool| pool.group.endpoints.iter()).map(|endpoint| endpoint.slot).collect();
-        let wanted: HashSet<PoolSlot> = to.pools.iter().map(|pool| pool.slot).collect();
-        let listening: HashSet<ListenerSlot> = to.listen.iter().map(|listen| listen.listener).collect();
-        for listener in self
-            .addresses
-            .which(|address| address.life == Listener::Listening)
-            .iter()
-            .filter(|l| !listening.contains(l))
-        {
-            self.leave(*listener, deeds);
-        }
-        let dropped = self
-            .roots
-            .all_current()
-            .filter(|pool| !wanted.contains(&pool.slot) && !is(Mistake::SyncKeepsOldPools))
-            .map(|pool| (pool.slot, None));
-        let switches: Vec<_> = dropped.chain(to.pools.iter().map(|pool| (pool.slot, Some(pool.clone())))).collect();
-        for (slot, pool) in switches {
-            let old = self.roots.current(slot);
-            if old.map(|old| old.part) == pool.as_ref().map(|pool| pool.part) {
-                continue;
-            }
-            let group = old.map(|old| old.group.clone());
-            let endpoints = group.iter().flat_map(|group| group.endpoints.iter()).map(|endpoint| endpoint.slot);
-            let left = endpoints
-                .filter(|endpoint| !named.contains(endpoint))
-                .map(|endpoint| self.endpoints.go(slot, endpoint))
-                .collect();
-            self.switch(slot, pool, left, Seen::Perhaps, &mut gone, deeds);
-        }
-        for endpoint in named {
-            self.endpoints.come(endpoint);
-        }
-        if self.mode != Mode::Stopping {
-            self.open_all(&to.listen, deeds);
-        }
-        let states = to.endpoints.iter().filter(|state| self.endpoints.is_here(state.slot));
-        deeds.extend(states.cloned().map(Deed::Endpoint));
-        self.version = to.version;
-        drop(to);
-        self.let_go(gone, deeds);
-        deeds.push(Deed::Report(Report::Synced { epoch, held: Box::new(self.held()) }));
-    }
-
     fn stop(&mut self, deadline: Tick, deeds: &mut Vec<Deed>) {
         if self.mode == Mode::Stopped {
-            return; // asked again
+            self.mode = Mode::Stopping; // asked by another control: it is told again
         }
         if self.mode == Mode::Suspended {
             deeds.push(Deed::ResumeAccept); // what is queued gets the root we have rather than a reset
         }
         self.mode = Mode::Stopping;
         for (job, change) in std::mem::take(&mut self.prepared) {
-            self.unbind(job, &change, deeds);
+            self.unbind_all(job, &change, deeds);
         }
         for listener in self.addresses.which(|address| address.life == Listener::Listening) {
             self.leave(listener, deeds);
         }
-        deeds.push(Deed::Report(Report::Leaving));
+        let listeners = self.addresses.leaving().to_vec();
+        deeds.push(Deed::Report(Report::Leaving { listeners }));
         deeds.push(Deed::StopBy(deadline));
         self.check_stopped(deeds);
     }
@@ -460,59 +386,6 @@ impl Adopter {
         }
         self.roots.switch(slot, new, left, seen, gone);
         deeds.push(Deed::Switched { pool: slot });
-    }
-
-    /// The addresses that the new root names: bound by the change or, in a Sync, perhaps not yet here.
-    fn open_all(&mut self, listens: &[Listen], deeds: &mut Vec<Deed>) {
-        let shard = self.shard;
-        for listen in listens.iter().filter(|listen| listen.shards.contains(shard)) {
-            let listener = listen.listener;
-            match self.addresses.find(listener).map(|address| address.life) {
-                None => {
-                    self.addresses.insert(listen, Listener::Listening);
-                    deeds.push(Deed::Open(listener));
-                }
-                // It may lead to another pool from now on.
-                Some(Listener::Listening) => self.addresses.lead(listener, listen.pool),
-                Some(life) => {
-                    let (life, next) = life.open();
-                    self.addresses.set(listener, life);
-                    deeds.push(step(listener, next));
-                }
-            }
-        }
-    }
-
-    fn leave(&mut self, listener: ListenerSlot, deeds: &mut Vec<Deed>) {
-        let Some(address) = self.addresses.find(listener) else {
-            return;
-        };
-        let (life, next) = address.life.leave();
-        self.addresses.set(listener, life);
-        deeds.push(step(listener, next));
-    }
-
-    fn close(&mut self, listener: ListenerSlot, deeds: &mut Vec<Deed>) {
-        let Some(address) = self.addresses.find(listener) else {
-            return;
-        };
-        let (life, next) = address.life.close();
-        self.addresses.set(listener, life);
-        deeds.extend(next.map(|next| step(listener, next)));
-        if is(Mistake::CloseWithoutDraining) {
-            self.accept_ended(listener, deeds);
-        }
-    }
-
-    /// Gives back the addresses that a change has bound and nothing else names.
-    fn unbind(&mut self, job: JobId, change: &Change, deeds: &mut Vec<Deed>) {
-        for listen in &change.listen {
-            let bound = self.addresses.find(listen.listener).map(|address| address.life);
-            if bound == Some(Listener::Bound { by: job }) {
-                let address = self.addresses.remove(listen.listener);
-                deeds.push(step(listen.listener, address.life.abort()));
-            }
-        }
     }
 
     fn connection_ended(&mut self, gone: LetGo, deeds: &mut Vec<Deed>) {
@@ -567,13 +440,4 @@ impl Adopter {
 fn endpoint_released(endpoint: EndpointSlot, deeds: &mut Vec<Deed>) {
     deeds.push(Deed::ForgetEndpoint(endpoint));
     deeds.push(Deed::Report(Report::EndpointReleased { endpoint }));
-}
-
-fn step(listener: ListenerSlot, step: Step) -> Deed {
-    match step {
-        Step::Open => Deed::Open(listener),
-        Step::DropSyns => Deed::DropSyns(listener),
-        Step::CancelAccept => Deed::CancelAccept(listener),
-        Step::GiveBack => Deed::GiveBack(listener),
-    }
 }

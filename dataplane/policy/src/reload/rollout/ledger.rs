@@ -50,7 +50,7 @@ struct Endpoint {
 
 /// One part that is kept, and who keeps it.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Kept {
+pub struct Pin {
     pub pool: PoolSlot,
     pub part: PartId,
     pub number: GenerationId,
@@ -210,8 +210,8 @@ impl Ledger {
         (freed, pools)
     }
 
-    pub fn kept(&self) -> impl Iterator<Item = Kept> {
-        self.parts.iter().map(|(id, Entry { part, held_by, kind })| Kept {
+    pub fn pins(&self) -> impl Iterator<Item = Pin> {
+        self.parts.iter().map(|(id, Entry { part, held_by, kind })| Pin {
             pool: part.pool(),
             part: *id,
             number: part.number(),

@@ -64,6 +64,11 @@ impl Shards {
         self.shards[shard.ix()].standing = standing;
     }
 
+    /// Whether it is not one that is known, or was.
+    pub fn is_new(&self, shard: ShardId, incarnation: u32) -> bool {
+        self.shards.get(shard.ix()).is_none_or(|known| known.incarnation < incarnation)
+    }
+
     /// A new executor, or one that a restarted control has found.
     pub fn begin(&mut self, shard: ShardId, incarnation: u32, standing: Standing, told: bool) {
         while self.shards.len() <= shard.ix() {
