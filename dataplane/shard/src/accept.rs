@@ -29,23 +29,23 @@ pub struct Handed {
 const LEAD_PERCENT: u64 = 105;
 const LEAD_MIN: u64 = 4;
 
-/// Connections kept while suspended. A suspended shard has cancelled its accepts, so these are only the ones
-/// that raced.
+/// Connections kept that cannot be placed. A suspended shard has cancelled its accepts, so these are only the ones
+/// that raced with that or were handed over.
 const PARKED_MAX: usize = 4096;
 
-/// After descriptors ran out, accepting is tried again when one is free, and at the latest after this.
+/// After an accept failed, it is tried again when a descriptor comes free, and at the latest after this.
 const STARVED: Duration = Duration::from_millis(50);
 
 impl Shard<'_> {
     pub(crate) fn on_accept(&mut self, listener: ListenerSlot, outcome: Outcome, more: bool) {
+        let mut pause = false;
         match outcome {
             Outcome::Accepted(socket) => {
                 self.counters.shard().add(ShardCounter::Accepted, 1);
                 self.place(Handed { socket, listener, settled: false, from: self.setup.id });
             }
-            Outcome::Failed(Errno::MFILE | Errno::NFILE) => self.starve(listener),
             Outcome::Failed(Errno::CANCELED) => {}
-            Outcome::Failed(_) => self.counters.shard().add(ShardCounter::AcceptErrors, 1),
+            Outcome::Failed(error) => pause = self.accept_failed(error),
             other => unreachable!("an accept ended with {other:?}"),
         }
         if more {
@@ -55,10 +55,29 @@ impl Shard<'_> {
             unreachable!("a socket was given back with its accept in flight")
         };
         row.armed = false;
-        if row.closing {
-            self.empty_the_queue(listener);
-        } else if !self.starved.contains(&listener) {
-            self.arm_accept(listener);
+        if pause {
+            self.starve(listener);
+        } else {
+            self.go_on_accepting(listener);
+        }
+    }
+
+    /// Counts it; `true`: asking again at once would meet the same error.
+    fn accept_failed(&mut self, error: Errno) -> bool {
+        let counter = match error {
+            Errno::MFILE | Errno::NFILE => ShardCounter::DescriptorsExhausted,
+            _ => ShardCounter::AcceptErrors,
+        };
+        self.counters.shard().add(counter, 1);
+        error != Errno::CONNABORTED
+    }
+
+    /// Whatever this listener does next, as it stands now.
+    fn go_on_accepting(&mut self, listener: ListenerSlot) {
+        match self.listeners.find(listener) {
+            Some(row) if row.closing && !row.armed => self.empty_the_queue(listener),
+            Some(_) => self.arm_accept(listener),
+            None => {}
         }
     }
 
@@ -75,23 +94,23 @@ impl Shard<'_> {
         row.armed = true;
     }
 
-    /// No descriptor is free: clients wait in the listener's queue, which is bounded, until one is.
+    /// The kernel is short of descriptors or memory: clients wait in the listener's queue, which is bounded.
     fn starve(&mut self, listener: ListenerSlot) {
-        self.counters.shard().add(ShardCounter::DescriptorsExhausted, 1);
         if !self.starved.contains(&listener) {
             self.starved.push(listener);
         }
         self.starved_until = self.now().after(STARVED);
     }
 
-    /// Tries again to accept where descriptors had run out.
+    /// A descriptor has come free: who waits for one need not wait on.
+    pub(crate) fn feed_the_starved(&mut self) {
+        self.starved_until = self.now();
+    }
+
+    /// Tries again to accept where the kernel was short of something.
     pub(crate) fn retry_starved(&mut self) {
         for listener in std::mem::take(&mut self.starved) {
-            match self.listeners.find(listener) {
-                Some(row) if row.closing && !row.armed => self.empty_the_queue(listener),
-                Some(_) => self.arm_accept(listener),
-                None => {}
-            }
+            self.go_on_accepting(listener);
         }
     }
 
@@ -111,8 +130,14 @@ impl Shard<'_> {
         self.ring.cancel(key, verb);
     }
 
-    /// Serves what is left in the queue of an address that nothing can join any more.
+    /// Serves what is left in the queue of an address that nothing can join any more, and gives it back.
+    ///
+    /// Not while suspended: what came out of it before is parked, and when it is served the address must still
+    /// lead somewhere. It then goes on with [`Shard::resume_accept`].
     fn empty_the_queue(&mut self, listener: ListenerSlot) {
+        if self.suspended {
+            return;
+        }
         loop {
             let Some(row) = self.listeners.find(listener) else { return };
             match socket::accept_queued(row.socket.fd()) {
@@ -121,10 +146,9 @@ impl Shard<'_> {
                     self.place(Handed { socket, listener, settled: true, from: self.setup.id });
                 }
                 Ok(None) => break,
-                Err(Errno::MFILE | Errno::NFILE) => return self.starve(listener),
-                Err(_) => {
-                    self.counters.shard().add(ShardCounter::AcceptErrors, 1);
-                    break;
+                Err(error) => {
+                    self.accept_failed(error);
+                    return self.starve(listener);
                 }
             }
         }
@@ -146,22 +170,20 @@ impl Shard<'_> {
 
     pub(crate) fn resume_accept(&mut self) {
         self.suspended = false;
+        self.place_the_parked();
         let slots: Vec<_> = self.listeners.slots().collect();
         for listener in slots {
-            self.arm_accept(listener);
-        }
-        while let Some(handed) = self.parked.pop_front() {
-            self.begin(handed);
+            self.go_on_accepting(listener);
         }
     }
 
-    /// Serves the connection here, or gives it to the least loaded shard.
+    /// Serves the connection here, gives it to the least loaded shard, or keeps it until one of the two is possible.
     fn place(&mut self, handed: Handed) {
         if self.suspended {
-            if self.parked.len() < PARKED_MAX {
-                self.parked.push_back(handed);
-            }
-            return;
+            return self.park(handed);
+        }
+        if !handed.settled && self.listeners.find(handed.listener).is_none() {
+            return self.send_home(handed);
         }
         let sibling = if handed.settled { None } else { self.lighter_sibling(handed.listener) };
         match sibling {
@@ -171,6 +193,33 @@ impl Shard<'_> {
             },
             None => self.begin(handed),
         }
+    }
+
+    /// The sender has adopted a generation that we have not. It knows what the address means.
+    fn send_home(&mut self, mut handed: Handed) {
+        let sender = handed.from.ix();
+        handed.settled = true;
+        if let Err(rejected) = self.setup.siblings[sender].post(handed) {
+            // It is behind. So this one waits with us, and perhaps we know the address by then.
+            self.park(Handed { settled: false, ..rejected.into_message() });
+        }
+    }
+
+    fn park(&mut self, handed: Handed) {
+        if self.parked.len() < PARKED_MAX {
+            self.parked.push_back(handed);
+            self.count_connections();
+        } else {
+            self.counters.shard().add(ShardCounter::AcceptErrors, 1);
+        }
+    }
+
+    /// Tries again to place those who could not be.
+    pub(crate) fn place_the_parked(&mut self) {
+        for handed in std::mem::take(&mut self.parked) {
+            self.place(handed);
+        }
+        self.count_connections();
     }
 
     /// The least loaded shard that listens there, if this one has clearly more than its part.
@@ -189,13 +238,7 @@ impl Shard<'_> {
         let mine = self.conns.len() as u64;
         let (mut least, mut total, mut count) = ((u64::MAX, me), 0, 0);
         for ix in (0..shards).filter(|ix| live >> ix & 1 == 1 && row.is_shared_with(ShardId(*ix as u16))) {
-            let load = match ix == me {
-                true => mine,
-                // What is on its way there counts: a flood is divided within one turn.
-                false => {
-                    self.setup.pages[ix].shard(ShardCounter::Connections) + self.setup.siblings[ix].waiting() as u64
-                }
-            };
+            let load = if ix == me { mine } else { self.load_of(ix) };
             total += load;
             count += 1;
             least = least.min((load, ix));
@@ -204,20 +247,17 @@ impl Shard<'_> {
         (ahead && least.1 != me).then_some(least.1)
     }
 
+    /// Connections that a sibling has or has been handed: a burst is faster than it takes them.
+    fn load_of(&self, sibling: usize) -> u64 {
+        let postbox = &self.setup.siblings[sibling];
+        let on_their_way = postbox.bound() - postbox.free();
+        self.setup.pages[sibling].shard(ShardCounter::Connections) + on_their_way as u64
+    }
+
     pub(crate) fn take_handed(&mut self) {
         for _ in 0..self.setup.bounds.handed_over {
             let Some(mut handed) = self.setup.handed.take() else { break };
-            let known = self.listeners.find(handed.listener).is_some();
-            if !known && !handed.settled {
-                // The sender has adopted a generation that we have not. It knows what the address means.
-                handed.settled = true;
-                let sender = handed.from.ix();
-                if self.setup.siblings[sender].post(handed).is_err() {
-                    self.counters.shard().add(ShardCounter::AcceptErrors, 1);
-                }
-                continue;
-            }
-            if !handed.settled {
+            if !handed.settled && self.listeners.find(handed.listener).is_some() {
                 self.counters.shard().add(ShardCounter::HandedOverIn, 1);
                 handed.settled = true;
             }
@@ -229,7 +269,7 @@ impl Shard<'_> {
 
     /// A connection enters its life here.
     fn begin(&mut self, handed: Handed) {
-        if self.listeners.find(handed.listener).is_none() {
+        if !self.adopter.accepts() || self.listeners.find(handed.listener).is_none() {
             // The address has left while the connection was on its way back to us; nobody can serve it.
             self.counters.shard().add(ShardCounter::AcceptErrors, 1);
             return;
@@ -263,13 +303,15 @@ impl Shard<'_> {
         self.count_pool(slot, PoolCounter::Accepted, 1);
         match self.conns.insert(conn) {
             Ok(id) => {
+                self.count_connections();
                 self.count_pool(slot, PoolCounter::Connections, 1);
-                // At once and not only at the turn's end: others compare themselves with it.
-                self.counters.shard().set(ShardCounter::Connections, self.conns.len() as u64);
                 let pool = self.pool_mut(slot);
                 pool.connections += 1;
                 pool.undecided += 1;
-                self.guard(id, Handling::Begin, |shard| shard.admit(id));
+                self.guard(id, Handling::Begin, |shard| match shard.overdue {
+                    true => shard.end(id, CloseReason::Stopped),
+                    false => shard.admit(id),
+                });
             }
             Err(conn) => self.turn_away(conn),
         }

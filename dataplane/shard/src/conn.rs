@@ -150,8 +150,8 @@ pub enum State {
     /// No backend yet: being admitted, or in its pool's line.
     Seeking,
     Connecting {
-        /// `timeouts.connect` is over and the operation is being cancelled.
-        timed_out: bool,
+        /// Why the operation is being cancelled, if it is.
+        given_up: Option<Failure>,
     },
     Open(Box<Open>),
     /// Ended for us: the peer is told, and what it still sends is read and dropped, so that the end is
@@ -164,6 +164,17 @@ pub enum State {
     },
     /// Waits for the last completions of its operations.
     Ending,
+}
+
+/// How an attempt failed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Failure {
+    /// The backend refused, is unreachable, or has no address.
+    Refused,
+    /// `timeouts.connect` is over.
+    TimedOut,
+    /// The backend was removed with `now`.
+    Removed,
 }
 
 /// The part of a connection that exists while it carries bytes.

@@ -1,6 +1,6 @@
 //! Connecting: one backend after the other, until one answers or the attempts are used up.
 
-use crate::conn::{Lease, Op, State};
+use crate::conn::{Failure, Lease, Op, State};
 use crate::conns::ConnId;
 use crate::pools::find;
 use crate::ring::Outcome;
@@ -12,14 +12,6 @@ use policy::ids::EndpointSlot;
 use rustix::io::Errno;
 use std::os::fd::AsFd;
 
-/// How an attempt failed.
-#[derive(Clone, Copy)]
-enum Failure {
-    /// The backend refused, is unreachable, or has no address.
-    Refused,
-    TimedOut,
-}
-
 impl Shard<'_> {
     /// Begins an attempt at a backend whose permit has been taken.
     pub(crate) fn dial(&mut self, id: ConnId, slot: EndpointSlot) {
@@ -29,7 +21,7 @@ impl Shard<'_> {
             self.counters.pool(conn.pool.0).add(PoolCounter::ConnectRetries, 1);
         }
         conn.attempts = conn.attempts.saturating_add(1);
-        conn.state = State::Connecting { timed_out: false };
+        conn.state = State::Connecting { given_up: None };
         let Lease::Root(lease) = &conn.lease else { unreachable!("an undecided connection leases a root") };
         let root = self.adopter.root(lease);
         let endpoint = find(&root.group, slot).expect("it was chosen from this root");
@@ -49,20 +41,19 @@ impl Shard<'_> {
 
     pub(crate) fn on_connect(&mut self, id: ConnId, outcome: Outcome) {
         let Some(conn) = self.conns.get_mut(id) else { return };
-        let State::Connecting { timed_out } = conn.state else {
+        let State::Connecting { given_up } = conn.state else {
             unreachable!("a connect came back to a connection that is {:?}", conn.state)
         };
-        match outcome {
-            Outcome::Connected => self.open(id),
-            _ if timed_out => self.connect_failed(id, Failure::TimedOut),
-            _ => self.connect_failed(id, Failure::Refused),
+        match (outcome, given_up) {
+            (Outcome::Connected, None | Some(Failure::TimedOut)) => self.open(id),
+            (_, failure) => self.connect_failed(id, failure.unwrap_or(Failure::Refused)),
         }
     }
 
-    /// `timeouts.connect` is over: the attempt is cancelled, and counts when that has happened.
-    pub(crate) fn connect_overdue(&mut self, id: ConnId) {
+    /// The attempt is cancelled, and counts when that has happened.
+    pub(crate) fn give_up_attempt(&mut self, id: ConnId, failure: Failure) {
         if let Some(conn) = self.conns.get_mut(id) {
-            conn.state = State::Connecting { timed_out: true };
+            conn.state = State::Connecting { given_up: Some(failure) };
         }
         self.cancel(id, Op::Connect);
     }
@@ -75,6 +66,7 @@ impl Shard<'_> {
         let (counter, reason) = match failure {
             Failure::Refused => (EndpointCounter::ConnectFailures, CloseReason::ConnectFailed),
             Failure::TimedOut => (EndpointCounter::ConnectTimeouts, CloseReason::ConnectTimeout),
+            Failure::Removed => (EndpointCounter::ConnectFailures, CloseReason::BackendRemoved),
         };
         conn.failure = reason;
         if let Some(endpoint) = conn.endpoint {

@@ -1,7 +1,7 @@
 //! The end of a connection: recorded once, everything given back, and the sockets closed so that the peer
 //! learns what really happened.
 
-use crate::conn::{Conn, Lease, Op, Open, Side, State};
+use crate::conn::{Conn, Failure, Lease, Op, Open, Side, State};
 use crate::conns::ConnId;
 use crate::ring::Outcome;
 use crate::ring::socket::{self, Peer, READABLE};
@@ -80,6 +80,7 @@ impl Shard<'_> {
         };
         let (reached, undecided) = (endpoint.filter(|_| open.is_some()), u32::from(open.is_none()));
         self.record(id, reached, reason);
+        self.count_end(slot, reason);
         let [cut_in, cut_out] = open.map_or([false; 2], |open| self.give_up_open(slot, *open));
         self.leave_line(id, slot);
         self.detach(id);
@@ -87,7 +88,6 @@ impl Shard<'_> {
             let waiters = self.quotas.pools.give_back(slot.0);
             self.ring_waiters(waiters);
         }
-        self.count_end(slot, reason);
         let pool = self.pool_mut(slot);
         pool.connections -= 1;
         pool.undecided -= undecided;
@@ -223,9 +223,8 @@ impl Shard<'_> {
         if conn.ops.is_empty() && matches!(conn.state, State::Ending) {
             self.wheel.clear(policy::wheel::Key { index: id.index, generation: id.generation });
             self.conns.remove(id);
-            if !self.starved.is_empty() {
-                self.retry_starved();
-            }
+            self.count_connections();
+            self.feed_the_starved();
         }
     }
 
@@ -259,8 +258,8 @@ impl Shard<'_> {
         }
         match conn.state {
             State::Seeking => self.end(id, CloseReason::QueueTimeout),
-            State::Connecting { .. } => self.connect_overdue(id),
-            State::Open(_) => self.tick(id),
+            State::Connecting { .. } => self.give_up_attempt(id, Failure::TimedOut),
+            State::Open(_) => self.look_after(id),
             State::Lingering => self.abandon(id),
             State::Resetting { .. } => self.reset_when_sent(id),
             State::Ending => {}

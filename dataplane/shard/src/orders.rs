@@ -8,7 +8,6 @@ use crate::serve::Shard;
 use crate::sweep::Sweep;
 use link::counters::ShardCounter;
 use link::quota::ShardQuotas;
-use policy::close::CloseReason;
 use policy::generation::{Change, EndpointState};
 use policy::ids::{JobId, ListenerSlot, PoolSlot};
 use policy::reload::{Adoption, Deed, Order, Refusal, Report};
@@ -106,7 +105,7 @@ impl Shard<'_> {
                 self.counters.endpoint(endpoint.0).wipe();
             }
             Deed::Retire(endpoint) => {
-                let sweep = Sweep::of_endpoint(endpoint, CloseReason::BackendRemoved, self.now());
+                let sweep = Sweep::to_retire(endpoint, self.now());
                 self.sweeps.push_back(sweep);
             }
             Deed::StopBy(deadline) => self.stop_by = Some(deadline),
@@ -141,8 +140,11 @@ impl Shard<'_> {
         }
         let pool = self.pools[slot.ix()].get_or_insert_with(|| Box::new(Pool::new(self.setup.id)));
         pool.forgotten = false;
-        pool.adopt(&root, &self.endpoints);
+        let retimed = pool.adopt(&root, &self.endpoints);
         drop(root);
+        if retimed {
+            self.look_after_all(slot);
+        }
         self.count_switched(slot);
         self.renew_the_line(slot);
         self.ring_waiters(waiters);

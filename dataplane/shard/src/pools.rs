@@ -4,7 +4,7 @@
 use crate::conns::ConnId;
 use crate::ring::socket::SocketAddress;
 use policy::balance::Picker;
-use policy::generation::{Address, Endpoint, Group, Health, PoolGeneration};
+use policy::generation::{Address, Endpoint, Group, Health, PoolGeneration, Timeouts};
 use policy::ids::{EndpointSlot, PoolSlot, ShardId};
 use policy::queue::Line;
 use std::net::SocketAddr;
@@ -26,6 +26,8 @@ pub struct Pool {
     /// Endpoints that [`Picker`] takes for full since their shared cap refused us. Each has noted us as
     /// waiting, so we are rung when one may be free.
     pub full: Vec<EndpointSlot>,
+    /// Those of the newest generation.
+    timeouts: Option<Timeouts>,
     /// Nothing leads here any more; goes with the last connection.
     pub forgotten: bool,
 }
@@ -40,12 +42,13 @@ impl Pool {
             buffered: 0,
             memory: 0,
             full: Vec::new(),
+            timeouts: None,
             forgotten: false,
         }
     }
 
-    /// Takes over what a new generation says. What belongs to identities stays.
-    pub fn adopt(&mut self, pool: &PoolGeneration, endpoints: &[Option<EndpointRow>]) {
+    /// Takes over what a new generation says. What belongs to identities stays. `true`: the time-outs have changed.
+    pub fn adopt(&mut self, pool: &PoolGeneration, endpoints: &[Option<EndpointRow>]) -> bool {
         let shards = pool.shards.len().max(1) as u32;
         self.memory = pool.limits.memory / u64::from(shards);
         self.line.set_waiting_max(pool.group.queue.div_ceil(shards));
@@ -57,6 +60,7 @@ impl Pool {
             }
         }
         self.full.retain(|slot| find(&pool.group, *slot).is_some());
+        self.timeouts.replace(pool.policy.timeouts) != Some(pool.policy.timeouts)
     }
 }
 

@@ -16,16 +16,21 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 use wire::tunnel::{Standing, Step, Tunnel, Way};
 
-/// Steps of one direction in one turn. A bulk step moves up to 64 KiB, so a direction has the shard for
-/// at most a megabyte's time before its neighbours are looked at.
-const STEPS_PER_TURN: usize = 16;
+/// Most steps of one direction in one turn. A bulk step moves up to 64 KiB, so a direction has the shard for half a
+/// megabyte's time before its neighbours are looked at.
+pub const STEPS_MAX: usize = 16;
 
-/// The longest between two ticks of a tunnel: time-outs that a new generation sets are seen, counters
-/// brought up to date and idle pipes given back within it.
-const TICK_MAX: Duration = Duration::from_secs(2);
+/// Steps of all directions that go on in one turn. Where there are many, each has fewer at a time, but at least one
+/// filled and one drained pipe, so that the turn stays short for those who want little.
+const STEPS_PER_TURN: usize = 128;
 
-/// A pipe that moved nothing for so long goes back to the pool.
-const PIPE_IDLE: Duration = Duration::from_secs(1);
+/// The longest between two looks at a tunnel in which bytes move: counters are brought up to date and idle pipes given
+/// back within it.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// The same for a tunnel in which nothing moves. What a new generation changes does not wait for it: see
+/// [`Sweep`](crate::sweep::Sweep).
+const QUIET: Duration = Duration::from_secs(60);
 
 impl Shard<'_> {
     /// The backend has answered: the decisions are over and bytes flow.
@@ -51,7 +56,7 @@ impl Shard<'_> {
         }
         self.pool_mut(pool).undecided -= 1;
         self.perform();
-        self.tick(id);
+        self.look_after(id);
         self.drive(id, Way::In, false);
         // A backend that has just accepted has sent nothing yet, as a rule.
         self.drive(id, Way::Out, true);
@@ -67,7 +72,7 @@ impl Shard<'_> {
                 }
                 self.drive(id, way, true);
             }
-            // No buffer was free. They come back within a turn, so try in the next one, not at once.
+            // No buffer was free. They come back within the turn, so the next one begins with this.
             Outcome::Failed(Errno::NOBUFS) => self.busy.push((id, way)),
             Outcome::Failed(Errno::CANCELED | Errno::INTR | Errno::AGAIN) => self.drive(id, way, true),
             Outcome::Failed(_) => self.broke_source(id, way),
@@ -160,8 +165,9 @@ impl Shard<'_> {
 
     /// Takes steps of one direction until it must wait.
     pub(crate) fn drive(&mut self, id: ConnId, way: Way, dry: bool) {
+        self.wake(id);
         let now = self.now();
-        for _ in 0..STEPS_PER_TURN {
+        for _ in 0..self.steps {
             let Shard { conns, ring, pipes, .. } = self;
             let Some(conn) = conns.get_mut(id) else { return };
             let Conn { state: State::Open(open), front, back, bytes, touched, ops, pool, .. } = conn else { return };
@@ -286,9 +292,9 @@ impl Shard<'_> {
         }
     }
 
-    /// The regular look at an open tunnel: newest time-outs, counters, an idle pipe.
-    pub(crate) fn tick(&mut self, id: ConnId) {
-        self.count_bytes(id);
+    /// The regular look at an open tunnel: newest time-outs, counters, a pipe that is not needed.
+    pub(crate) fn look_after(&mut self, id: ConnId) {
+        let moved = self.count_bytes(id);
         let now = self.now();
         let Shard { conns, adopter, pipes, .. } = self;
         let Some(conn) = conns.get_mut(id) else { return };
@@ -306,25 +312,32 @@ impl Shard<'_> {
         if idle.is_some_and(|due| due <= now) {
             return self.end(id, CloseReason::IdleTimeout);
         }
-        if now.since(conn.touched) >= PIPE_IDLE {
-            for way in Way::BOTH {
-                if open.tunnel.piped(way) && open.tunnel.inside(way) == 0 {
-                    open.tunnel.pipe_taken_back(way);
-                    pipes.give_back(open.pipes[way.ix()].take().expect("a piped direction has a pipe"));
-                }
+        for way in Way::BOTH {
+            if moved[way.ix()] == 0 && open.tunnel.piped(way) && open.tunnel.inside(way) == 0 {
+                open.tunnel.pipe_taken_back(way);
+                pipes.give_back(open.pipes[way.ix()].take().expect("a piped direction has a pipe"));
             }
         }
-        let due = [idle, lifetime].into_iter().flatten().fold(now.after(TICK_MAX), Tick::min);
+        let next = if moved == [0; 2] && open.pipes.iter().all(Option::is_none) { QUIET } else { LOOK };
+        let due = [idle, lifetime].into_iter().flatten().fold(now.after(next), Tick::min);
         self.set_timer(id, due);
     }
 
-    /// Brings the counters up to what the connection has moved.
-    pub(crate) fn count_bytes(&mut self, id: ConnId) {
+    /// Something has moved in a tunnel that was quiet: it is looked after again as others are.
+    fn wake(&mut self, id: ConnId) {
+        let soon = self.now().after(LOOK);
+        if self.conns.get_mut(id).is_some_and(|conn| conn.due > soon) {
+            self.set_timer(id, soon);
+        }
+    }
+
+    /// Brings the counters up to what the connection has moved, and says by [`Way`] how much that was.
+    pub(crate) fn count_bytes(&mut self, id: ConnId) -> [u64; 2] {
         let Shard { conns, counters, .. } = self;
-        let Some(conn) = conns.get_mut(id) else { return };
+        let Some(conn) = conns.get_mut(id) else { return [0; 2] };
         let fresh = Way::BOTH.map(|way| conn.bytes[way.ix()] - conn.counted[way.ix()]);
         if fresh == [0, 0] {
-            return;
+            return fresh;
         }
         conn.counted = conn.bytes;
         let pool = counters.pool(conn.pool.0);
@@ -335,12 +348,24 @@ impl Shard<'_> {
             endpoint.add(EndpointCounter::BytesIn, fresh[0]);
             endpoint.add(EndpointCounter::BytesOut, fresh[1]);
         }
+        fresh
     }
 
+    /// Those who had not finished in the last turn.
     pub(crate) fn go_on_with_the_busy(&mut self) {
-        for (id, way) in std::mem::take(&mut self.busy) {
+        if self.busy.is_empty() {
+            self.steps = STEPS_MAX;
+            return;
+        }
+        let mut busy = std::mem::take(&mut self.busy);
+        self.steps = (STEPS_PER_TURN / busy.len()).clamp(2, STEPS_MAX);
+        for (id, way) in busy.drain(..) {
+            self.look_for_orders();
             self.guard(id, Handling::Busy, |shard| shard.drive(id, way, false));
         }
+        // Those that are busy again, in the memory that is there already.
+        busy.append(&mut self.busy);
+        self.busy = busy;
     }
 
     /// Waits for readiness of one side, unless that is under way.

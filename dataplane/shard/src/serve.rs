@@ -12,6 +12,7 @@ use crate::guard::{Fault, Handling};
 use crate::listeners::Listeners;
 use crate::orders::Switching;
 use crate::pools::{EndpointRow, Pool};
+use crate::relay;
 use crate::ring::pipe::Pipes;
 use crate::ring::socket::READABLE;
 use crate::ring::{Completion, Key, Outcome, Ring, Verb, host};
@@ -137,7 +138,10 @@ const TAG_HANDED: u8 = 31;
 /// Orders applied between two completions.
 const ORDERS_PER_LOOK: usize = 64;
 
-/// The longest the loop sleeps: retries (descriptors, reports) look again after it.
+/// Timers fired per turn: those of a whole pool may be due at once, when a time-out is made shorter.
+const TIMERS_PER_TURN: usize = 512;
+
+/// Until what found a mailbox full is tried again.
 const RETRY: Duration = Duration::from_millis(20);
 
 /// One shard. See the module.
@@ -155,23 +159,28 @@ pub struct Shard<'setup> {
     pub(crate) quotas: ShardQuotas,
     pub(crate) counters: CounterWriter,
     pub(crate) pipes: Pipes,
-    /// Directions whose budget of this turn was used up.
+    /// Directions that had used up their steps, or found no buffer: they go on in the next turn.
     pub(crate) busy: Vec<(ConnId, Way)>,
+    /// Steps that a direction may take at a time in this turn.
+    pub(crate) steps: usize,
     /// Pools with connections in their line, or with endpoints that were found full: they are looked at when
     /// somebody gives something back.
     pub(crate) held_up: Vec<PoolSlot>,
     /// Somebody gave back what a line of ours may wait for.
     pub(crate) rung: bool,
-    /// Listeners whose accept ended for want of descriptors.
+    /// Listeners whose accept ended for want of descriptors or memory.
     pub(crate) starved: Vec<ListenerSlot>,
     pub(crate) starved_until: Tick,
-    /// Connections accepted while suspended: served after the next Sync.
+    /// Connections that wait to be placed: all while suspended, else those of an address that we do not know yet and
+    /// whose sender has no room to take them back.
     pub(crate) parked: VecDeque<Handed>,
     pub(crate) suspended: bool,
     /// Connections being ended by order, a few per turn.
     pub(crate) sweeps: VecDeque<Sweep>,
     /// When a stop ends what is left.
     pub(crate) stop_by: Option<Tick>,
+    /// That time has come: what still comes out of a queue ends at once.
+    pub(crate) overdue: bool,
     /// Control has been told that everything has ended.
     pub(crate) stopped: bool,
     /// Reports that found the mailbox full, in order.
@@ -206,6 +215,7 @@ impl<'setup> Shard<'setup> {
             counters,
             pipes: Pipes::new(bounds.pipes),
             busy: Vec::new(),
+            steps: relay::STEPS_MAX,
             held_up: Vec::new(),
             rung: false,
             starved: Vec::new(),
@@ -214,6 +224,7 @@ impl<'setup> Shard<'setup> {
             suspended: true,
             sweeps: VecDeque::new(),
             stop_by: None,
+            overdue: false,
             stopped: false,
             unsent: VecDeque::new(),
             deeds: Vec::new(),
@@ -233,24 +244,23 @@ impl<'setup> Shard<'setup> {
             let wait = self.patience();
             self.ring.enter(wait)?;
             self.look_at_the_clock();
+            // First, so that who found no buffer in the last turn asks for one before those who had one ask again.
+            self.go_on_with_the_busy();
             while let Some(completion) = self.ring.take() {
-                // Between any two events, so that a switch is at most one event late.
-                if self.setup.orders.pending() {
-                    self.take_orders();
-                }
+                self.look_for_orders();
                 self.dispatch(completion);
             }
-            if self.setup.orders.pending() {
-                self.take_orders();
-            }
+            self.look_for_orders();
             if self.setup.handed.pending() {
                 self.take_handed();
+            }
+            if !self.parked.is_empty() && !self.suspended {
+                self.place_the_parked();
             }
             if !self.starved.is_empty() && self.starved_until <= self.now() {
                 self.retry_starved();
             }
             self.fire_timers();
-            self.go_on_with_the_busy();
             self.serve_the_lines();
             self.sweep();
             self.go_on_stopping();
@@ -269,23 +279,18 @@ impl<'setup> Shard<'setup> {
         self.now_micros = self.setup.epoch.elapsed().as_micros() as u64;
     }
 
-    /// How long the loop may sleep: until the next timer, unless there is something to do at once.
+    /// How long the loop may sleep. `None`: until something happens.
     fn patience(&self) -> Option<Duration> {
         if !self.busy.is_empty() || self.rung || self.setup.orders.pending() || self.setup.handed.pending() {
             return Some(Duration::ZERO);
         }
-        let retry = !self.unsent.is_empty()
-            || !self.starved.is_empty()
-            || !self.sweeps.is_empty()
-            || self.stop_by.is_some()
-            || self.stopped;
-        let timer = self.wheel.next().map(|tick| tick.since(self.now()));
-        match (timer, retry) {
-            (Some(timer), true) => Some(timer.min(RETRY)),
-            (Some(timer), false) => Some(timer),
-            (None, true) => Some(RETRY),
-            (None, false) => None,
-        }
+        let starved = (!self.starved.is_empty()).then_some(self.starved_until);
+        let timers = [self.wheel.next(), self.stop_by, starved, self.next_sweep()];
+        let next = timers.into_iter().flatten().min().map(|tick| tick.since(self.now()));
+        // Of room in a mailbox no event tells.
+        let stuck = !self.unsent.is_empty() || !self.parked.is_empty() && !self.suspended;
+        let retry = stuck.then_some(RETRY);
+        next.into_iter().chain(retry).min()
     }
 
     fn listen_to(&mut self, tag: u8) {
@@ -341,6 +346,13 @@ impl<'setup> Shard<'setup> {
         (Key { index: listener.0, generation: 0, tag: TAG_ACCEPT }, Verb::Accept)
     }
 
+    /// Between any two events, so that a switch is at most one event late.
+    pub(crate) fn look_for_orders(&mut self) {
+        if self.setup.orders.pending() {
+            self.take_orders();
+        }
+    }
+
     fn take_orders(&mut self) {
         for _ in 0..ORDERS_PER_LOOK {
             let Some((incarnation, order)) = self.setup.orders.take() else { return };
@@ -353,7 +365,9 @@ impl<'setup> Shard<'setup> {
 
     fn fire_timers(&mut self) {
         let now = self.now();
-        while let Some(wheel::Key { index, generation }) = self.wheel.due(now) {
+        for _ in 0..TIMERS_PER_TURN {
+            let Some(wheel::Key { index, generation }) = self.wheel.due(now) else { return };
+            self.look_for_orders();
             let id = ConnId { index, generation };
             self.guard(id, Handling::Timer, |shard| shard.on_timer(id));
         }
@@ -417,8 +431,13 @@ impl<'setup> Shard<'setup> {
             shard.add(ShardCounter::NoBuffers, stats.no_buffers);
             shard.add(ShardCounter::CqOverflows, stats.overflows);
         }
-        shard.set(ShardCounter::Connections, self.conns.len() as u64);
         shard.set(ShardCounter::Pipes, self.pipes.in_use() as u64);
+    }
+
+    /// At once and not at the end of the turn: siblings decide by it whom to hand over.
+    pub(crate) fn count_connections(&self) {
+        let connections = self.conns.len() + self.parked.len();
+        self.counters.shard().set(ShardCounter::Connections, connections as u64);
     }
 
     pub(crate) fn pool_mut(&mut self, pool: PoolSlot) -> &mut Pool {

@@ -110,7 +110,8 @@ impl Rig {
     pub fn of_nothing(options: Options) -> Rig {
         let Options { shards, bounds, cpu, fault } = options;
         let (report_post, reports) = mailbox(4096).unwrap();
-        let (posts, boxes): (Vec<_>, Vec<_>) = (0..shards).map(|_| mailbox::<Handed>(64).unwrap()).unzip();
+        let (posts, boxes): (Vec<_>, Vec<_>) =
+            (0..shards).map(|_| mailbox::<Handed>(bounds.handed_over).unwrap()).unzip();
         let pages: Vec<_> = (0..shards).map(|_| CounterPages::new(POOLS, ENDPOINTS)).collect();
         let (registry, quotas, epoch) = (Registry::new(), Quotas::new(POOLS, ENDPOINTS), Instant::now());
         let mut ends = Vec::new();
@@ -186,6 +187,17 @@ impl Rig {
     pub fn commit(&mut self, job: JobId) {
         self.begin_commit(job);
         self.ids().into_iter().for_each(|shard| self.commit_on(shard, job));
+    }
+
+    /// Another site is in force, though no shard has been told of it: the next Sync does.
+    pub fn replace(&mut self, edit: impl FnOnce(&mut Site)) {
+        let number = self.next_job();
+        let mut site = self.running.site.clone();
+        edit(&mut site);
+        let (running, change) = self.running.changed_to(site, number.into());
+        self.bind_all(&running, &change.listen);
+        self.running = running;
+        self.version += 1;
     }
 
     /// From here on the change is in force on the shards for which [`Rig::commit_on`] is called.
@@ -471,7 +483,7 @@ impl Rig {
     /// Binds what is new behind its closed door.
     fn bind_all(&self, next: &Running, listens: &[Listen]) {
         let shards = self.ids();
-        for listen in listens {
+        for listen in listens.iter().filter(|listen| self.registry.group(listen.listener.0).is_none()) {
             let address = next.place(listen.listener);
             self.registry.insert(listen.listener.0, bind(&address, &shards, 1024).unwrap());
         }

@@ -15,13 +15,31 @@ pub struct Stream(pub Socket);
 impl Stream {
     #[track_caller]
     pub fn connect(to: &BindAddress) -> Stream {
-        let address = match to {
-            BindAddress::Ip(address) => SockAddr::from(*address),
-            BindAddress::Unix { path, .. } => SockAddr::unix(path).unwrap(),
-        };
-        let socket = Socket::new(address.domain(), Type::STREAM, None).unwrap();
-        socket.connect(&address).unwrap();
-        Stream::new(socket)
+        let mut stream = Stream::unconnected(to);
+        stream.connect_to(to);
+        stream
+    }
+
+    /// A stream that can connect there.
+    pub fn unconnected(to: &BindAddress) -> Stream {
+        Stream::new(Socket::new(socket_address(to).domain(), Type::STREAM, None).unwrap())
+    }
+
+    #[track_caller]
+    pub fn connect_to(&mut self, to: &BindAddress) {
+        self.0.connect(&socket_address(to)).unwrap();
+    }
+
+    /// Begins to connect, and does not wait for it.
+    pub fn connecting(to: &BindAddress) -> Stream {
+        let stream = Stream::unconnected(to);
+        stream.0.set_nonblocking(true).unwrap();
+        let _ = stream.0.connect(&socket_address(to));
+        stream
+    }
+
+    pub fn is_connected(&self) -> bool {
+        self.0.peer_addr().is_ok()
     }
 
     fn new(socket: Socket) -> Stream {
@@ -114,6 +132,13 @@ impl Stream {
         said
     }
 
+    /// As [`Stream::pour`], perhaps until somebody closes the way.
+    pub fn pour_until_cut(&mut self) {
+        self.0.set_write_timeout(Some(Duration::from_millis(200))).unwrap();
+        let block = vec![7; 64 << 10];
+        while self.0.write(&block).is_ok() {}
+    }
+
     /// Says that nothing more will come.
     #[track_caller]
     pub fn end(&mut self) {
@@ -126,6 +151,13 @@ impl Stream {
 
     pub fn other_half(&self) -> Stream {
         Stream(self.0.try_clone().unwrap())
+    }
+}
+
+fn socket_address(address: &BindAddress) -> SockAddr {
+    match address {
+        BindAddress::Ip(address) => SockAddr::from(*address),
+        BindAddress::Unix { path, .. } => SockAddr::unix(path).unwrap(),
     }
 }
 

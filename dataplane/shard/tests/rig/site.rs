@@ -84,6 +84,10 @@ impl Pool {
         }
     }
 
+    pub fn listen_at(&mut self, listener: u32) {
+        self.listen.insert(listener);
+    }
+
     pub fn backend(&mut self, slot: u32) -> &mut Backend {
         self.backends.get_mut(&slot).unwrap()
     }
@@ -137,44 +141,47 @@ impl Running {
                 Some(pool) => next.pools.insert(slot, pool),
                 None => next.pools.remove(&slot),
             };
-            let [old, new] = [before, after].map(|pool| pool.map(|pool| pool.listen.clone()).unwrap_or_default());
-            change.leave.extend(old.difference(&new).map(|listener| ListenerSlot(*listener)));
-            change.listen.extend(new.difference(&old).map(|listener| self.listen(slot, *listener)));
             let [old, new] = [before, after].map(|pool| pool.map(|pool| pool.slots()).unwrap_or_default());
             let named = |endpoint: &u32| (PoolSlot(slot), EndpointSlot(*endpoint));
             change.endpoints_gone.extend(old.difference(&new).map(named));
             change.endpoints_come.extend(new.difference(&old).map(named));
         }
+        let (old, new) = (self.listens(), next.listens());
+        let stays = |listen: &&Listen| new.iter().any(|new| new.listener == listen.listener);
+        change.leave = old.iter().filter(|listen| !stays(listen)).map(|listen| listen.listener).collect();
+        // Also what listens already and leads to another pool from now on.
+        change.listen = new.iter().filter(|listen| !old.contains(listen)).cloned().collect();
         (next, change)
+    }
+
+    fn listens(&self) -> Vec<Listen> {
+        let shards = ShardSet::first(self.shards.into());
+        let of_pool = |(slot, pool): (&u32, &Pool)| -> Vec<Listen> {
+            let listen = |listener: &u32| Listen { listener: ListenerSlot(*listener), pool: PoolSlot(*slot), shards };
+            pool.listen.iter().map(listen).collect()
+        };
+        self.site.pools.iter().flat_map(of_pool).collect()
     }
 
     /// All of it; endpoints' states are the tests' own matter.
     pub fn snapshot(&self) -> Snapshot {
-        let listen = |(slot, pool): (&u32, &Pool)| -> Vec<Listen> {
-            pool.listen.iter().map(|listener| self.listen(*slot, *listener)).collect()
-        };
         Snapshot {
             committed: policy::reload::Committed::default(),
             version: RootVersion(0),
             generation: Some(self.number),
             pools: self.pools.values().cloned().collect(),
-            listen: self.site.pools.iter().flat_map(listen).collect(),
+            listen: self.listens(),
             endpoints: Vec::new(),
         }
     }
 
     pub fn listeners(&self) -> Vec<ListenerSlot> {
-        self.site.pools.values().flat_map(|pool| &pool.listen).map(|listener| ListenerSlot(*listener)).collect()
+        self.listens().iter().map(|listen| listen.listener).collect()
     }
 
     pub fn place(&self, listener: ListenerSlot) -> BindAddress {
         let anywhere = BindAddress::Ip("127.0.0.1:0".parse().unwrap());
         self.site.places.get(&listener.0).cloned().unwrap_or(anywhere)
-    }
-
-    fn listen(&self, pool: u32, listener: u32) -> Listen {
-        let shards = ShardSet::first(self.shards.into());
-        Listen { listener: ListenerSlot(listener), pool: PoolSlot(pool), shards }
     }
 
     fn compile(&self, slot: u32, pool: &Pool, number: GenerationId) -> Arc<PoolGeneration> {

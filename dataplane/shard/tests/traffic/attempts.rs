@@ -6,6 +6,8 @@ use crate::rig::site::{self, Site};
 use link::counters::{EndpointCounter, PoolCounter};
 use policy::close::CloseReason;
 use policy::generation::Health;
+use policy::ids::EndpointSlot;
+use policy::reload::{Order, Report};
 use std::time::Duration;
 
 const SOON: Duration = Duration::from_millis(20);
@@ -75,6 +77,26 @@ fn a_pool_whose_only_backend_does_not_answer_ends_by_its_time_out() {
     client.end();
     let record = rig.closed(CloseReason::ConnectTimeout);
     assert_eq!((record.endpoint, record.attempts), (None, 1));
+    rig.stop();
+}
+
+#[test]
+fn an_attempt_at_a_backend_that_is_removed_now_goes_on_to_another() {
+    let (_held, stalling) = stalling();
+    let backend = Backend::new();
+    let mut site = Site::of(&[stalling, backend.address()]);
+    site.pool().backend(1).backup = true;
+    let mut rig = Rig::new(site);
+    let mut client = rig.connect(0);
+    rig.until("it tries", |rig| rig.endpoint(0, EndpointCounter::Connections) == 1);
+    rig.apply(|site| drop(site.pool().backends.remove(&0)));
+    rig.order_all(Order::Retire { endpoint: EndpointSlot(0) });
+    let mut served = backend.accept();
+    client.say(b"hi");
+    served.hear(b"hi");
+    rig.await_report(0, |report| matches!(report, Report::EndpointReleased { .. }).then_some(()));
+    drop((client, served));
+    assert_eq!(rig.closed(CloseReason::Finished).attempts, 2);
     rig.stop();
 }
 

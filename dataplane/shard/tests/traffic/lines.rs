@@ -155,7 +155,7 @@ fn a_backend_that_was_full_is_chosen_again_when_it_is_not() {
     clients.push(rig.connect(0));
     clients.push(rig.connect(0));
     heavy.accept();
-    drop((clients, lights));
+    drop((clients, lights, heavy, light));
     rig.stop();
 }
 

@@ -3,9 +3,15 @@
 #[path = "../rig/mod.rs"]
 mod rig;
 
+mod addresses;
 mod attempts;
+mod bounds;
+mod choice;
 mod ends;
+mod handover;
 mod lines;
 mod panics;
+mod reload;
+mod stop;
 mod times;
 mod tunnels;

@@ -19,8 +19,8 @@ fn tunnel(edit: impl FnOnce(&mut Pool)) -> (Rig, Stream, Stream) {
 
 #[test]
 fn a_tunnel_in_which_nothing_moves_ends_politely() {
-    let (mut rig, mut client, mut served) = tunnel(|pool| pool.timeouts.idle = Some(SOON));
     let began = Instant::now();
+    let (mut rig, mut client, mut served) = tunnel(|pool| pool.timeouts.idle = Some(SOON));
     client.hear_end();
     assert!(began.elapsed() >= SOON, "never early");
     served.hear_end();
@@ -47,8 +47,8 @@ fn what_moves_either_way_keeps_a_tunnel_open() {
 
 #[test]
 fn a_tunnel_ends_with_its_lifetime_however_busy_it_is() {
-    let (mut rig, mut client, mut served) = tunnel(|pool| pool.timeouts.lifetime = Some(SOON));
     let began = Instant::now();
+    let (mut rig, mut client, mut served) = tunnel(|pool| pool.timeouts.lifetime = Some(SOON));
     let pouring = std::thread::spawn(move || {
         let block = [0; 1024];
         while std::io::Write::write_all(&mut served.0, &block).is_ok() {}
