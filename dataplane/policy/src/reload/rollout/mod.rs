@@ -468,10 +468,10 @@ impl Rollout {
     }
 
     pub fn check_invariants(&self) {
+        let (live, alive) = (self.shards.live(), self.shards.alive());
         self.lines.check_invariants();
-        self.ledger.check_invariants();
-        self.addresses.check_invariants();
-        let live = self.shards.live();
+        self.ledger.check_invariants(alive);
+        self.addresses.check_invariants(alive);
         for (id, job) in &self.jobs {
             if job.stage.phase() != Phase::Waiting {
                 assert!(
@@ -519,10 +519,7 @@ impl Rollout {
             );
         }
         for forgetting in self.forgetting.values() {
-            assert!(
-                !forgetting.owed.is_empty()
-                    && forgetting.owed.without(self.shards.alive()).is_empty()
-            );
+            assert!(!forgetting.owed.is_empty() && forgetting.owed.without(alive).is_empty());
         }
     }
 }
