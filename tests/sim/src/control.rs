@@ -233,10 +233,34 @@ impl Control {
             return true;
         }
         let running = |slot| self.rollout.pool(slot).cloned();
-        let change = process.compiler.compile(job, &entry.wish, running, &mut process.slots, &mut env.dice);
-        env.trace.note(Who::Control, "has compiled job", job.0, change.pools.len() as u64);
-        let comes: BTreeSet<ListenerSlot> = change.listen.iter().map(|listen| listen.listener).collect();
-        for listener in entry.wish.listeners().into_iter().filter(|listener| !comes.contains(listener)) {
+        let change =
+            process
+                .compiler
+                .compile(job, &entry.wish, running, &mut process.slots, &mut env.dice);
+        env.trace.note(
+            Who::Control,
+            "has compiled job",
+            job.0,
+            change.pools.len() as u64,
+        );
+        for listen in &change.listen {
+            if env.kernel.is_bound(listen.listener) {
+                env.trace.note(
+                    Who::Control,
+                    "moves address",
+                    u64::from(listen.listener.0),
+                    job.0,
+                );
+            }
+        }
+        let comes: BTreeSet<ListenerSlot> =
+            change.listen.iter().map(|listen| listen.listener).collect();
+        for listener in entry
+            .wish
+            .listeners()
+            .into_iter()
+            .filter(|listener| !comes.contains(listener))
+        {
             process.slots.free_listener(listener);
         }
         entry.handed = true;
@@ -310,8 +334,9 @@ impl Control {
     fn perform(&mut self, effects: Vec<Effect>, process: &mut Process, shards: &[Option<Shard>], env: &mut Env) {
         // An executor that control has not yet heard the end of is not the one that runs now.
         let known = |shard: &&Shard| self.ports[shard.id.ix()] == Some(shard.incarnation);
-        let known = shards.iter().flatten().filter(known).map(|shard| shard.id).collect();
-        env.witness.live = self.rollout.live().and(known);
+        let known = shards.iter().flatten().filter(known).map(|shard| shard.id);
+        env.witness.known = known.collect();
+        env.witness.live = self.rollout.live().and(env.witness.known);
         for effect in effects {
             self.perform_one(effect, process, shards, env);
         }
@@ -338,9 +363,7 @@ impl Control {
             }
             Effect::Free(part) => {
                 env.trace.note(Who::Control, "frees part", part.id().0, 0);
-                if self.rollout.is_accounted() {
-                    env.witness.assert_part_free(&part, shards);
-                }
+                env.witness.assert_part_free(&part, shards);
             }
             Effect::FreePool(slot) => {
                 env.trace.note(Who::Control, "frees pool", u64::from(slot.0), 0);
@@ -362,7 +385,7 @@ impl Control {
             Effect::Recovered { is_behind, .. } => {
                 env.trace.note(Who::Control, "has its root again", u64::from(is_behind), 0);
                 if is_behind {
-                    env.witness.fell_behind(&self.rollout);
+                    env.witness.fell_behind(&self.rollout, shards);
                 }
             }
             Effect::Accounted => self.sweep(process, shards, env),

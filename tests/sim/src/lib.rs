@@ -21,8 +21,18 @@ mod trace;
 mod witness;
 mod world;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// One run that kept every promise.
+#[derive(PartialEq, Eq, Debug)]
+pub struct Life {
+    /// Two runs with the same hash have had the same events.
+    pub hash: u64,
+    /// How often each thing has happened.
+    pub events: BTreeMap<&'static str, u64>,
+}
 
 /// One run that broke a promise.
 pub struct Failure {
@@ -33,10 +43,16 @@ pub struct Failure {
 }
 
 /// Lives through one world. The same seed is the same world.
-pub fn run(seed: u64) -> Result<u64, Failure> {
+pub fn run(seed: u64) -> Result<Life, Failure> {
     let mut world = world::World::new(seed);
     match catch_unwind(AssertUnwindSafe(|| world.run())) {
-        Ok(()) => Ok(world.env.trace.hash()),
+        Ok(()) => {
+            let trace = &world.env.trace;
+            Ok(Life {
+                hash: trace.hash(),
+                events: trace.counts().clone(),
+            })
+        }
         Err(panic) => {
             let message = panic
                 .downcast_ref::<String>()

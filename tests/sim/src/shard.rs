@@ -79,6 +79,10 @@ impl Shard {
         }
     }
 
+    pub fn is_awake(&self, env: &Env) -> bool {
+        self.stalled_until <= env.trace.step
+    }
+
     /// Takes the next message, if there is one and nothing waits to be reported.
     pub fn take_mail(&mut self, env: &mut Env) -> bool {
         if !self.outbox.is_empty() {

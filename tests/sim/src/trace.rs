@@ -1,6 +1,6 @@
 //! What happened, as a hash of everything and the last events in words.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 
 /// Events that a failure shows, unless `SIM_EVENTS` says otherwise.
@@ -11,6 +11,7 @@ pub struct Trace {
     hash: u64,
     last: VecDeque<Event>,
     shown: usize,
+    counts: BTreeMap<&'static str, u64>,
 }
 
 /// One event: who did what, and two numbers that say to which thing.
@@ -32,8 +33,17 @@ pub enum Who {
 
 impl Trace {
     pub fn new() -> Trace {
-        let shown = std::env::var("SIM_EVENTS").ok().and_then(|text| text.parse().ok()).unwrap_or(SHOWN);
-        Trace { step: 0, hash: 0xcbf2_9ce4_8422_2325, last: VecDeque::new(), shown }
+        let shown = std::env::var("SIM_EVENTS")
+            .ok()
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(SHOWN);
+        Trace {
+            step: 0,
+            hash: 0xcbf2_9ce4_8422_2325,
+            last: VecDeque::new(),
+            shown,
+            counts: BTreeMap::new(),
+        }
     }
 
     pub fn note(&mut self, who: Who, what: &'static str, of: u64, with: u64) {
@@ -42,6 +52,7 @@ impl Trace {
             Who::World => 2 << 16,
             Who::Shard(shard) => u64::from(shard),
         };
+        *self.counts.entry(what).or_default() += 1;
         what.bytes().for_each(|byte| self.mix(u64::from(byte)));
         [self.step, actor, of, with].into_iter().for_each(|number| self.mix(number));
         if self.last.len() == self.shown {
@@ -53,6 +64,11 @@ impl Trace {
     /// Two runs with the same hash have had the same events.
     pub fn hash(&self) -> u64 {
         self.hash
+    }
+
+    /// How often each thing has happened.
+    pub fn counts(&self) -> &BTreeMap<&'static str, u64> {
+        &self.counts
     }
 
     pub fn last(&self) -> Vec<Event> {

@@ -23,7 +23,9 @@ pub struct Witness {
     never: BTreeSet<JobId>,
     /// Jobs that have ended.
     ended: BTreeSet<JobId>,
-    /// Shards that control takes for live, and rightly takes for those that run.
+    /// Executors that are those that control knows, and not already their successors.
+    pub known: ShardSet,
+    /// Of these the ones that control takes for live.
     pub live: ShardSet,
 }
 
@@ -113,7 +115,19 @@ impl Witness {
     }
 
     /// Every shard that ran some of what was announced has died, and control too.
-    pub fn fell_behind(&mut self, rollout: &Rollout) {
+    pub fn fell_behind(&mut self, rollout: &Rollout, shards: &[Option<Shard>]) {
+        for shard in shards
+            .iter()
+            .flatten()
+            .filter(|shard| self.known.contains(shard.id))
+        {
+            let version = shard.adopter.version();
+            assert!(
+                version < rollout.confirmed(),
+                "shard {} has what is called lost",
+                shard.id
+            );
+        }
         for (slot, announced) in &mut self.announced {
             let part = rollout.pool(*slot).map(|pool| pool.part);
             let at = self.meanings[slot].iter().rposition(|meaning| meaning.part == part);

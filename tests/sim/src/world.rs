@@ -24,6 +24,8 @@ pub struct World {
     /// Shards → control.
     reports: Vec<VecDeque<(u32, Message)>>,
     now: Tick,
+    /// The step in which control dies, if that is decided.
+    crash_at: Option<u64>,
 }
 
 /// What every part of a run shares.
@@ -51,6 +53,8 @@ pub struct Profile {
     stalls: usize,
     deaths: usize,
     crashes: usize,
+    /// Milliseconds that pass at a time, most often.
+    haste: usize,
     steps: u64,
 }
 
@@ -107,6 +111,7 @@ impl World {
             incarnations: vec![0; count],
             reports: (0..count).map(|_| VecDeque::new()).collect(),
             now: Tick(1),
+            crash_at: None,
         }
     }
 
@@ -144,21 +149,20 @@ impl World {
         let profile = &env.profile;
         let (stalls, deaths, crashes) = (profile.stalls, profile.deaths, profile.crashes);
         match env.dice.below(1000) {
-            0..160 => self.deliver_report(),
-            160..320 => self.deliver_order(),
-            320..480 => self.shard_reads(),
-            480..580 => self.shard_reports(),
-            580..640 => self.client_knocks(),
-            640..720 => self.shard_accepts(),
-            720..840 => self.shard_drives(),
-            840..860 => self.shard_ends_accept(),
-            860..890 => control.submit(process, shards, *now, env),
-            890..935 => drop(control.compile(process, shards, *now, env)),
-            935..950 => drop(control.watch(process, shards, env)),
-            950..955 => control.withdraw(process, shards, *now, env),
+            0..120 => self.deliver_reports(),
+            120..240 => self.deliver_orders(),
+            240..360 => self.shards_read(),
+            360..460 => self.shards_report(),
+            460..560 => self.client_knocks(),
+            560..660 => self.shard_accepts(),
+            660..820 => self.shard_drives(),
+            820..850 => self.shard_ends_accept(),
+            850..880 => control.submit(process, shards, *now, env),
+            880..930 => drop(control.compile(process, shards, *now, env)),
+            930..952 => drop(control.watch(process, shards, env)),
+            952..955 => control.withdraw(process, shards, *now, env),
             955..965 => control.probe(process, shards, env),
-            965..985 => self.time_passes(),
-            985..1000 => {}
+            965..1000 => self.time_passes(),
             _ => unreachable!("below 1000"),
         }
         let lot = self.env.dice.below(1000);
@@ -166,13 +170,27 @@ impl World {
             self.stall();
         } else if lot < stalls + deaths {
             self.kill_shard();
-        } else if lot < stalls + deaths + crashes {
-            let Self { control, process, shards, env, .. } = self;
-            control.restart(process, shards, self.now, env);
+        } else if lot < stalls + deaths + crashes || self.crash_at == Some(self.env.trace.step) {
+            self.restart_control();
         } else if lot < stalls + 3 * deaths + crashes {
             let shard = self.env.dice.below(self.shards.len());
             self.start_shard(shard);
         }
+    }
+
+    /// Control dies; and what killed it may kill its successor soon.
+    fn restart_control(&mut self) {
+        let Self {
+            control,
+            process,
+            shards,
+            env,
+            now,
+            ..
+        } = self;
+        control.restart(process, shards, *now, env);
+        let soon = env.trace.step + env.dice.between(5, 100) as u64;
+        self.crash_at = env.dice.chance(40).then_some(soon);
     }
 
     /// Everything that can move moves, until `done`.
@@ -222,36 +240,65 @@ impl World {
         }
     }
 
-    fn deliver_report(&mut self) {
-        let Self { control, process, shards, reports, env, now, .. } = self;
-        let ix = env.dice.below(reports.len());
-        if let Some(message) = reports[ix].pop_front() {
-            control.take(ShardId(ix as u16), message, process, shards, *now, env);
+    fn deliver_reports(&mut self) {
+        for ix in self.some_shards() {
+            let Self {
+                control,
+                process,
+                shards,
+                reports,
+                env,
+                now,
+                ..
+            } = self;
+            if let Some(message) = reports[ix].pop_front() {
+                control.take(ShardId(ix as u16), message, process, shards, *now, env);
+            }
         }
     }
 
-    fn deliver_order(&mut self) {
-        let ix = self.env.dice.below(self.shards.len());
-        self.control.post(ShardId(ix as u16), &mut self.shards[ix], self.env.profile.orders_max);
+    fn deliver_orders(&mut self) {
+        for ix in self.some_shards() {
+            let room = self.env.profile.orders_max;
+            self.control
+                .post(ShardId(ix as u16), &mut self.shards[ix], room);
+        }
+    }
+
+    fn shards_read(&mut self) {
+        for ix in self.some_shards() {
+            let Self { shards, env, .. } = self;
+            if let Some(shard) = shards[ix].as_mut().filter(|shard| shard.is_awake(env)) {
+                shard.take_mail(env);
+            }
+        }
+    }
+
+    fn shards_report(&mut self) {
+        for ix in self.some_shards() {
+            let Self {
+                shards,
+                reports,
+                env,
+                ..
+            } = self;
+            if let Some(shard) = shards[ix].as_mut().filter(|shard| shard.is_awake(env)) {
+                flush(shard, &mut reports[ix], env.profile.reports_max);
+            }
+        }
+    }
+
+    /// Each with the same chance, so that the larger worlds are not slower.
+    fn some_shards(&mut self) -> Vec<usize> {
+        let Self { shards, env, .. } = self;
+        (0..shards.len()).filter(|_| env.dice.chance(40)).collect()
     }
 
     /// A shard that can take a step.
     fn awake(&mut self) -> Option<usize> {
         let ix = self.env.dice.below(self.shards.len());
-        let step = self.env.trace.step;
-        self.shards[ix].as_ref().is_some_and(|shard| shard.stalled_until <= step).then_some(ix)
-    }
-
-    fn shard_reads(&mut self) {
-        let Some(ix) = self.awake() else { return };
-        let Self { shards, env, .. } = self;
-        shards[ix].as_mut().expect("awake").take_mail(env);
-    }
-
-    fn shard_reports(&mut self) {
-        let Some(ix) = self.awake() else { return };
-        let room = self.env.profile.reports_max;
-        flush(self.shards[ix].as_mut().expect("awake"), &mut self.reports[ix], room);
+        let shard = self.shards[ix].as_ref()?;
+        shard.is_awake(&self.env).then_some(ix)
     }
 
     fn client_knocks(&mut self) {
@@ -309,10 +356,10 @@ impl World {
     }
 
     fn time_passes(&mut self) {
-        let dice = &mut self.env.dice;
-        let millis = match dice.chance(20) {
-            true => dice.between(50, 500),
-            false => dice.between(1, 20),
+        let Env { dice, profile, .. } = &mut self.env;
+        let millis = match dice.chance(10) {
+            true => dice.between(1, 20 * profile.haste),
+            false => dice.between(1, profile.haste),
         };
         self.pass(Duration::from_millis(millis as u64));
     }
@@ -345,13 +392,31 @@ impl World {
         }
     }
 
+    /// The keeper starts an executor and tells control: in line with the reports of the one before, or past
+    /// them.
     fn start_shard(&mut self, ix: usize) {
-        if self.shards[ix].is_none() {
-            self.incarnations[ix] += 1;
-            let incarnation = self.incarnations[ix];
-            self.env.trace.note(Who::Shard(ix as u16), "starts", u64::from(incarnation), 0);
-            self.shards[ix] = Some(Shard::new(ShardId(ix as u16), incarnation));
-            self.reports[ix].push_back((incarnation, Message::Started));
+        if self.shards[ix].is_some() {
+            return;
+        }
+        self.incarnations[ix] += 1;
+        let (id, incarnation) = (ShardId(ix as u16), self.incarnations[ix]);
+        self.env
+            .trace
+            .note(Who::Shard(id.0), "starts", u64::from(incarnation), 0);
+        self.shards[ix] = Some(Shard::new(id, incarnation));
+        let started = (incarnation, Message::Started);
+        if self.env.dice.chance(40) {
+            let Self {
+                control,
+                process,
+                shards,
+                env,
+                now,
+                ..
+            } = self;
+            control.take(id, started, process, shards, *now, env);
+        } else {
+            self.reports[ix].push_back(started);
         }
     }
 
@@ -442,9 +507,18 @@ fn flush(shard: &mut Shard, queue: &mut VecDeque<(u32, Message)>, room: usize) -
 
 impl Profile {
     fn roll(dice: &mut Dice) -> Profile {
-        let rough = dice.chance(70);
+        let rough = dice.chance(80);
         let mut often = |most: usize| if rough { dice.below(most + 1) } else { 0 };
-        let (refusals, stalls, deaths, crashes) = (often(25) as u32, often(12), often(5), often(5));
+        let (refusals, stalls) = (often(15) as u32, often(8));
+        let (deaths, crashes) = (often(2), often(1));
+        // Some worlds have a weak spot.
+        let (stalls, deaths, crashes) = match dice.below(8) {
+            0 if rough => (stalls, deaths + 12, crashes),
+            1 if rough => (stalls, deaths, crashes + 8),
+            2 if rough => (stalls, deaths + 6, crashes + 6),
+            3 if rough => (stalls + 25, deaths, crashes + 4),
+            _ => (stalls, deaths, crashes),
+        };
         Profile {
             refusals,
             long_tunnels: dice.below(40) as u32,
@@ -453,7 +527,8 @@ impl Profile {
             stalls,
             deaths,
             crashes,
-            steps: dice.between(200, 900) as u64,
+            haste: dice.between(1, 30),
+            steps: dice.between(300, 1_500) as u64,
         }
     }
 }

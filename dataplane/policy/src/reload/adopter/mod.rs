@@ -220,10 +220,10 @@ impl Adopter {
     /// The decisions are taken: from now on only the policy of that very root is kept.
     pub fn exchange(&mut self, lease: RootLease, deeds: &mut Vec<Deed>) -> PolicyLease {
         let mut gone = LetGo::default();
-        if is(Mistake::ExchangeForCurrentPolicy) {
-            let lease = self.renew(lease, deeds);
-            return self.roots.exchange(lease, &mut gone);
-        }
+        let lease = match is(Mistake::ExchangeForCurrentPolicy) {
+            true => self.renew(lease, deeds),
+            false => lease,
+        };
         let policy = self.roots.exchange(lease, &mut gone);
         self.let_go(gone, deeds);
         policy

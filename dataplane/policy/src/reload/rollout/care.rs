@@ -5,8 +5,8 @@
 
 use super::addresses::Next;
 use super::ledger::Kind;
-use super::{Effect, Effects, Rollout, Stage};
-use crate::ids::{PoolSlot, ShardSet};
+use super::{Effect, Effects, Mode, Rollout, Stage};
+use crate::ids::{PoolSlot, ShardId, ShardSet};
 use crate::reload::planted::{Mistake, is};
 use crate::reload::{Part, Report};
 use crate::tick::Tick;
@@ -62,13 +62,41 @@ impl Rollout {
         }
     }
 
-    /// A part that nobody here accounts for (its shard outlived the control that knew it) is freed like any.
-    pub(super) fn travelled_home(&mut self, report: &Report, effects: &mut Effects) {
-        if let Report::Released { part } = report
-            && !self.ledger.knows(part.id())
-            && !self.root.runs(part)
+    /// A part that nobody here accounts for, as its shard outlived the control that knew it. Those that have
+    /// not told yet may hold it too.
+    pub(super) fn travelled_home(
+        &mut self,
+        report: &Report,
+        shard: ShardId,
+        now: Tick,
+        effects: &mut Effects,
+    ) {
+        if let Report::Released { part } = report {
+            self.keep_unknown(part.clone(), ShardSet::one(shard), now, effects);
+        }
+    }
+
+    pub(super) fn keep_unknown(
+        &mut self,
+        part: Part,
+        released_by: ShardSet,
+        now: Tick,
+        effects: &mut Effects,
+    ) {
+        if let Mode::Recovering(recovery) = &mut self.mode
+            && !recovery.root_is_known
         {
-            effects.push(Effect::Free(part.clone()));
+            return recovery.home.push(part); // it may turn out to run
+        }
+        if self.ledger.knows(part.id()) || self.root.runs(&part) {
+            return;
+        }
+        let holders = self.shards.untold().without(released_by);
+        if holders.is_empty() {
+            effects.push(Effect::Free(part));
+        } else {
+            self.pools.insert(part.pool());
+            self.keep(vec![part], holders, Kind::Superseded, now, effects);
         }
     }
 

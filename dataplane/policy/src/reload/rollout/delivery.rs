@@ -23,8 +23,8 @@ pub struct Preparing {
 }
 
 pub struct Committing {
-    /// Addresses that every adopting shard leaves.
-    leave: Vec<ListenerSlot>,
+    /// Addresses that it takes away, and the shards that listen there.
+    leave: Vec<(ListenerSlot, ShardSet)>,
     pub awaiting: ShardSet,
     /// Live and at the new root.
     pub adopted: ShardSet,
@@ -128,9 +128,17 @@ impl Rollout {
         committing.awaiting.remove(shard);
         committing.adopted.insert(shard);
         let leave = committing.leave.clone();
-        effects.push(Effect::Adopted { job, shard, adoption, at });
-        for listener in leave {
-            let next = self.addresses.drops_syns(listener, shard);
+        effects.push(Effect::Adopted {
+            job,
+            shard,
+            adoption,
+            at,
+        });
+        for (listener, shards) in leave {
+            let next = match shards.contains(shard) {
+                true => self.addresses.drops_syns(listener, shard),
+                false => self.addresses.let_go(listener, shard),
+            };
             self.address(next, at, effects);
         }
         self.end_if_adopted(job, at, effects);
@@ -280,7 +288,7 @@ impl Rollout {
             Effect::Send { shard, order }
         }));
         let committing = Committing {
-            leave: change.leave.clone(),
+            leave: replaced.listeners.clone(),
             awaiting: to,
             adopted: ShardSet::empty(),
             lost: ShardSet::empty(),
@@ -288,8 +296,10 @@ impl Rollout {
             until: now.after(self.bounds.adopt_timeout),
         };
         self.reach(job, Stage::Committing(committing), now, effects);
-        for (listener, shards) in replaced.listeners {
-            let next = self.addresses.leave(listener, holders.and(shards));
+        // Held also by those that do not listen there: as long as one of them has not moved on, its root
+        // names the address, and may yet be the newest that is left.
+        for (listener, _) in replaced.listeners {
+            let next = self.addresses.leave(listener, holders);
             self.address(next, now, effects);
         }
         for (_, endpoint) in &change.endpoints_come {
@@ -318,7 +328,7 @@ impl Rollout {
             // Jobs end in the order of their Commits, as each shard adopts in that order.
             self.confirmed = self.confirmed.max(version);
             self.end(job, Outcome::Applied { lost }, now, effects);
-            for listener in leave {
+            for (listener, _) in leave {
                 let next = self.addresses.confirm(listener);
                 self.address(next, now, effects);
             }
@@ -334,7 +344,7 @@ impl Rollout {
         let (mut confirmed, mut open) = (self.root.version(), Vec::new());
         for committing in committing {
             confirmed = confirmed.min(RootVersion(committing.version.0 - 1));
-            open.extend(&committing.leave);
+            open.extend(committing.leave.iter().map(|(listener, _)| *listener));
         }
         self.confirmed = self.confirmed.max(confirmed);
         for listener in self.addresses.tentative() {

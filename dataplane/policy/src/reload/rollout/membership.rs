@@ -14,12 +14,26 @@ use crate::tick::Tick;
 use std::sync::Arc;
 
 impl Rollout {
-    /// An executor runs. Incarnations of one shard have rising numbers from 1; one that is known already, as
-    /// a control that has restarted knows those it was given, is not taken for another.
-    pub fn shard_started(&mut self, shard: ShardId, incarnation: u32, now: Tick, effects: &mut Effects) {
-        assert!(shard.ix() < ShardSet::MAX, "at most {} shards", ShardSet::MAX);
+    /// An executor runs. Incarnations of one shard have rising numbers from 1. The one before is dead then,
+    /// whether that has been reported or not; and one that is known already, as a control that has restarted
+    /// knows those it was given, is not taken for another.
+    pub fn shard_started(
+        &mut self,
+        shard: ShardId,
+        incarnation: u32,
+        now: Tick,
+        effects: &mut Effects,
+    ) {
+        assert!(
+            shard.ix() < ShardSet::MAX,
+            "at most {} shards",
+            ShardSet::MAX
+        );
         if !self.shards.is_new(shard, incarnation) {
             return;
+        }
+        if self.shards.standing(shard) != Standing::Dead {
+            self.died(shard, now, effects);
         }
         // It holds nothing that it was not given by this control.
         self.shards.begin(shard, incarnation, Standing::Lost, true);
@@ -39,7 +53,7 @@ impl Rollout {
             self.steer(effects);
             self.account(effects);
         } else {
-            self.travelled_home(&report, effects);
+            self.travelled_home(&report, shard, now, effects);
         }
     }
 
@@ -54,8 +68,8 @@ impl Rollout {
         match (standing, report) {
             (Standing::Live, report) => self.on_live(shard, report, now, effects),
             (
-                Standing::Lost | Standing::Joining { .. },
-                report @ (Report::Released { .. } | Report::EndpointReleased { .. } | Report::ListenerClosed { .. }),
+                Standing::Lost,
+                report @ (Report::Adopted { .. } | Report::EndpointReleased { .. }),
             ) if is(Mistake::LostIsBelieved) => {
                 self.on_live(shard, report, now, effects);
             }
@@ -70,7 +84,7 @@ impl Rollout {
                 self.has_told(shard, *held, now, effects);
             }
             (standing, report) => {
-                self.travelled_home(&report, effects);
+                self.travelled_home(&report, shard, now, effects);
                 if standing == Standing::Lost {
                     self.ask_or_join(shard, now, effects);
                 }
@@ -85,7 +99,7 @@ impl Rollout {
             Report::Adopted { job, adoption } => self.on_adopted(job, shard, adoption, now, effects),
             Report::Forgotten { job } => self.on_forgotten(job, shard, now, effects),
             Report::Released { ref part } => {
-                self.travelled_home(&report, effects);
+                self.travelled_home(&report, shard, now, effects);
                 let freed = self.ledger.release(part.id(), shard);
                 self.free(freed.into_iter().collect(), now, effects);
             }
@@ -146,12 +160,11 @@ impl Rollout {
         }
         self.assert_same_root(shard, &held);
         self.shards.tell(shard);
-        let untold = match is(Mistake::UntoldHoldNothing) {
-            true => ShardSet::empty(),
-            false => self.shards.untold(),
-        };
-        self.pools.extend(held.pinned.iter().map(|pinned| pinned.part.pool()));
-        self.pools.extend(held.endpoints_leaving.iter().map(|(pool, _)| *pool));
+        let untold = self.shards.untold();
+        self.pools
+            .extend(held.pinned.iter().map(|pinned| pinned.part.pool()));
+        self.pools
+            .extend(held.endpoints_leaving.iter().map(|(pool, _)| *pool));
         let (freed, pools) = self.ledger.correct(shard, &held, untold);
         self.holds_no_more(shard, freed, pools, |listener| !held.leaving.contains(&listener), now, effects);
         for listener in &held.leaving {

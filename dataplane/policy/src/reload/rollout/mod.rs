@@ -426,10 +426,10 @@ impl Rollout {
     }
 
     pub fn check_invariants(&self) {
+        let (live, alive) = (self.shards.live(), self.shards.alive());
         self.lines.check_invariants();
-        self.ledger.check_invariants();
-        self.addresses.check_invariants();
-        let live = self.shards.live();
+        self.ledger.check_invariants(alive);
+        self.addresses.check_invariants(alive);
         for (id, job) in &self.jobs {
             if job.stage.phase() != Phase::Waiting {
                 assert!(self.lines.is_first(*id), "job {id} runs beside one that touches the same");
@@ -463,7 +463,7 @@ impl Rollout {
             assert!(self.pools.contains(&pool.slot), "{} runs and its slot could be given away", pool.id);
         }
         for forgetting in self.forgetting.values() {
-            assert!(!forgetting.owed.is_empty() && forgetting.owed.without(self.shards.alive()).is_empty());
+            assert!(!forgetting.owed.is_empty() && forgetting.owed.without(alive).is_empty());
         }
     }
 }

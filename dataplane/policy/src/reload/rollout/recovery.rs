@@ -15,7 +15,7 @@ use super::root::Root;
 use super::shards::Standing;
 use super::{Bounds, Effect, Effects, Mode, Outcome, Rollout};
 use crate::generation::EndpointState;
-use crate::ids::{GenerationId, JobId, PartId, RootVersion, ShardId};
+use crate::ids::{GenerationId, JobId, PartId, RootVersion, ShardId, ShardSet};
 use crate::reload::planted::{Mistake, is};
 use crate::reload::{Committed, Held, Order, Part};
 use crate::tick::Tick;
@@ -41,7 +41,9 @@ pub struct Recovery {
     /// Kept until the end: they hold references to what shards forget meanwhile.
     answers: BTreeMap<ShardId, Held>,
     under_way: UnderWay,
-    root_is_known: bool,
+    pub(super) root_is_known: bool,
+    /// Parts that came home before it was known which of them run.
+    pub(super) home: Vec<Part>,
     /// The process was asked to stop meanwhile.
     pub(super) stop_by: Option<Tick>,
 }
@@ -60,6 +62,7 @@ impl Rollout {
             answers: BTreeMap::new(),
             under_way: UnderWay::Unknown(under_way),
             root_is_known: false,
+            home: Vec::new(),
             stop_by: None,
         };
         let mut rollout = Rollout::empty(bounds, Mode::Recovering(recovery));
@@ -154,9 +157,14 @@ impl Rollout {
             unreachable!("the caller looked")
         };
         let lost = self.shards.alive().without(self.shards.live());
-        let UnderWay::Committed(applied) = recovery.under_way else { unreachable!("the root is known") };
-        effects.extend(applied.into_iter().map(|job| Effect::Ended { job, outcome: Outcome::Applied { lost } }));
-        self.free_unaccounted(&recovery.answers, effects);
+        let UnderWay::Committed(applied) = recovery.under_way else {
+            unreachable!("the root is known")
+        };
+        effects.extend(applied.into_iter().map(|job| Effect::Ended {
+            job,
+            outcome: Outcome::Applied { lost },
+        }));
+        self.keep_answers(recovery.answers, recovery.home, now, effects);
         self.confirm(now, effects);
         self.recheck(self.jobs.keys().copied().collect::<Vec<_>>(), now, effects);
         if let Some(deadline) = recovery.stop_by {
@@ -179,19 +187,28 @@ impl Rollout {
         self.stop(now, now, effects);
     }
 
-    /// Parts that shards held when they told and that nobody holds now.
-    fn free_unaccounted(&mut self, answers: &BTreeMap<ShardId, Held>, effects: &mut Effects) {
-        let mut parts = BTreeMap::<PartId, Part>::new();
-        for held in answers.values() {
-            let prepared =
-                held.prepared.iter().flat_map(|(_, change)| &change.pools).filter_map(|(_, pool)| pool.as_ref());
+    /// Parts that shards held when they told or have let go of since, and that no longer are in any account.
+    fn keep_answers(
+        &mut self,
+        answers: BTreeMap<ShardId, Held>,
+        home: Vec<Part>,
+        now: Tick,
+        effects: &mut Effects,
+    ) {
+        let mut parts: BTreeMap<PartId, Part> =
+            home.into_iter().map(|part| (part.id(), part)).collect();
+        for held in answers.into_values() {
+            let prepared = held.prepared.iter().flat_map(|(_, change)| &change.pools);
+            let prepared = prepared.filter_map(|(_, pool)| pool.as_ref());
             for pool in held.current.iter().chain(prepared) {
                 parts.insert(pool.part, Part::Pool(pool.clone()));
                 parts.insert(pool.policy.part, Part::Policy(pool.policy.clone()));
             }
-            parts.extend(held.pinned.iter().map(|pinned| (pinned.part.id(), pinned.part.clone())));
+            let pinned = held.pinned.into_iter().map(|pinned| pinned.part);
+            parts.extend(pinned.map(|part| (part.id(), part)));
         }
-        let unknown = parts.into_values().filter(|part| !self.ledger.knows(part.id()) && !self.root.runs(part));
-        effects.extend(unknown.map(Effect::Free));
+        for part in parts.into_values() {
+            self.keep_unknown(part, ShardSet::empty(), now, effects);
+        }
     }
 }

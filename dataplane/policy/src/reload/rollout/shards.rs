@@ -14,6 +14,7 @@
 //! Owns nothing else: what follows from a change of standing is decided in `membership`.
 
 use crate::ids::{ShardId, ShardSet};
+use crate::reload::planted::{Mistake, is};
 use crate::tick::Tick;
 
 #[derive(Default)]
@@ -105,7 +106,9 @@ impl Shards {
 
     /// Alive, and it may hold things that this control has never heard of.
     pub fn untold(&self) -> ShardSet {
-        self.which(|shard| shard.standing != Standing::Dead && !shard.told)
+        self.which(|shard| {
+            shard.standing != Standing::Dead && !shard.told && !is(Mistake::UntoldHoldNothing)
+        })
     }
 
     /// Those from which an answer was due by `now`.

@@ -142,7 +142,7 @@ impl Rollout {
     fn leave_all(&mut self, now: Tick, effects: &mut Effects) {
         let alive = self.shards.alive();
         for listen in self.root.listeners().collect::<Vec<_>>() {
-            let next = self.addresses.leave(listen.listener, listen.shards.and(alive));
+            let next = self.addresses.leave(listen.listener, alive);
             self.address(next, now, effects);
         }
         for listener in self.addresses.tentative() {
