@@ -230,6 +230,14 @@ mod tests {
         }
     }
 
+    #[test]
+    fn an_id_is_echoed_as_the_number_that_it_was() {
+        let text = r#"{"id":1.3804053653644075991e-27,"order":"status"}"#;
+        let id = Request::decode(text.as_bytes()).expect("is a request").id;
+        assert_eq!(id.as_f64(), "1.3804053653644075991e-27".parse().ok());
+        assert_eq!(serde_json::from_str::<Value>(&id.to_string()).unwrap(), id);
+    }
+
     /// `expected`: what the message says, in this order, after the id and the code.
     #[track_caller]
     fn rejects(text: &str, id: Value, code: ErrorCode, expected: &[&str]) {

@@ -416,3 +416,24 @@ fn a_stop_drains_addresses_and_waits_for_connections() {
     pair.on(0, |shard, deeds| shard.give_back(lease, deeds));
     assert!(stopped(&pair));
 }
+
+/// Control can die while the process is stopping; the next one lets every shard in before it stops them again.
+#[test]
+fn a_shard_that_has_stopped_opens_nothing_and_says_again_that_it_has_stopped() {
+    let mut shard = Adopter::new(ShardId(0));
+    let listen = Listen { listener: ListenerSlot(0), pool: PoolSlot(0), shards: ShardSet::first(1) };
+    let to = Snapshot { pools: vec![pool(0, 0, &[0])], listen: vec![listen], ..Snapshot::default() };
+    let to = Arc::new(to);
+    let mut deeds_of = |order: Order| {
+        let mut deeds = Vec::new();
+        shard.on_order(order, |_| Ok(()), &mut deeds);
+        shard.check_invariants();
+        deeds
+    };
+    let stopped = |deeds: &[Deed]| deeds.iter().any(|deed| matches!(deed, Deed::Report(Report::Stopped)));
+    assert!(stopped(&deeds_of(Order::Stop { deadline: Tick(0) })));
+    let deeds = deeds_of(Order::Sync { epoch: 1, to });
+    assert!(!deeds.iter().any(|deed| matches!(deed, Deed::Open(_))), "{deeds:?}");
+    deeds_of(Order::Resume);
+    assert!(stopped(&deeds_of(Order::Stop { deadline: Tick(0) })));
+}

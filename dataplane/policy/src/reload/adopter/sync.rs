@@ -22,7 +22,7 @@ impl Adopter {
         }
         self.leave_all_but(&to, deeds);
         self.switch_all(&to, &mut gone, deeds);
-        if self.mode != Mode::Stopping {
+        if matches!(self.mode, Mode::Suspended | Mode::Serving) {
             self.open_all(&to.listen, &mut gone, deeds);
         }
         for state in to.endpoints.iter().filter(|state| self.endpoints.is_here(state.slot)) {
