@@ -233,34 +233,15 @@ impl Control {
             return true;
         }
         let running = |slot| self.rollout.pool(slot).cloned();
-        let change =
-            process
-                .compiler
-                .compile(job, &entry.wish, running, &mut process.slots, &mut env.dice);
-        env.trace.note(
-            Who::Control,
-            "has compiled job",
-            job.0,
-            change.pools.len() as u64,
-        );
+        let change = process.compiler.compile(job, &entry.wish, running, &mut process.slots, &mut env.dice);
+        env.trace.note(Who::Control, "has compiled job", job.0, change.pools.len() as u64);
         for listen in &change.listen {
             if env.kernel.is_bound(listen.listener) {
-                env.trace.note(
-                    Who::Control,
-                    "moves address",
-                    u64::from(listen.listener.0),
-                    job.0,
-                );
+                env.trace.note(Who::Control, "moves address", u64::from(listen.listener.0), job.0);
             }
         }
-        let comes: BTreeSet<ListenerSlot> =
-            change.listen.iter().map(|listen| listen.listener).collect();
-        for listener in entry
-            .wish
-            .listeners()
-            .into_iter()
-            .filter(|listener| !comes.contains(listener))
-        {
+        let comes: BTreeSet<ListenerSlot> = change.listen.iter().map(|listen| listen.listener).collect();
+        for listener in entry.wish.listeners().into_iter().filter(|listener| !comes.contains(listener)) {
             process.slots.free_listener(listener);
         }
         entry.handed = true;

@@ -48,10 +48,7 @@ pub fn run(seed: u64) -> Result<Life, Failure> {
     match catch_unwind(AssertUnwindSafe(|| world.run())) {
         Ok(()) => {
             let trace = &world.env.trace;
-            Ok(Life {
-                hash: trace.hash(),
-                events: trace.counts().clone(),
-            })
+            Ok(Life { hash: trace.hash(), events: trace.counts().clone() })
         }
         Err(panic) => {
             let message = panic

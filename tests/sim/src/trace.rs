@@ -33,17 +33,8 @@ pub enum Who {
 
 impl Trace {
     pub fn new() -> Trace {
-        let shown = std::env::var("SIM_EVENTS")
-            .ok()
-            .and_then(|text| text.parse().ok())
-            .unwrap_or(SHOWN);
-        Trace {
-            step: 0,
-            hash: 0xcbf2_9ce4_8422_2325,
-            last: VecDeque::new(),
-            shown,
-            counts: BTreeMap::new(),
-        }
+        let shown = std::env::var("SIM_EVENTS").ok().and_then(|text| text.parse().ok()).unwrap_or(SHOWN);
+        Trace { step: 0, hash: 0xcbf2_9ce4_8422_2325, last: VecDeque::new(), shown, counts: BTreeMap::new() }
     }
 
     pub fn note(&mut self, who: Who, what: &'static str, of: u64, with: u64) {

@@ -116,17 +116,9 @@ impl Witness {
 
     /// Every shard that ran some of what was announced has died, and control too.
     pub fn fell_behind(&mut self, rollout: &Rollout, shards: &[Option<Shard>]) {
-        for shard in shards
-            .iter()
-            .flatten()
-            .filter(|shard| self.known.contains(shard.id))
-        {
+        for shard in shards.iter().flatten().filter(|shard| self.known.contains(shard.id)) {
             let version = shard.adopter.version();
-            assert!(
-                version < rollout.confirmed(),
-                "shard {} has what is called lost",
-                shard.id
-            );
+            assert!(version < rollout.confirmed(), "shard {} has what is called lost", shard.id);
         }
         for (slot, announced) in &mut self.announced {
             let part = rollout.pool(*slot).map(|pool| pool.part);

@@ -180,14 +180,7 @@ impl World {
 
     /// Control dies; and what killed it may kill its successor soon.
     fn restart_control(&mut self) {
-        let Self {
-            control,
-            process,
-            shards,
-            env,
-            now,
-            ..
-        } = self;
+        let Self { control, process, shards, env, now, .. } = self;
         control.restart(process, shards, *now, env);
         let soon = env.trace.step + env.dice.between(5, 100) as u64;
         self.crash_at = env.dice.chance(40).then_some(soon);
@@ -242,15 +235,7 @@ impl World {
 
     fn deliver_reports(&mut self) {
         for ix in self.some_shards() {
-            let Self {
-                control,
-                process,
-                shards,
-                reports,
-                env,
-                now,
-                ..
-            } = self;
+            let Self { control, process, shards, reports, env, now, .. } = self;
             if let Some(message) = reports[ix].pop_front() {
                 control.take(ShardId(ix as u16), message, process, shards, *now, env);
             }
@@ -260,8 +245,7 @@ impl World {
     fn deliver_orders(&mut self) {
         for ix in self.some_shards() {
             let room = self.env.profile.orders_max;
-            self.control
-                .post(ShardId(ix as u16), &mut self.shards[ix], room);
+            self.control.post(ShardId(ix as u16), &mut self.shards[ix], room);
         }
     }
 
@@ -276,12 +260,7 @@ impl World {
 
     fn shards_report(&mut self) {
         for ix in self.some_shards() {
-            let Self {
-                shards,
-                reports,
-                env,
-                ..
-            } = self;
+            let Self { shards, reports, env, .. } = self;
             if let Some(shard) = shards[ix].as_mut().filter(|shard| shard.is_awake(env)) {
                 flush(shard, &mut reports[ix], env.profile.reports_max);
             }
@@ -400,20 +379,11 @@ impl World {
         }
         self.incarnations[ix] += 1;
         let (id, incarnation) = (ShardId(ix as u16), self.incarnations[ix]);
-        self.env
-            .trace
-            .note(Who::Shard(id.0), "starts", u64::from(incarnation), 0);
+        self.env.trace.note(Who::Shard(id.0), "starts", u64::from(incarnation), 0);
         self.shards[ix] = Some(Shard::new(id, incarnation));
         let started = (incarnation, Message::Started);
         if self.env.dice.chance(40) {
-            let Self {
-                control,
-                process,
-                shards,
-                env,
-                now,
-                ..
-            } = self;
+            let Self { control, process, shards, env, now, .. } = self;
             control.take(id, started, process, shards, *now, env);
         } else {
             self.reports[ix].push_back(started);

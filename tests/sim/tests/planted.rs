@@ -83,10 +83,7 @@ planted! {
 #[test]
 fn every_mistake_has_its_test() {
     for mistake in Mistake::ALL {
-        assert!(
-            TESTED.contains(mistake),
-            "{mistake:?} is planted and not looked for"
-        );
+        assert!(TESTED.contains(mistake), "{mistake:?} is planted and not looked for");
     }
     assert_eq!(TESTED.len(), Mistake::ALL.len());
 }

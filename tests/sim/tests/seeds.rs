@@ -98,9 +98,6 @@ fn in_some_worlds_everything_happens() {
     ];
     for what in all {
         let times = events.get(what).copied().unwrap_or(0);
-        assert!(
-            times >= 10,
-            "\"{what}\" happens {times} times in 300 worlds: {events:#?}"
-        );
+        assert!(times >= 10, "\"{what}\" happens {times} times in 300 worlds: {events:#?}");
     }
 }

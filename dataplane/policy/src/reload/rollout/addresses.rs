@@ -169,10 +169,7 @@ impl Addresses {
     pub fn check_invariants(&self, alive: ShardSet) {
         for (slot, going) in &self.going {
             let (Going::Unbinding { owed: users } | Going::Leaving { holders: users, .. }) = going;
-            assert!(
-                users.without(alive).is_empty(),
-                "listener {slot}: a dead shard uses it"
-            );
+            assert!(users.without(alive).is_empty(), "listener {slot}: a dead shard uses it");
             match going {
                 Going::Unbinding { owed } => assert!(!owed.is_empty(), "listener {slot} is free"),
                 Going::Leaving { handshakes: Handshakes::Tentative, .. } => {}

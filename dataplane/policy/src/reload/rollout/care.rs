@@ -64,25 +64,13 @@ impl Rollout {
 
     /// A part that nobody here accounts for, as its shard outlived the control that knew it. Those that have
     /// not told yet may hold it too.
-    pub(super) fn travelled_home(
-        &mut self,
-        report: &Report,
-        shard: ShardId,
-        now: Tick,
-        effects: &mut Effects,
-    ) {
+    pub(super) fn travelled_home(&mut self, report: &Report, shard: ShardId, now: Tick, effects: &mut Effects) {
         if let Report::Released { part } = report {
             self.keep_unknown(part.clone(), ShardSet::one(shard), now, effects);
         }
     }
 
-    pub(super) fn keep_unknown(
-        &mut self,
-        part: Part,
-        released_by: ShardSet,
-        now: Tick,
-        effects: &mut Effects,
-    ) {
+    pub(super) fn keep_unknown(&mut self, part: Part, released_by: ShardSet, now: Tick, effects: &mut Effects) {
         if let Mode::Recovering(recovery) = &mut self.mode
             && !recovery.root_is_known
         {

@@ -128,12 +128,7 @@ impl Rollout {
         committing.awaiting.remove(shard);
         committing.adopted.insert(shard);
         let leave = committing.leave.clone();
-        effects.push(Effect::Adopted {
-            job,
-            shard,
-            adoption,
-            at,
-        });
+        effects.push(Effect::Adopted { job, shard, adoption, at });
         for (listener, shards) in leave {
             let next = match shards.contains(shard) {
                 true => self.addresses.drops_syns(listener, shard),

@@ -226,10 +226,7 @@ impl Ledger {
         let parts = self.parts.values().map(|entry| entry.held_by);
         let endpoints = self.endpoints.values().map(|endpoint| endpoint.held_by);
         let by_dead = |held_by: ShardSet| !held_by.without(alive).is_empty();
-        assert!(
-            !parts.chain(endpoints).any(by_dead),
-            "a dead shard holds something"
-        );
+        assert!(!parts.chain(endpoints).any(by_dead), "a dead shard holds something");
         let mut sums = BTreeMap::<PoolSlot, Sum>::new();
         for (id, entry) in &self.parts {
             assert!(!entry.held_by.is_empty(), "part {id} is held by nobody and was not freed");

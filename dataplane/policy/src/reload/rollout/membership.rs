@@ -17,18 +17,8 @@ impl Rollout {
     /// An executor runs. Incarnations of one shard have rising numbers from 1. The one before is dead then,
     /// whether that has been reported or not; and one that is known already, as a control that has restarted
     /// knows those it was given, is not taken for another.
-    pub fn shard_started(
-        &mut self,
-        shard: ShardId,
-        incarnation: u32,
-        now: Tick,
-        effects: &mut Effects,
-    ) {
-        assert!(
-            shard.ix() < ShardSet::MAX,
-            "at most {} shards",
-            ShardSet::MAX
-        );
+    pub fn shard_started(&mut self, shard: ShardId, incarnation: u32, now: Tick, effects: &mut Effects) {
+        assert!(shard.ix() < ShardSet::MAX, "at most {} shards", ShardSet::MAX);
         if !self.shards.is_new(shard, incarnation) {
             return;
         }
@@ -67,10 +57,9 @@ impl Rollout {
         }
         match (standing, report) {
             (Standing::Live, report) => self.on_live(shard, report, now, effects),
-            (
-                Standing::Lost,
-                report @ (Report::Adopted { .. } | Report::EndpointReleased { .. }),
-            ) if is(Mistake::LostIsBelieved) => {
+            (Standing::Lost, report @ (Report::Adopted { .. } | Report::EndpointReleased { .. }))
+                if is(Mistake::LostIsBelieved) =>
+            {
                 self.on_live(shard, report, now, effects);
             }
             (Standing::Joining { epoch, .. }, Report::Synced { epoch: of, held })
@@ -161,10 +150,8 @@ impl Rollout {
         self.assert_same_root(shard, &held);
         self.shards.tell(shard);
         let untold = self.shards.untold();
-        self.pools
-            .extend(held.pinned.iter().map(|pinned| pinned.part.pool()));
-        self.pools
-            .extend(held.endpoints_leaving.iter().map(|(pool, _)| *pool));
+        self.pools.extend(held.pinned.iter().map(|pinned| pinned.part.pool()));
+        self.pools.extend(held.endpoints_leaving.iter().map(|(pool, _)| *pool));
         let (freed, pools) = self.ledger.correct(shard, &held, untold);
         self.holds_no_more(shard, freed, pools, |listener| !held.leaving.contains(&listener), now, effects);
         for listener in &held.leaving {

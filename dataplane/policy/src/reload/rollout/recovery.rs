@@ -157,13 +157,8 @@ impl Rollout {
             unreachable!("the caller looked")
         };
         let lost = self.shards.alive().without(self.shards.live());
-        let UnderWay::Committed(applied) = recovery.under_way else {
-            unreachable!("the root is known")
-        };
-        effects.extend(applied.into_iter().map(|job| Effect::Ended {
-            job,
-            outcome: Outcome::Applied { lost },
-        }));
+        let UnderWay::Committed(applied) = recovery.under_way else { unreachable!("the root is known") };
+        effects.extend(applied.into_iter().map(|job| Effect::Ended { job, outcome: Outcome::Applied { lost } }));
         self.keep_answers(recovery.answers, recovery.home, now, effects);
         self.confirm(now, effects);
         self.recheck(self.jobs.keys().copied().collect::<Vec<_>>(), now, effects);
@@ -188,15 +183,8 @@ impl Rollout {
     }
 
     /// Parts that shards held when they told or have let go of since, and that no longer are in any account.
-    fn keep_answers(
-        &mut self,
-        answers: BTreeMap<ShardId, Held>,
-        home: Vec<Part>,
-        now: Tick,
-        effects: &mut Effects,
-    ) {
-        let mut parts: BTreeMap<PartId, Part> =
-            home.into_iter().map(|part| (part.id(), part)).collect();
+    fn keep_answers(&mut self, answers: BTreeMap<ShardId, Held>, home: Vec<Part>, now: Tick, effects: &mut Effects) {
+        let mut parts: BTreeMap<PartId, Part> = home.into_iter().map(|part| (part.id(), part)).collect();
         for held in answers.into_values() {
             let prepared = held.prepared.iter().flat_map(|(_, change)| &change.pools);
             let prepared = prepared.filter_map(|(_, pool)| pool.as_ref());

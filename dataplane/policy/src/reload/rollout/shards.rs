@@ -106,9 +106,7 @@ impl Shards {
 
     /// Alive, and it may hold things that this control has never heard of.
     pub fn untold(&self) -> ShardSet {
-        self.which(|shard| {
-            shard.standing != Standing::Dead && !shard.told && !is(Mistake::UntoldHoldNothing)
-        })
+        self.which(|shard| shard.standing != Standing::Dead && !shard.told && !is(Mistake::UntoldHoldNothing))
     }
 
     /// Those from which an answer was due by `now`.
