@@ -285,6 +285,21 @@ pub fn bind_all(binds: &[Bind], log: Option<&AccessLog>) -> Result<Bound, String
     Ok(bound)
 }
 
+/// How long the start tries again to listen where somebody listens. The sockets of a process that was
+/// killed outlive it by some milliseconds, and no event tells of their end.
+const BIND_PATIENCE: Duration = Duration::from_secs(1);
+
+/// As [`bind_all`], at the start of the process.
+pub fn bind_patiently(binds: &[Bind], log: Option<&AccessLog>) -> Result<Bound, String> {
+    let began = Instant::now();
+    loop {
+        match bind_all(binds, log) {
+            Err(_) if began.elapsed() < BIND_PATIENCE => std::thread::sleep(Duration::from_millis(20)),
+            outcome => return outcome,
+        }
+    }
+}
+
 fn bind_address(address: &Address) -> BindAddress {
     match address {
         Address::Ip(address) => BindAddress::Ip(*address),

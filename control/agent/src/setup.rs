@@ -235,7 +235,7 @@ pub fn start(setup: Setup) -> Result<Agent, StartError> {
     let change = Arc::clone(&compiled.change);
     let come = change.endpoints_come.iter().map(|(_, slot)| *slot);
     counted.make_room(change.pools.iter().map(|(slot, _)| *slot), come).map_err(StartError::Bounds)?;
-    let bound = bind_at_start(&compiled, &config).map_err(StartError::Open)?;
+    let bound = compile::bind_patiently(&compiled.bind, Some(&config.access_log)).map_err(StartError::Open)?;
     for (listener, group) in bound.groups {
         registry.insert(listener.0, group);
     }
@@ -326,20 +326,6 @@ fn open_journal(config: &Config) -> Result<Option<Journal>, StartError> {
     let Some(folder) = &config.appliance.state_dir else { return Ok(None) };
     let journal = Journal::open(folder, &crate::clock::date());
     journal.map(Some).map_err(|error| StartError::State { folder: folder.clone(), error })
-}
-
-/// How long the start tries again to listen where somebody listens. The sockets of a process that was
-/// killed outlive it by some milliseconds, and no event tells of their end.
-const BIND_PATIENCE: Duration = Duration::from_secs(1);
-
-fn bind_at_start(compiled: &Compiled, config: &Config) -> Result<compile::Bound, String> {
-    let began = Instant::now();
-    loop {
-        match compile::bind_all(&compiled.bind, Some(&config.access_log)) {
-            Err(_) if began.elapsed() < BIND_PATIENCE => std::thread::sleep(Duration::from_millis(20)),
-            outcome => return outcome,
-        }
-    }
 }
 
 /// How long the start waits for the first answers about names.
