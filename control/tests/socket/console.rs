@@ -30,7 +30,8 @@ fn status_fits_80_columns() {
         "status",
         "
 sluicegate 0.1.0  pid 4242, up 3d 4h
-generation 42 from /etc/sluicegate/site.toml  9f2c51d06a3b4e7788aa01c2d3e4f506
+generation 42  9f2c51d06a3b4e7788aa01c2d3e4f506
+from /etc/sluicegate/site.toml
 
 SHARD  STATE    GENERATION  CONNECTIONS   ACCEPTED
     0  serving          42          131  1,204,312

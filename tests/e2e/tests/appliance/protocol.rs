@@ -7,7 +7,7 @@ use harness::net::Target;
 use harness::process::finish;
 use harness::wait::{Deadline, PATIENCE};
 use serde_json::Value;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
