@@ -4,8 +4,7 @@ use crate::document::{self, InputError};
 use crate::duration::parse_duration;
 use api::Order;
 use api::order::{
-    Apply, BackendAdd, BackendRemove, BackendSet, Check, Events, History, ReceiptOf, Setting, Stop,
-    StopMode,
+    Apply, BackendAdd, BackendRemove, BackendSet, Check, Events, History, ReceiptOf, Setting, Stop, StopMode,
 };
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
@@ -202,11 +201,7 @@ impl Command {
             Command::Config => Order::ConfigGet,
             Command::Check(file) => Order::Check(Check::Document(document::read(&file.path)?)),
             Command::Plan(file) => Order::Plan(document::read(&file.path)?),
-            Command::Apply {
-                file,
-                if_generation,
-                dry_run,
-            } => {
+            Command::Apply { file, if_generation, dry_run } => {
                 let read = document::read(&file.path)?;
                 Order::Apply(Apply {
                     document: read.document,
@@ -225,13 +220,8 @@ impl Command {
             Command::Events { from } => Order::Events(Events { from }),
             Command::Metrics => Order::Metrics,
             Command::Stop { now, deadline } => Order::Stop(Stop {
-                mode: if now {
-                    StopMode::Now
-                } else {
-                    StopMode::Graceful
-                },
-                deadline_millis: deadline
-                    .map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)),
+                mode: if now { StopMode::Now } else { StopMode::Graceful },
+                deadline_millis: deadline.map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)),
             }),
             Command::Version => Order::Version,
             Command::Keys => Order::Keys,
@@ -242,47 +232,22 @@ impl Command {
 impl Backend {
     fn order(self) -> Order {
         match self {
-            Backend::Add {
-                pool,
-                address,
-                id,
-                place,
-                weight,
-                backup,
-                drain,
-                max_connections,
-            } => Order::BackendAdd(BackendAdd {
-                pool,
-                group: place.group,
-                backend: id,
-                address,
-                weight,
-                backup: backup.then_some(true),
-                drain: drain.then_some(true),
-                max_connections,
-            }),
-            Backend::Remove {
-                pool,
-                id,
-                place,
-                now,
-                no_wait,
-            } => Order::BackendRemove(BackendRemove {
-                pool,
-                group: place.group,
-                backend: id,
-                now,
-                wait: !no_wait,
-            }),
-            Backend::Set {
-                pool,
-                id,
-                place,
-                weight,
-                drain,
-                backup,
-                max_connections,
-            } => Order::BackendSet(BackendSet {
+            Backend::Add { pool, address, id, place, weight, backup, drain, max_connections } => {
+                Order::BackendAdd(BackendAdd {
+                    pool,
+                    group: place.group,
+                    backend: id,
+                    address,
+                    weight,
+                    backup: backup.then_some(true),
+                    drain: drain.then_some(true),
+                    max_connections,
+                })
+            }
+            Backend::Remove { pool, id, place, now, no_wait } => {
+                Order::BackendRemove(BackendRemove { pool, group: place.group, backend: id, now, wait: !no_wait })
+            }
+            Backend::Set { pool, id, place, weight, drain, backup, max_connections } => Order::BackendSet(BackendSet {
                 pool,
                 group: place.group,
                 backend: id,
@@ -298,10 +263,9 @@ impl Backend {
 fn parse_limit(text: &str) -> Result<Setting<u32>, String> {
     match text {
         "none" => Ok(Setting::Clear),
-        number => number
-            .parse()
-            .map(Setting::Set)
-            .map_err(|_| "accepted is a number of connections, or `none`".to_owned()),
+        number => {
+            number.parse().map(Setting::Set).map_err(|_| "accepted is a number of connections, or `none`".to_owned())
+        }
     }
 }
 
@@ -332,10 +296,7 @@ mod tests {
         check("reload", json!({"order": "reload"}));
         check("generations", json!({"order": "generations"}));
         check("history", json!({"order": "history"}));
-        check(
-            "history --limit 5 --before 9",
-            json!({"order": "history", "limit": 5, "before": 9}),
-        );
+        check("history --limit 5 --before 9", json!({"order": "history", "limit": 5, "before": 9}));
         check("receipt 9", json!({"order": "receipt", "job": 9}));
         check("jobs", json!({"order": "jobs"}));
         check("events --from 7", json!({"order": "events", "from": 7}));
@@ -344,23 +305,14 @@ mod tests {
         check("keys", json!({"order": "keys"}));
         check("stop", json!({"order": "stop", "mode": "graceful"}));
         check("stop --now", json!({"order": "stop", "mode": "now"}));
-        check(
-            "stop --deadline 1m",
-            json!({"order": "stop", "mode": "graceful", "deadline_millis": 60_000}),
-        );
-        check(
-            "backend add db [::1]:9001",
-            json!({"order": "backend.add", "pool": "db", "address": "[::1]:9001"}),
-        );
+        check("stop --deadline 1m", json!({"order": "stop", "mode": "graceful", "deadline_millis": 60_000}));
+        check("backend add db [::1]:9001", json!({"order": "backend.add", "pool": "db", "address": "[::1]:9001"}));
         check(
             "backend add db h:1 --id c --group main --weight 3 --backup --drain --max-connections 9",
             json!({"order": "backend.add", "pool": "db", "group": "main", "backend": "c", "address": "h:1",
                 "weight": 3, "backup": true, "drain": true, "max_connections": 9}),
         );
-        check(
-            "backend remove db a",
-            json!({"order": "backend.remove", "pool": "db", "backend": "a"}),
-        );
+        check("backend remove db a", json!({"order": "backend.remove", "pool": "db", "backend": "a"}));
         check(
             "backend remove db a --now --no-wait",
             json!({"order": "backend.remove", "pool": "db", "backend": "a", "now": true, "wait": false}),

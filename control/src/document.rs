@@ -11,31 +11,17 @@ use std::path::{Path, PathBuf};
 /// current one.
 pub fn read(path: &Path) -> Result<Document, InputError> {
     let standard_input = path == Path::new("-");
-    let name = if standard_input {
-        "standard input".to_owned()
-    } else {
-        path.display().to_string()
-    };
-    let failed = |cause| InputError {
-        name: name.clone(),
-        cause,
-    };
+    let name = if standard_input { "standard input".to_owned() } else { path.display().to_string() };
+    let failed = |cause| InputError { name: name.clone(), cause };
     let bytes = if standard_input {
         read_bounded(io::stdin().lock())
     } else {
-        File::open(path)
-            .map_err(Cause::Unreadable)
-            .and_then(read_bounded)
+        File::open(path).map_err(Cause::Unreadable).and_then(read_bounded)
     }
     .map_err(failed)?;
-    let document = String::from_utf8(bytes).map_err(|error| {
-        failed(Cause::NotText {
-            at: error.utf8_error().valid_up_to(),
-        })
-    })?;
-    let base = folder_of(path, standard_input)
-        .map_err(Cause::Unreadable)
-        .map_err(failed)?;
+    let document =
+        String::from_utf8(bytes).map_err(|error| failed(Cause::NotText { at: error.utf8_error().valid_up_to() }))?;
+    let base = folder_of(path, standard_input).map_err(Cause::Unreadable).map_err(failed)?;
     Ok(Document {
         document,
         // A path that is no text cannot go into JSON; then there is no base.
@@ -46,10 +32,7 @@ pub fn read(path: &Path) -> Result<Document, InputError> {
 
 fn read_bounded(source: impl Read) -> Result<Vec<u8>, Cause> {
     let mut bytes = Vec::new();
-    source
-        .take(MESSAGE_BYTES_MAX as u64 + 1)
-        .read_to_end(&mut bytes)
-        .map_err(Cause::Unreadable)?;
+    source.take(MESSAGE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map_err(Cause::Unreadable)?;
     if bytes.len() > MESSAGE_BYTES_MAX {
         return Err(Cause::TooLong);
     }
@@ -82,10 +65,9 @@ impl fmt::Display for InputError {
         write!(f, "{}: ", self.name)?;
         match &self.cause {
             Cause::Unreadable(error) => error.fmt(f),
-            Cause::TooLong => write!(
-                f,
-                "longer than {MESSAGE_BYTES_MAX} bytes; put mass data in files of its own and name them"
-            ),
+            Cause::TooLong => {
+                write!(f, "longer than {MESSAGE_BYTES_MAX} bytes; put mass data in files of its own and name them")
+            }
             Cause::NotText { at } => {
                 write!(f, "no UTF-8 text: byte {at} (from 0) begins no character")
             }
@@ -112,9 +94,6 @@ mod tests {
 
     #[test]
     fn too_much_is_refused_before_it_is_all_read() {
-        assert!(matches!(
-            read_bounded(io::repeat(b'x')),
-            Err(Cause::TooLong)
-        ));
+        assert!(matches!(read_bounded(io::repeat(b'x')), Err(Cause::TooLong)));
     }
 }

@@ -38,28 +38,14 @@ mod tests {
     #[test]
     fn what_operators_write() {
         let check = |text, millis| {
-            assert_eq!(
-                parse_duration(text),
-                Ok(Duration::from_millis(millis)),
-                "{text}"
-            );
+            assert_eq!(parse_duration(text), Ok(Duration::from_millis(millis)), "{text}");
         };
         check("0s", 0);
         check("250ms", 250);
         check("30s", 30_000);
         check("5m", 300_000);
         check("1h", 3_600_000);
-        for mistake in [
-            "",
-            "5",
-            "s",
-            "-5s",
-            "1.5s",
-            "5 s",
-            "5d",
-            "99999999999999999999s",
-            "18446744073709551615h",
-        ] {
+        for mistake in ["", "5", "s", "-5s", "1.5s", "5 s", "5d", "99999999999999999999s", "18446744073709551615h"] {
             assert!(parse_duration(mistake).is_err(), "{mistake}");
         }
     }

@@ -57,12 +57,10 @@ impl Exit {
     fn of(trouble: &Trouble) -> Exit {
         match trouble {
             Trouble::Input(_) | Trouble::Client(ClientError::TooLong { .. }) => Exit::Usage,
-            Trouble::Client(ClientError::NoSocket(_) | ClientError::Unreachable { .. }) => {
-                Exit::Unreachable
+            Trouble::Client(ClientError::NoSocket(_) | ClientError::Unreachable { .. }) => Exit::Unreachable,
+            Trouble::Client(ClientError::Lost { .. } | ClientError::Silent { .. } | ClientError::Garbled { .. }) => {
+                Exit::Uncertain
             }
-            Trouble::Client(
-                ClientError::Lost { .. } | ClientError::Silent { .. } | ClientError::Garbled { .. },
-            ) => Exit::Uncertain,
             Trouble::Output(_) => Exit::Output,
         }
     }

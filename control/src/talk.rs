@@ -31,9 +31,7 @@ pub fn talk(mut client: Client, order: Order, json: bool) -> Result<Ending, Trou
     let received = loop {
         let received = client.receive(silence)?;
         match &received.answer.reply {
-            Reply::Processing {
-                progress: Progress::Event { event },
-            } => {
+            Reply::Processing { progress: Progress::Event { event } } => {
                 let line = if json {
                     serde_json::to_string(event).expect("an event has text keys only")
                 } else {
@@ -105,10 +103,7 @@ struct UnderWay {
 impl UnderWay {
     fn new(json: bool) -> UnderWay {
         let bar = (!json).then(ProgressBar::new_spinner);
-        UnderWay {
-            bar,
-            last: String::new(),
-        }
+        UnderWay { bar, last: String::new() }
     }
 
     fn tell(&mut self, news: String) {

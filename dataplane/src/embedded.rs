@@ -8,7 +8,8 @@ pub const TCP: &str = "127.0.0.1:7000";
 
 /// The document, as a user could have written it.
 pub fn document(tcp: &str, origins: &[SocketAddr], control_socket: Option<&Path>, shards: Option<usize>) -> String {
-    let mut text = String::from("# The embedded default of Sluicegate: loopback only, two built-in origins.\n\n[appliance]\n");
+    let mut text =
+        String::from("# The embedded default of Sluicegate: loopback only, two built-in origins.\n\n[appliance]\n");
     if let Some(socket) = control_socket {
         text += &format!("control_socket = {}\n", quoted(&socket.display().to_string()));
     }
@@ -54,8 +55,8 @@ mod tests {
             let text = document(TCP, &origins, socket, Some(1));
             let around = Surroundings { source: &NoFiles, variables: &|_| None, shards_auto: 1 };
             let parsed = parse(Path::new("embedded"), text.as_bytes(), &around)
-                .unwrap_or_else(|problems| panic!("{}\n{text}", problems.draw(config::Colour::Never)));
-            assert!(parsed.warnings.is_empty(), "{}", parsed.warnings.draw(config::Colour::Never));
+                .unwrap_or_else(|problems| panic!("{}\n{text}", problems.draw(config::Colour::Plain)));
+            assert!(parsed.warnings.is_empty(), "{}", parsed.warnings.draw(config::Colour::Plain));
         }
     }
 }

@@ -9,7 +9,7 @@
 
 use rustix::process::Pid;
 use rustix::thread::CpuSet;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 use std::{fs, io};
@@ -26,13 +26,16 @@ pub struct Witness {
 /// Between two moments.
 #[derive(Clone, Debug, Serialize)]
 pub struct Spent {
+    #[serde(rename = "wall_nanos", serialize_with = "nanos")]
     pub wall: Duration,
+    #[serde(rename = "proxy_nanos", serialize_with = "nanos")]
     pub proxy: Duration,
     /// By thread name, threads of the same name together.
-    pub proxy_threads: BTreeMap<String, Duration>,
+    pub proxy_thread_nanos: BTreeMap<String, u64>,
     /// A thread of the proxy ended, so `proxy` is the process's total in steps of 10 ms.
     pub coarse: bool,
-    /// Origin and generator together.
+    /// Origin and clients together.
+    #[serde(rename = "load_nanos", serialize_with = "nanos")]
     pub load: Duration,
     pub proxy_core: CoreShare,
     pub load_core: CoreShare,
@@ -81,13 +84,14 @@ impl Witness {
 
     pub fn until(&self, later: &Witness) -> Spent {
         let wall = later.at - self.at;
-        let (proxy, proxy_threads, coarse) = self.proxy.until(&later.proxy);
+        let (proxy, threads, coarse) = self.proxy.until(&later.proxy);
+        let proxy_thread_nanos = threads.into_iter().map(|(name, time)| (name, time.as_nanos() as u64)).collect();
         let (load, ..) = self.load.until(&later.load);
         let proxy_core = self.proxy_core.until(&later.proxy_core, wall);
         let load_core = self.load_core.until(&later.load_core, wall);
         let known = (proxy + load).as_secs_f64() / wall.as_secs_f64();
         let foreign = (proxy_core.busy + load_core.busy - known).max(0.0);
-        Spent { wall, proxy, proxy_threads, coarse, load, proxy_core, load_core, foreign }
+        Spent { wall, proxy, proxy_thread_nanos, coarse, load, proxy_core, load_core, foreign }
     }
 }
 
@@ -187,6 +191,11 @@ impl CoreTime {
 
 fn from_ticks(ticks: u64) -> Duration {
     Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
+}
+
+/// A duration in the record: one number, for whoever reads it with another program.
+pub fn nanos<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(duration.as_nanos() as u64)
 }
 
 fn unexpected(what: &str, text: &str) -> io::Error {

@@ -25,7 +25,7 @@ use std::net::{SocketAddr, TcpListener};
 /// Connections at a time; one more is closed at once, and the client that had it is a failed measurement.
 const PAIRS_MAX: usize = 1024;
 const EVENTS_MAX: usize = 256;
-/// Both were tried at 64 KiB, 256 KiB and 1 MiB; see `bench/README.md`.
+/// Tried with the pipe at 64 KiB, 256 KiB and 1 MiB: see `bench/README.md`.
 const HOT_BUFFER_BYTES: usize = 256 << 10;
 const PIPE_BYTES: usize = 256 << 10;
 

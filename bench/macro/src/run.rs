@@ -4,7 +4,7 @@
 //! round changes sides in the next. Owns the order and the record of what was measured; judges nothing.
 
 use crate::contestant::{self, Contestant, Programs};
-use crate::cpu::{Layout, Spent};
+use crate::cpu::{self, Layout, Spent};
 use crate::load;
 use crate::scenario::{Figure, Scenario};
 use crate::statistics;
@@ -16,7 +16,9 @@ pub struct Plan {
     pub scenarios: Vec<Scenario>,
     pub contestants: Vec<Contestant>,
     pub rounds: usize,
+    #[serde(rename = "warm_up_nanos", serialize_with = "cpu::nanos")]
     pub warm_up: Duration,
+    #[serde(rename = "window_nanos", serialize_with = "cpu::nanos")]
     pub window: Duration,
     pub layout: Layout,
 }

@@ -178,15 +178,16 @@ impl Section<'_> {
                 Err(reason) => writeln!(text, "nothing is claimed: {reason}"),
             };
         }
-        match self.resolution(Figure::CpuPerUnit) {
-            Some(Resolution(factor)) => {
-                let _ = writeln!(
+        for &figure in self.scenario.figures() {
+            let title = figure.title(self.scenario);
+            let _ = match self.resolution(figure) {
+                Some(Resolution(factor)) => writeln!(
                     text,
-                    "- the same program measured twice differed by up to {:.1} %",
+                    "- {title}: a program and itself differ by up to {:.1} % here, so less is not told apart",
                     (factor - 1.0) * 100.0
-                );
-            }
-            None => text.push_str("- what this run can tell apart is unknown: too few rounds, or no haproxy\n"),
+                ),
+                None => writeln!(text, "- {title}: what this run can tell apart is unknown"),
+            };
         }
     }
 
@@ -358,7 +359,7 @@ mod tests {
             spent: Spent {
                 wall: Duration::from_micros(micros * 1050),
                 proxy: Duration::from_micros(micros * 1000),
-                proxy_threads: BTreeMap::new(),
+                proxy_thread_nanos: BTreeMap::new(),
                 coarse: false,
                 load: Duration::from_micros(micros * 525),
                 proxy_core: core,
@@ -413,7 +414,7 @@ mod tests {
                 "| sluicegate | 63492 | 95 % | 50 % | proxy |",
                 "÷ haproxy ≤ 1.00: **reached**, 0.75",
                 "÷ floor-copy ≤ 1.10: **missed**, 1.50",
-                "differed by up to 0.0 %",
+                "- CPU, µs/round trip: a program and itself differ by up to 0.0 % here",
             ],
         );
     }

@@ -17,11 +17,7 @@ fn pick(c: &mut Criterion) {
             benches.bench_function(BenchmarkId::new(algorithm, size), |b| {
                 b.iter(|| {
                     n += 1;
-                    let ask = Ask {
-                        source: number(n),
-                        random: number(!n),
-                        tried: &[],
-                    };
+                    let ask = Ask { source: number(n), random: number(!n), tried: &[] };
                     let Pick::Endpoint { slot, .. } = picker.pick(&ask) else {
                         panic!("all are in rotation");
                     };

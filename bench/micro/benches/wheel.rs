@@ -15,13 +15,7 @@ fn set(c: &mut Criterion) {
             b.iter(|| {
                 n += 1;
                 let index = (number(n) % u64::from(connections)) as u32;
-                wheel.set(
-                    Key {
-                        index,
-                        generation: 0,
-                    },
-                    Tick(number(!n) % 60_000),
-                );
+                wheel.set(Key { index, generation: 0 }, Tick(number(!n) % 60_000));
             });
         });
     }
@@ -46,13 +40,7 @@ fn turn(c: &mut Criterion) {
 fn full(connections: u32) -> Wheel {
     let mut wheel = Wheel::new(connections, Tick(0));
     for index in 0..connections {
-        wheel.set(
-            Key {
-                index,
-                generation: 0,
-            },
-            Tick(number(u64::from(index)) % 60_000),
-        );
+        wheel.set(Key { index, generation: 0 }, Tick(number(u64::from(index)) % 60_000));
     }
     wheel
 }

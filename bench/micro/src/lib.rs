@@ -12,12 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Names of the algorithms, for [`group`].
-pub const ALGORITHMS: [&str; 4] = [
-    "round-robin",
-    "least-connections",
-    "random-two",
-    "source-hash",
-];
+pub const ALGORITHMS: [&str; 4] = ["round-robin", "least-connections", "random-two", "source-hash"];
 
 /// A group of `size` backends with weights from 1 to 100.
 pub fn group(algorithm: &str, size: u32) -> Group {
@@ -44,9 +39,7 @@ pub fn with_one_removed(algorithm: &str, group: &Group) -> Group {
 /// The `n`-th of a fixed series.
 pub fn number(n: u64) -> u64 {
     let bits = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    (bits ^ (bits >> 29))
-        .wrapping_mul(0xbf58_476d_1ce4_e5b9)
-        .rotate_left(31)
+    (bits ^ (bits >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9).rotate_left(31)
 }
 
 fn with(algorithm: &str, endpoints: Vec<Arc<Endpoint>>) -> Group {

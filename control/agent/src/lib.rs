@@ -1,0 +1,52 @@
+//! The control side of the process: whoever may change it, see it, or is told of it.
+//!
+//! | thread | what it does |
+//! |---|---|
+//! | `sluice-control` | submissions, the conversation with the shards, the control socket; never waits |
+//! | `sluice-compile` | diffs, compiles, binds, frees, writes receipts down; low priority |
+//! | `sluice-answer` | reads documents, makes long answers |
+//! | `sluice-probe` | health checks and names |
+//! | `sluice-log` | access-log lines and what the appliance says of itself |
+//!
+//! It cannot name an executor, a ring or a connection: what it knows of a shard is a mailbox for orders, its
+//! reports, its counters and its log records. The binary wires both sides together: [`load`], then [`start`].
+
+#![forbid(unsafe_code)]
+
+mod ask;
+mod book;
+mod clock;
+mod compile;
+mod control;
+mod event_log;
+mod events;
+mod exposition;
+mod history;
+mod job;
+mod keeper;
+pub mod log;
+mod metrics;
+pub mod names;
+mod orders;
+mod probe;
+mod publish;
+mod resolve;
+mod seat;
+mod session;
+mod setup;
+mod slate;
+mod status;
+mod tell;
+mod touched;
+
+#[cfg(test)]
+mod tests;
+
+/// What the binary says to a [`Handle`], and asks before there is one.
+pub use api::{default_socket, order::StopMode};
+pub use ask::Text;
+pub use keeper::Outcome;
+pub use resolve::NameSource;
+pub use seat::{Addressed, Signed};
+pub use session::SocketTaken;
+pub use setup::{Agent, Handle, LoadError, Loaded, Setup, ShardPort, StartError, load, start};

@@ -32,25 +32,16 @@ pub enum Reply {
 
 impl Answer {
     pub fn ok(id: Value, result: Body) -> Answer {
-        Answer {
-            id,
-            reply: Reply::Ok { result },
-        }
+        Answer { id, reply: Reply::Ok { result } }
     }
 
     pub fn error(id: Value, error: Failure) -> Answer {
         let error = Box::new(error);
-        Answer {
-            id,
-            reply: Reply::Error { error },
-        }
+        Answer { id, reply: Reply::Error { error } }
     }
 
     pub fn processing(id: Value, progress: Progress) -> Answer {
-        Answer {
-            id,
-            reply: Reply::Processing { progress },
-        }
+        Answer { id, reply: Reply::Processing { progress } }
     }
 
     pub fn decode(text: &[u8]) -> Result<Answer, serde_json::Error> {

@@ -59,10 +59,8 @@ const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl Client {
     pub fn connect(path: &Path) -> Result<Client, ClientError> {
-        let stream = UnixStream::connect(path).map_err(|error| ClientError::Unreachable {
-            path: path.to_owned(),
-            error,
-        })?;
+        let stream =
+            UnixStream::connect(path).map_err(|error| ClientError::Unreachable { path: path.to_owned(), error })?;
         let path = path.to_owned();
         let client = Client {
             stream,
@@ -72,10 +70,7 @@ impl Client {
             changing: false,
             patience: Patience::default(),
         };
-        client
-            .stream
-            .set_write_timeout(Some(SEND_TIMEOUT))
-            .map_err(|error| client.lost(Some(error)))?;
+        client.stream.set_write_timeout(Some(SEND_TIMEOUT)).map_err(|error| client.lost(Some(error)))?;
         Ok(client)
     }
 
@@ -84,11 +79,7 @@ impl Client {
     }
 
     /// Sends one order and waits for its final answer, which may be an `error`.
-    pub fn call(
-        &mut self,
-        order: Order,
-        mut on_progress: impl FnMut(&Progress),
-    ) -> Result<Answer, ClientError> {
+    pub fn call(&mut self, order: Order, mut on_progress: impl FnMut(&Progress)) -> Result<Answer, ClientError> {
         let silence = self.silence(&order);
         self.send(order)?;
         loop {
@@ -118,18 +109,14 @@ impl Client {
         }
         self.last_id += 1;
         self.changing = changing;
-        self.stream
-            .write_all(&bytes)
-            .map_err(|error| self.lost(Some(error)))
+        self.stream.write_all(&bytes).map_err(|error| self.lost(Some(error)))
     }
 
     /// The next answer to the order sent last. `silence`: as [`Client::silence`] gives.
     pub fn receive(&mut self, silence: Option<Duration>) -> Result<Received, ClientError> {
         // The standard library refuses zero.
         let silence = silence.map(|silence| silence.max(Duration::from_millis(1)));
-        self.stream
-            .set_read_timeout(silence)
-            .map_err(|error| self.lost(Some(error)))?;
+        self.stream.set_read_timeout(silence).map_err(|error| self.lost(Some(error)))?;
         loop {
             match self.decoder.decode() {
                 Some(Ok(frame)) => return self.understand(frame.text),
@@ -162,8 +149,8 @@ impl Client {
     fn understand(&self, text: Vec<u8>) -> Result<Received, ClientError> {
         let answer = Answer::decode(&text).map_err(|error| self.garbled(error.to_string()))?;
         // An appliance that could not read the request could not read its id either.
-        let ours = answer.id == self.last_id
-            || (answer.id == Value::Null && matches!(answer.reply, Reply::Error { .. }));
+        let ours =
+            answer.id == self.last_id || (answer.id == Value::Null && matches!(answer.reply, Reply::Error { .. }));
         if !ours {
             let found = answer.id;
             return Err(self.garbled(format!("an answer to {found} instead of {}", self.last_id)));
@@ -173,19 +160,11 @@ impl Client {
     }
 
     fn lost(&self, error: Option<io::Error>) -> ClientError {
-        ClientError::Lost {
-            path: self.path.clone(),
-            error,
-            changing: self.changing,
-        }
+        ClientError::Lost { path: self.path.clone(), error, changing: self.changing }
     }
 
     fn garbled(&self, found: String) -> ClientError {
-        ClientError::Garbled {
-            path: self.path.clone(),
-            found,
-            changing: self.changing,
-        }
+        ClientError::Garbled { path: self.path.clone(), found, changing: self.changing }
     }
 }
 
@@ -206,17 +185,9 @@ pub enum ClientError {
         changing: bool,
     },
     /// No answer within the client's patience.
-    Silent {
-        path: PathBuf,
-        silence: Duration,
-        changing: bool,
-    },
+    Silent { path: PathBuf, silence: Duration, changing: bool },
     /// The answer makes no sense to this client.
-    Garbled {
-        path: PathBuf,
-        found: String,
-        changing: bool,
-    },
+    Garbled { path: PathBuf, found: String, changing: bool },
 }
 
 impl ClientError {
@@ -226,9 +197,7 @@ impl ClientError {
             ClientError::Lost { changing, .. }
             | ClientError::Silent { changing, .. }
             | ClientError::Garbled { changing, .. } => *changing,
-            ClientError::NoSocket(_)
-            | ClientError::Unreachable { .. }
-            | ClientError::TooLong { .. } => false,
+            ClientError::NoSocket(_) | ClientError::Unreachable { .. } | ClientError::TooLong { .. } => false,
         }
     }
 }
@@ -289,10 +258,7 @@ fn unreachable_at(f: &mut fmt::Formatter<'_>, path: &Path, error: &io::Error) ->
             f,
             "no permission for {path}: run as its owner or as a member of its group (see `ls -l {path}` and `appliance.control_mode`)"
         ),
-        ErrorKind::InvalidInput => write!(
-            f,
-            "{path} is too long for a socket: accepted are at most 107 bytes"
-        ),
+        ErrorKind::InvalidInput => write!(f, "{path} is too long for a socket: accepted are at most 107 bytes"),
         _ => write!(f, "{path}: {error}"),
     }
 }
@@ -302,12 +268,8 @@ impl std::error::Error for ClientError {
         match self {
             ClientError::NoSocket(error) => Some(error),
             ClientError::Unreachable { error, .. } => Some(error),
-            ClientError::Lost { error, .. } => {
-                error.as_ref().map(|error| error as &dyn std::error::Error)
-            }
-            ClientError::TooLong { .. }
-            | ClientError::Silent { .. }
-            | ClientError::Garbled { .. } => None,
+            ClientError::Lost { error, .. } => error.as_ref().map(|error| error as &dyn std::error::Error),
+            ClientError::TooLong { .. } | ClientError::Silent { .. } | ClientError::Garbled { .. } => None,
         }
     }
 }
@@ -374,14 +336,8 @@ mod tests {
             let answer = client.call(Order::Version, |progress| seen.push(progress.clone()));
             (answer.unwrap(), seen)
         });
-        assert_eq!(
-            seen,
-            [2, 1].map(|connections| Progress::Stopping { connections })
-        );
-        let version = Version {
-            version: "1.2.3".into(),
-            protocol: 1,
-        };
+        assert_eq!(seen, [2, 1].map(|connections| Progress::Stopping { connections }));
+        let version = Version { version: "1.2.3".into(), protocol: 1 };
         assert_eq!(answer, Answer::ok(1.into(), Body::Version(version)));
     }
 

@@ -77,13 +77,7 @@ impl Default for Decoder {
 
 impl Decoder {
     pub fn new(bound: usize) -> Decoder {
-        Decoder {
-            buffer: Vec::new(),
-            start: 0,
-            searched: 0,
-            bound,
-            skipping: false,
-        }
+        Decoder { buffer: Vec::new(), start: 0, searched: 0, bound, skipping: false }
     }
 
     pub fn feed(&mut self, bytes: &[u8]) {
@@ -122,23 +116,14 @@ impl Decoder {
         }
         let text = self.buffer.split_off(self.start);
         let text = text.trim_ascii();
-        (!text.is_empty()).then(|| Frame {
-            text: text.to_vec(),
-            end: End::Newline,
-        })
+        (!text.is_empty()).then(|| Frame { text: text.to_vec(), end: End::Newline })
     }
 
     fn find_end(&mut self) -> Option<(usize, End)> {
         let unsearched = &self.buffer[self.searched..];
-        let found = unsearched
-            .iter()
-            .position(|byte| matches!(byte, 0 | b'\n'))?;
+        let found = unsearched.iter().position(|byte| matches!(byte, 0 | b'\n'))?;
         let at = self.searched + found;
-        let end = if self.buffer[at] == 0 {
-            End::Nul
-        } else {
-            End::Newline
-        };
+        let end = if self.buffer[at] == 0 { End::Nul } else { End::Newline };
         Some((at, end))
     }
 
@@ -168,8 +153,7 @@ const KEPT_BYTES_MAX: usize = 64 << 10;
 
 /// A message as it goes over the socket. JSON escapes control characters, so an end never stands inside.
 pub fn encode(message: &impl Serialize, end: End) -> Vec<u8> {
-    let mut bytes =
-        serde_json::to_vec(message).expect("messages have string keys and no failing fields");
+    let mut bytes = serde_json::to_vec(message).expect("messages have string keys and no failing fields");
     debug_assert!(!bytes.iter().any(|byte| matches!(byte, 0 | b'\n')));
     bytes.push(end.byte());
     bytes
@@ -197,11 +181,7 @@ mod tests {
                     }
                 });
             }
-            assert!(
-                decoder.buffer.len() <= BOUND,
-                "kept {}",
-                decoder.buffer.len()
-            );
+            assert!(decoder.buffer.len() <= BOUND, "kept {}", decoder.buffer.len());
         }
         seen.extend(decoder.finish().map(|frame| format!("{}…", shown(&frame))));
         seen
@@ -218,11 +198,7 @@ mod tests {
     #[track_caller]
     fn check(bytes: &str, expected: &[&str]) {
         assert_eq!(decode_all([bytes.as_bytes()]), expected, "in one piece");
-        assert_eq!(
-            decode_all(bytes.as_bytes().chunks(1)),
-            expected,
-            "byte by byte"
-        );
+        assert_eq!(decode_all(bytes.as_bytes().chunks(1)), expected, "byte by byte");
     }
 
     #[test]

@@ -4,11 +4,9 @@
 //! names the field it is about. Whether an order can be carried out is not decided here.
 
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{
-    self, DeserializeSeed, Deserializer, IgnoredAny, IntoDeserializer, MapAccess, Visitor,
-};
+use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, IntoDeserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::fmt;
 use std::marker::PhantomData;
 use std::time::Duration;
@@ -201,18 +199,9 @@ impl TryFrom<CheckFields> for Check {
     type Error = &'static str;
 
     fn try_from(fields: CheckFields) -> Result<Check, &'static str> {
-        let CheckFields {
-            document,
-            name,
-            base,
-            path,
-        } = fields;
+        let CheckFields { document, name, base, path } = fields;
         match (document, path) {
-            (Some(document), None) => Ok(Check::Document(Document {
-                document,
-                name,
-                base,
-            })),
+            (Some(document), None) => Ok(Check::Document(Document { document, name, base })),
             (None, Some(_)) if name.is_some() || base.is_some() => {
                 Err("`name` and `base` go with `document`; a file at `path` has both by itself")
             }
@@ -225,20 +214,10 @@ impl TryFrom<CheckFields> for Check {
 impl From<Check> for CheckFields {
     fn from(check: Check) -> CheckFields {
         match check {
-            Check::Document(Document {
-                document,
-                name,
-                base,
-            }) => CheckFields {
-                document: Some(document),
-                name,
-                base,
-                path: None,
-            },
-            Check::Path(path) => CheckFields {
-                path: Some(path),
-                ..CheckFields::default()
-            },
+            Check::Document(Document { document, name, base }) => {
+                CheckFields { document: Some(document), name, base, path: None }
+            }
+            Check::Path(path) => CheckFields { path: Some(path), ..CheckFields::default() },
         }
     }
 }
@@ -371,9 +350,7 @@ pub struct Transaction {
 
 impl Transaction {
     pub fn waits(&self) -> bool {
-        self.orders
-            .iter()
-            .any(|edit| matches!(edit, Edit::BackendRemove(removal) if removal.wait))
+        self.orders.iter().any(|edit| matches!(edit, Edit::BackendRemove(removal) if removal.wait))
     }
 }
 
@@ -436,25 +413,41 @@ struct Unknown<'a> {
 
 impl fmt::Display for Unknown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "unknown order `{}`; accepted are `{}`",
-            self.name,
-            self.names.join("`, `")
-        )
+        write!(f, "unknown order `{}`; accepted are `{}`", self.name, self.names.join("`, `"))
     }
 }
 
 impl<'de> Deserialize<'de> for Edit {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Edit, D::Error> {
-        let edit = Value::deserialize(deserializer)?;
+        let edit = deserializer.deserialize_map(EditVisitor)?;
         let Some(name) = edit.get("order").and_then(Value::as_str) else {
-            return Err(de::Error::custom(
-                "an order in a transaction is an object with `order` and that order's fields",
-            ));
+            return Err(de::Error::custom("an order in a transaction has `order`, a text"));
         };
         let name = name.to_owned();
-        Edit::read(&name, edit).map_err(de::Error::custom)
+        Edit::read(&name, Value::Object(edit)).map_err(de::Error::custom)
+    }
+}
+
+/// The name of an edit's order may stand behind its fields, so they are all kept first. A field that is said
+/// twice is refused as everywhere: a map alone would take the last and say nothing.
+struct EditVisitor;
+
+impl<'de> Visitor<'de> for EditVisitor {
+    type Value = Map<String, Value>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an order in a transaction, which is an object with `order` and that order's fields")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Map<String, Value>, A::Error> {
+        let mut fields = Map::new();
+        while let Some((field, value)) = map.next_entry::<String, Value>()? {
+            if fields.contains_key(&field) {
+                return Err(de::Error::custom(format_args!("duplicate field `{field}`")));
+            }
+            fields.insert(field, value);
+        }
+        Ok(fields)
     }
 }
 
@@ -489,10 +482,7 @@ const MESSAGE_FIELDS: [&str; 2] = ["id", "order"];
 impl<'de, A: MapAccess<'de>> MapAccess<'de> for Fields<A> {
     type Error = A::Error;
 
-    fn next_key_seed<K: DeserializeSeed<'de>>(
-        &mut self,
-        seed: K,
-    ) -> Result<Option<K::Value>, A::Error> {
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, A::Error> {
         while let Some(field) = self.map.next_key::<String>()? {
             if MESSAGE_FIELDS.contains(&field.as_str()) {
                 self.map.next_value::<IgnoredAny>()?;
@@ -506,13 +496,8 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Fields<A> {
     }
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, A::Error> {
-        let field = self
-            .field
-            .take()
-            .expect("a value is asked for after its key");
-        self.map
-            .next_value_seed(seed)
-            .map_err(|error| de::Error::custom(format_args!("field `{field}`: {error}")))
+        let field = self.field.take().expect("a value is asked for after its key");
+        self.map.next_value_seed(seed).map_err(|error| de::Error::custom(format_args!("field `{field}`: {error}")))
     }
 }
 

@@ -29,40 +29,28 @@ pub const ID_BYTES_MAX: usize = 256;
 
 impl Request {
     pub fn new(id: impl Into<Value>, order: Order) -> Request {
-        Request {
-            id: id.into(),
-            order,
-        }
+        Request { id: id.into(), order }
     }
 
     /// Reads one message, without its end.
     pub fn decode(text: &[u8]) -> Result<Request, Box<Rejected>> {
-        let envelope: Envelope = serde_json::from_slice(text)
-            .map_err(|error| Rejected::unreadable(Value::Null, &error))?;
+        let envelope: Envelope =
+            serde_json::from_slice(text).map_err(|error| Rejected::unreadable(Value::Null, &error))?;
         let id = checked_id(envelope.id)?;
         let Value::String(name) = envelope.order else {
             return Err(Rejected::new(
                 id,
                 ErrorCode::InvalidRequest,
-                format!(
-                    "the message has no `order`, a text; accepted are `{}`",
-                    Order::NAMES.join("`, `")
-                ),
+                format!("the message has no `order`, a text; accepted are `{}`", Order::NAMES.join("`, `")),
             ));
         };
         let mut deserializer = serde_json::Deserializer::from_slice(text);
         match Order::read(&name, &mut deserializer) {
             Ok(order) => Ok(Request { id, order }),
-            Err(error) if !Order::NAMES.contains(&name.as_str()) => Err(Rejected::new(
-                id,
-                ErrorCode::UnknownOrder,
-                error.to_string(),
-            )),
-            Err(error) => Err(Rejected::new(
-                id,
-                ErrorCode::InvalidRequest,
-                format!("order `{name}`: {error}"),
-            )),
+            Err(error) if !Order::NAMES.contains(&name.as_str()) => {
+                Err(Rejected::new(id, ErrorCode::UnknownOrder, error.to_string()))
+            }
+            Err(error) => Err(Rejected::new(id, ErrorCode::InvalidRequest, format!("order `{name}`: {error}"))),
         }
     }
 }
@@ -77,25 +65,34 @@ pub struct Rejected {
 
 impl Rejected {
     fn new(id: Value, code: ErrorCode, message: String) -> Box<Rejected> {
-        let failure = Failure::new(code, message);
+        let failure = Failure::new(code, shortened(message));
         Box::new(Rejected { id, failure })
     }
 
     fn unreadable(id: Value, error: &serde_json::Error) -> Box<Rejected> {
-        let hint = if error.is_eof() {
-            "; a message is one line, a newline or NUL byte ends it"
-        } else {
-            ""
-        };
-        let message = format!(
-            r#"not a message: {error}{hint}; accepted is one JSON object such as {{"id":1,"order":"status"}}"#
-        );
+        let hint = if error.is_eof() { "; a message is one line, a newline or NUL byte ends it" } else { "" };
+        let message =
+            format!(r#"not a message: {error}{hint}; accepted is one JSON object such as {{"id":1,"order":"status"}}"#);
         Rejected::new(id, ErrorCode::InvalidRequest, message)
     }
 
     pub fn answer(self) -> Answer {
         Answer::error(self.id, self.failure)
     }
+}
+
+/// Longest message of a rejection. Room for what is accepted, which stands at the end of it.
+const MESSAGE_BYTES_MAX: usize = 2 << 10;
+
+/// A message quotes what it is about, which may be as long as the request: the middle of that is left out.
+fn shortened(message: String) -> String {
+    if message.len() <= MESSAGE_BYTES_MAX {
+        return message;
+    }
+    const GAP: &str = " … ";
+    const HALF: usize = (MESSAGE_BYTES_MAX - GAP.len()) / 2;
+    let (head, tail) = (message.floor_char_boundary(HALF), message.ceil_char_boundary(message.len() - HALF));
+    format!("{}{GAP}{}", &message[..head], &message[tail..])
 }
 
 /// What belongs to the message and not to the order.
@@ -117,9 +114,7 @@ fn checked_id(id: Value) -> Result<Value, Box<Rejected>> {
     Err(Rejected::new(
         Value::Null,
         ErrorCode::InvalidRequest,
-        format!(
-            "`id` {what}; accepted is text of at most {ID_BYTES_MAX} bytes, a number, true, false or null"
-        ),
+        format!("`id` {what}; accepted is text of at most {ID_BYTES_MAX} bytes, a number, true, false or null"),
     ))
 }
 
@@ -127,8 +122,8 @@ fn checked_id(id: Value) -> Result<Value, Box<Rejected>> {
 mod tests {
     use super::*;
     use crate::order::{
-        Apply, BackendAdd, BackendRemove, BackendSet, Check, Document, Edit, Events, History,
-        ReceiptOf, Setting, Stop, StopMode, Transaction,
+        Apply, BackendAdd, BackendRemove, BackendSet, Check, Document, Edit, Events, History, ReceiptOf, Setting, Stop,
+        StopMode, Transaction,
     };
 
     #[track_caller]
@@ -138,43 +133,23 @@ mod tests {
     }
 
     fn removal(now: bool, wait: bool) -> BackendRemove {
-        BackendRemove {
-            pool: "db".into(),
-            group: None,
-            backend: "a".into(),
-            now,
-            wait,
-        }
+        BackendRemove { pool: "db".into(), group: None, backend: "a".into(), now, wait }
     }
 
     #[test]
     fn every_order_is_read() {
         reads(r#"{"order":"status"}"#, Order::Status);
         reads(r#" {"order":"keys","id":null} "#, Order::Keys);
-        reads(
-            r#"{"order":"check","path":"/etc/site.toml"}"#,
-            Order::Check(Check::Path("/etc/site.toml".into())),
-        );
-        let document = Document {
-            document: "x = 1\n".into(),
-            name: Some("site.toml".into()),
-            base: None,
-        };
+        reads(r#"{"order":"check","path":"/etc/site.toml"}"#, Order::Check(Check::Path("/etc/site.toml".into())));
+        let document = Document { document: "x = 1\n".into(), name: Some("site.toml".into()), base: None };
         reads(
             r#"{"order":"check","document":"x = 1\n","name":"site.toml"}"#,
             Order::Check(Check::Document(document.clone())),
         );
-        reads(
-            r#"{"name":"site.toml","document":"x = 1\n","order":"plan"}"#,
-            Order::Plan(document),
-        );
+        reads(r#"{"name":"site.toml","document":"x = 1\n","order":"plan"}"#, Order::Plan(document));
         reads(
             r#"{"order":"apply","document":"","if_generation":41,"dry_run":true}"#,
-            Order::Apply(Apply {
-                if_generation: Some(41),
-                dry_run: true,
-                ..Apply::default()
-            }),
+            Order::Apply(Apply { if_generation: Some(41), dry_run: true, ..Apply::default() }),
         );
         reads(
             r#"{"order":"backend.add","pool":"db","backend":"c","address":"[::1]:1","weight":3,"backup":true,"max_connections":9}"#,
@@ -188,10 +163,7 @@ mod tests {
                 ..BackendAdd::default()
             }),
         );
-        reads(
-            r#"{"order":"backend.remove","pool":"db","backend":"a"}"#,
-            Order::BackendRemove(removal(false, true)),
-        );
+        reads(r#"{"order":"backend.remove","pool":"db","backend":"a"}"#, Order::BackendRemove(removal(false, true)));
         reads(
             r#"{"order":"backend.remove","pool":"db","backend":"a","now":true,"wait":false}"#,
             Order::BackendRemove(removal(true, false)),
@@ -205,10 +177,7 @@ mod tests {
                 ..BackendSet::default()
             })
         };
-        reads(
-            r#"{"order":"backend.set","pool":"db","backend":"a","drain":true}"#,
-            set(Setting::Keep),
-        );
+        reads(r#"{"order":"backend.set","pool":"db","backend":"a","drain":true}"#, set(Setting::Keep));
         reads(
             r#"{"order":"backend.set","pool":"db","backend":"a","drain":true,"max_connections":null}"#,
             set(Setting::Clear),
@@ -226,27 +195,12 @@ mod tests {
         );
         reads(
             r#"{"order":"history","limit":5,"before":9}"#,
-            Order::History(History {
-                limit: Some(5),
-                before: Some(9),
-            }),
+            Order::History(History { limit: Some(5), before: Some(9) }),
         );
-        reads(
-            r#"{"order":"receipt","job":9}"#,
-            Order::Receipt(ReceiptOf { job: 9 }),
-        );
-        reads(
-            r#"{"order":"events","from":3}"#,
-            Order::Events(Events { from: Some(3) }),
-        );
+        reads(r#"{"order":"receipt","job":9}"#, Order::Receipt(ReceiptOf { job: 9 }));
+        reads(r#"{"order":"events","from":3}"#, Order::Events(Events { from: Some(3) }));
         reads(r#"{"order":"stop"}"#, Order::Stop(Stop::default()));
-        reads(
-            r#"{"order":"stop","mode":"now"}"#,
-            Order::Stop(Stop {
-                mode: StopMode::Now,
-                deadline_millis: None,
-            }),
-        );
+        reads(r#"{"order":"stop","mode":"now"}"#, Order::Stop(Stop { mode: StopMode::Now, deadline_millis: None }));
     }
 
     #[test]
@@ -263,11 +217,7 @@ mod tests {
             let rejected = Request::decode(extra.as_bytes()).expect_err(name);
             assert_eq!(rejected.id, 7);
             assert_eq!(rejected.failure.code, ErrorCode::InvalidRequest);
-            assert!(
-                rejected.failure.message.contains("`surprise`"),
-                "{name}: {}",
-                rejected.failure.message
-            );
+            assert!(rejected.failure.message.contains("`surprise`"), "{name}: {}", rejected.failure.message);
         }
     }
 
@@ -278,6 +228,14 @@ mod tests {
             let request = Request::decode(text.as_bytes()).expect("is a request");
             assert_eq!(request.id.to_string(), id);
         }
+    }
+
+    #[test]
+    fn an_id_is_echoed_as_the_number_that_it_was() {
+        let text = r#"{"id":1.3804053653644075991e-27,"order":"status"}"#;
+        let id = Request::decode(text.as_bytes()).expect("is a request").id;
+        assert_eq!(id.as_f64(), "1.3804053653644075991e-27".parse().ok());
+        assert_eq!(serde_json::from_str::<Value>(&id.to_string()).unwrap(), id);
     }
 
     /// `expected`: what the message says, in this order, after the id and the code.
@@ -300,48 +258,13 @@ mod tests {
         use ErrorCode::{InvalidRequest, UnknownOrder};
         let null = Value::Null;
         let accepted = r#"accepted is one JSON object such as {"id":1,"order":"status"}"#;
-        rejects(
-            "status",
-            null.clone(),
-            InvalidRequest,
-            &["line 1 column 1", accepted],
-        );
-        rejects(
-            r#"{"order":"status""#,
-            null.clone(),
-            InvalidRequest,
-            &["EOF", "a message is one line", accepted],
-        );
-        rejects(
-            r#"{"order":"status"} {}"#,
-            null.clone(),
-            InvalidRequest,
-            &["trailing characters", accepted],
-        );
-        rejects(
-            r#"[1,"status"]"#,
-            Value::from(1),
-            InvalidRequest,
-            &["expected an object"],
-        );
-        rejects(
-            r#"{"id":1}"#,
-            Value::from(1),
-            InvalidRequest,
-            &["no `order`", "`status`, `config.get`"],
-        );
-        rejects(
-            r#"{"id":1,"order":5}"#,
-            Value::from(1),
-            InvalidRequest,
-            &["no `order`", "`status`"],
-        );
-        rejects(
-            r#"{"id":[1],"order":"status"}"#,
-            null.clone(),
-            InvalidRequest,
-            &["`id` is an array", "accepted"],
-        );
+        rejects("status", null.clone(), InvalidRequest, &["line 1 column 1", accepted]);
+        rejects(r#"{"order":"status""#, null.clone(), InvalidRequest, &["EOF", "a message is one line", accepted]);
+        rejects(r#"{"order":"status"} {}"#, null.clone(), InvalidRequest, &["trailing characters", accepted]);
+        rejects(r#"[1,"status"]"#, Value::from(1), InvalidRequest, &["expected an object"]);
+        rejects(r#"{"id":1}"#, Value::from(1), InvalidRequest, &["no `order`", "`status`, `config.get`"]);
+        rejects(r#"{"id":1,"order":5}"#, Value::from(1), InvalidRequest, &["no `order`", "`status`"]);
+        rejects(r#"{"id":[1],"order":"status"}"#, null.clone(), InvalidRequest, &["`id` is an array", "accepted"]);
         rejects(
             r#"{"id":1,"order":"stop","order":"status"}"#,
             null.clone(),
@@ -352,11 +275,7 @@ mod tests {
             r#"{"id":"x","order":"statsu"}"#,
             Value::from("x"),
             UnknownOrder,
-            &[
-                "unknown order `statsu`",
-                "accepted are `status`, ",
-                "`keys`",
-            ],
+            &["unknown order `statsu`", "accepted are `status`, ", "`keys`"],
         );
         rejects(
             r#"{"id":1,"order":"backend.add","pool":"db"}"#,
@@ -368,12 +287,7 @@ mod tests {
             r#"{"id":1,"order":"backend.set","pool":"db","backend":"a","weight":-1}"#,
             Value::from(1),
             InvalidRequest,
-            &[
-                "field `weight`",
-                "integer `-1`",
-                "expected u32",
-                "at line 1 column 67",
-            ],
+            &["field `weight`", "integer `-1`", "expected u32", "at line 1 column 67"],
         );
         rejects(
             r#"{"id":1,"order":"backend.set","pool":"db","wieght":1}"#,
@@ -381,12 +295,7 @@ mod tests {
             InvalidRequest,
             &["unknown field `wieght`", "`weight`", "at line 1 column 50"],
         );
-        rejects(
-            r#"{"id":1,"order":"check"}"#,
-            Value::from(1),
-            InvalidRequest,
-            &["exactly one of `document`"],
-        );
+        rejects(r#"{"id":1,"order":"check"}"#, Value::from(1), InvalidRequest, &["exactly one of `document`"]);
         rejects(
             r#"{"id":1,"order":"check","path":"/a","name":"b"}"#,
             Value::from(1),
@@ -403,11 +312,7 @@ mod tests {
             r#"{"id":1,"order":"transaction","orders":[{"order":"stop"}]}"#,
             Value::from(1),
             InvalidRequest,
-            &[
-                "field `orders`",
-                "unknown order `stop`",
-                "`backend.add`, `backend.remove`, `backend.set`",
-            ],
+            &["field `orders`", "unknown order `stop`", "`backend.add`, `backend.remove`, `backend.set`"],
         );
         rejects(
             r#"{"id":1,"order":"transaction","orders":[{"order":"backend.set","pool":"db","backend":"a","weight":"x"}]}"#,
@@ -421,13 +326,40 @@ mod tests {
             InvalidRequest,
             &["field `orders`", "is an object with `order`"],
         );
+        rejects(
+            r#"{"id":1,"order":"transaction","orders":[{"pool":"db"}]}"#,
+            Value::from(1),
+            InvalidRequest,
+            &["field `orders`", "has `order`"],
+        );
+        rejects(
+            r#"{"id":1,"order":"transaction","orders":[{"order":"backend.set","weight":1,"weight":2}]}"#,
+            Value::from(1),
+            InvalidRequest,
+            &["field `orders`", "duplicate field `weight`", "line 1 column"],
+        );
         let deep = "[".repeat(100_000);
         rejects(&deep, null.clone(), InvalidRequest, &["not a message"]);
-        let long_id = format!(
-            r#"{{"id":"{}","order":"status"}}"#,
-            "x".repeat(ID_BYTES_MAX + 1)
-        );
+        let long_id = format!(r#"{{"id":"{}","order":"status"}}"#, "x".repeat(ID_BYTES_MAX + 1));
         rejects(&long_id, null, InvalidRequest, &["`id` is too long"]);
+    }
+
+    #[test]
+    fn a_rejection_is_short_however_long_the_request() {
+        let long = "é".repeat(100_000);
+        for text in [
+            format!(r#"{{"id":1,"order":"{long}"}}"#),
+            format!(r#"{{"id":1,"order":"status","{long}":1}}"#),
+            format!(r#"{{"id":1,"order":"stop","mode":"{long}"}}"#),
+        ] {
+            let message = Request::decode(text.as_bytes()).unwrap_err().failure.message;
+            assert!(message.len() <= MESSAGE_BYTES_MAX, "{}", message.len());
+            assert!(message.contains("éé … éé"), "{message}");
+        }
+        let all = Request::decode(format!(r#"{{"order":"{long}"}}"#).as_bytes()).unwrap_err();
+        for name in Order::NAMES {
+            assert!(all.failure.message.contains(name), "{name} is accepted");
+        }
     }
 
     #[test]

@@ -35,10 +35,7 @@ pub enum SocketError {
     /// A client looked in all these places.
     NoneFound { tried: Vec<PathBuf> },
     /// Somebody else may have made the folder, or may write to it.
-    Untrusted {
-        folder: PathBuf,
-        because: &'static str,
-    },
+    Untrusted { folder: PathBuf, because: &'static str },
     /// The private folder could not be made or looked at.
     Folder { folder: PathBuf, error: io::Error },
 }
@@ -63,11 +60,7 @@ impl fmt::Display for SocketError {
                 folder.display()
             ),
             SocketError::Folder { folder, error } => {
-                write!(
-                    f,
-                    "folder {} for the control socket: {error}",
-                    folder.display()
-                )
+                write!(f, "folder {} for the control socket: {error}", folder.display())
             }
         }
     }
@@ -93,11 +86,7 @@ struct Surroundings {
 
 impl Surroundings {
     fn from_environment() -> Surroundings {
-        let path = |name| {
-            std::env::var_os(name)
-                .filter(|value| !value.is_empty())
-                .map(PathBuf::from)
-        };
+        let path = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         Surroundings {
             named: path(SOCKET_VARIABLE),
             // A relative one is to be ignored: XDG Base Directory Specification.
@@ -125,10 +114,7 @@ impl Surroundings {
         match self.check_private(&private) {
             Ok(()) if is_socket(&socket) => Ok(socket),
             Err(SocketError::Folder { error, .. }) if error.kind() != io::ErrorKind::NotFound => {
-                Err(SocketError::Folder {
-                    folder: private,
-                    error,
-                })
+                Err(SocketError::Folder { folder: private, error })
             }
             Err(untrusted @ SocketError::Untrusted { .. }) => Err(untrusted),
             Ok(()) | Err(_) => {
@@ -142,19 +128,15 @@ impl Surroundings {
         if let Some(named) = &self.named {
             return Ok(named.clone());
         }
-        let writable = |folder: &&PathBuf| {
-            folder.is_dir() && rustix::fs::access(*folder, rustix::fs::Access::WRITE_OK).is_ok()
-        };
+        let writable =
+            |folder: &&PathBuf| folder.is_dir() && rustix::fs::access(*folder, rustix::fs::Access::WRITE_OK).is_ok();
         if let Some(folder) = self.runtime.iter().chain([&self.system]).find(writable) {
             return Ok(folder.join(SOCKET_NAME));
         }
         let private = self.private_folder();
         match DirBuilder::new().mode(0o700).create(&private) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                return Err(SocketError::Folder {
-                    folder: private,
-                    error,
-                });
+                return Err(SocketError::Folder { folder: private, error });
             }
             // Also when it was just made: the check is what says so.
             Ok(()) | Err(_) => self.check_private(&private)?,
@@ -168,10 +150,8 @@ impl Surroundings {
 
     fn check_private(&self, folder: &Path) -> Result<(), SocketError> {
         // Of the name itself: a link, even to a folder of ours, was not made by us.
-        let metadata = fs::symlink_metadata(folder).map_err(|error| SocketError::Folder {
-            folder: folder.to_owned(),
-            error,
-        })?;
+        let metadata =
+            fs::symlink_metadata(folder).map_err(|error| SocketError::Folder { folder: folder.to_owned(), error })?;
         let because = if !metadata.is_dir() {
             "is not a folder"
         } else if metadata.uid() != self.uid {
@@ -181,10 +161,7 @@ impl Surroundings {
         } else {
             return Ok(());
         };
-        Err(SocketError::Untrusted {
-            folder: folder.to_owned(),
-            because,
-        })
+        Err(SocketError::Untrusted { folder: folder.to_owned(), because })
     }
 }
 
@@ -241,11 +218,7 @@ mod tests {
     #[test]
     fn the_private_folder_is_closed_to_others() {
         let root = TempDir::new().unwrap();
-        let around = Surroundings {
-            runtime: None,
-            system: root.path().join("absent"),
-            ..surroundings(&root)
-        };
+        let around = Surroundings { runtime: None, system: root.path().join("absent"), ..surroundings(&root) };
         let folder = around.choose().unwrap().parent().unwrap().to_owned();
         assert_eq!(fs::metadata(folder).unwrap().mode() & 0o777, 0o700);
     }
@@ -263,11 +236,7 @@ mod tests {
     #[test]
     fn a_folder_that_somebody_else_may_have_made_is_not_trusted() {
         let root = TempDir::new().unwrap();
-        let mut around = Surroundings {
-            runtime: None,
-            system: root.path().join("absent"),
-            ..surroundings(&root)
-        };
+        let mut around = Surroundings { runtime: None, system: root.path().join("absent"), ..surroundings(&root) };
         let private = around.private_folder();
         fs::create_dir(&private).unwrap();
         let _listener = UnixListener::bind(private.join(SOCKET_NAME)).unwrap();

@@ -50,13 +50,7 @@ fn read(bytes: &[u8]) {
             }
             Err(rejected) => {
                 let failure = &rejected.failure;
-                assert!(
-                    matches!(
-                        failure.code,
-                        ErrorCode::InvalidRequest | ErrorCode::UnknownOrder
-                    ),
-                    "{failure:?}"
-                );
+                assert!(matches!(failure.code, ErrorCode::InvalidRequest | ErrorCode::UnknownOrder), "{failure:?}");
                 assert!(!failure.message.is_empty());
                 let answer = framing::encode(&rejected.answer(), frame.end);
                 assert!(Answer::decode(&answer[..answer.len() - 1]).is_ok());

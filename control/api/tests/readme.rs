@@ -10,16 +10,12 @@ const README: &str = include_str!("../../README.md");
 fn blocks(language: &str) -> Vec<&'static str> {
     let fence = format!("```{language}\n");
     let after_fences = README.split(&fence).skip(1);
-    after_fences
-        .map(|rest| rest.split_once("\n```").expect("a block has an end").0)
-        .collect()
+    after_fences.map(|rest| rest.split_once("\n```").expect("a block has an end").0).collect()
 }
 
 fn messages(block: &str) -> Vec<Value> {
     let values = serde_json::Deserializer::from_str(block).into_iter();
-    values
-        .collect::<Result<_, _>>()
-        .unwrap_or_else(|error| panic!("{error} in {block}"))
+    values.collect::<Result<_, _>>().unwrap_or_else(|error| panic!("{error} in {block}"))
 }
 
 /// Each transcript: the question and its answers.
@@ -27,10 +23,7 @@ fn transcripts() -> Vec<(Request, Vec<Answer>)> {
     let transcript = |block| {
         let messages = messages(block);
         let (question, answers) = messages.split_first().expect("a block is not empty");
-        (
-            read_question(question),
-            answers.iter().map(read_answer).collect(),
-        )
+        (read_question(question), answers.iter().map(read_answer).collect())
     };
     blocks("json").into_iter().map(transcript).collect()
 }
@@ -43,8 +36,7 @@ fn read_question(message: &Value) -> Request {
 }
 
 fn read_answer(message: &Value) -> Answer {
-    let answer = Answer::decode(message.to_string().as_bytes())
-        .unwrap_or_else(|error| panic!("{error} in {message}"));
+    let answer = Answer::decode(message.to_string().as_bytes()).unwrap_or_else(|error| panic!("{error} in {message}"));
     assert_same(&answer, message);
     answer
 }
@@ -61,10 +53,7 @@ fn every_transcript_is_a_question_and_its_answers() {
     assert!(transcripts.len() >= Order::NAMES.len());
     for (request, answers) in transcripts {
         let name = request.order.name();
-        assert!(
-            answers.iter().all(|answer| answer.id == request.id),
-            "{name}"
-        );
+        assert!(answers.iter().all(|answer| answer.id == request.id), "{name}");
         let finals = answers.iter().filter(|answer| answer.is_final()).count();
         let (expected, last) = match name {
             "events" => (0, None),
@@ -77,22 +66,15 @@ fn every_transcript_is_a_question_and_its_answers() {
 
 #[test]
 fn every_order_has_a_transcript() {
-    let shown: BTreeSet<&str> = transcripts()
-        .iter()
-        .map(|(request, _)| request.order.name())
-        .collect();
+    let shown: BTreeSet<&str> = transcripts().iter().map(|(request, _)| request.order.name()).collect();
     assert_eq!(shown, Order::NAMES.iter().copied().collect());
 }
 
 /// Rows of the first table after a heading, as (first cell, other cells).
 fn table_after(heading: &str) -> Vec<(&'static str, &'static str)> {
-    let (_, section) = README
-        .split_once(&format!("\n{heading}\n"))
-        .unwrap_or_else(|| panic!("no heading {heading}"));
+    let (_, section) = README.split_once(&format!("\n{heading}\n")).unwrap_or_else(|| panic!("no heading {heading}"));
     let end = section.find("\n#").unwrap_or(section.len());
-    let rows = section[..end]
-        .lines()
-        .skip_while(|line| !line.starts_with("|---"));
+    let rows = section[..end].lines().skip_while(|line| !line.starts_with("|---"));
     rows.skip(1)
         .take_while(|line| line.starts_with('|'))
         .map(|line| {
@@ -149,14 +131,8 @@ fn a_field_is_in_italics_exactly_if_it_may_be_left_out() {
 #[test]
 fn every_code_is_in_the_table_of_errors() {
     let documented = table_after("## Errors");
-    let documented: BTreeSet<&str> = documented
-        .iter()
-        .map(|(code, _)| code.trim_matches('`'))
-        .collect();
-    assert_eq!(
-        documented,
-        ErrorCode::ALL.iter().map(|code| code.label()).collect()
-    );
+    let documented: BTreeSet<&str> = documented.iter().map(|(code, _)| code.trim_matches('`')).collect();
+    assert_eq!(documented, ErrorCode::ALL.iter().map(|code| code.label()).collect());
     for code in ErrorCode::ALL {
         assert_eq!(serde_json::to_value(code).unwrap(), code.label());
     }
@@ -165,10 +141,7 @@ fn every_code_is_in_the_table_of_errors() {
 /// Words that `kind` or `event` accepts in this place, as the code says.
 fn accepted(message: &str) -> BTreeSet<String> {
     let error = Answer::decode(message.as_bytes()).unwrap_err().to_string();
-    expected_words(&error)
-        .into_iter()
-        .map(str::to_owned)
-        .collect()
+    expected_words(&error).into_iter().map(str::to_owned).collect()
 }
 
 /// Words under this name anywhere in the transcripts.
@@ -193,16 +166,14 @@ fn every_kind_of_answer_is_shown() {
 
     let table = |heading| {
         let rows = table_after(heading).into_iter();
-        rows.map(|(word, _)| word.trim_matches('`').to_owned())
-            .collect::<BTreeSet<String>>()
+        rows.map(|(word, _)| word.trim_matches('`').to_owned()).collect::<BTreeSet<String>>()
     };
     let progress = accepted(r#"{"status":"processing","progress":{"kind":"?"}}"#);
     assert_eq!(shown("kind", &["progress"]), progress);
     assert_eq!(table("## Progress"), progress);
 
-    let events = accepted(
-        r#"{"status":"processing","progress":{"kind":"event","event":{"number":1,"time":"","event":"?"}}}"#,
-    );
+    let events =
+        accepted(r#"{"status":"processing","progress":{"kind":"event","event":{"number":1,"time":"","event":"?"}}}"#);
     assert_eq!(shown("event", &["progress", "event"]), events);
     assert_eq!(table("## Events"), events);
 }

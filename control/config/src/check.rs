@@ -78,13 +78,13 @@ fn check_shards(pool: &PoolDraft<'_>, shards: Option<usize>, problems: &mut Prob
         return;
     };
     let message = format!("there is no shard {missing}: the appliance has {count}");
-    let path = format!("pool.{}.create.shards", pool.id);
+    let path = pool_path(pool.id, "create.shards");
     let problem = Problem::error(Code::NotFound, path, span_at(pool.node, &["create", "shards"]), message);
     problems.push(problem.accepted(format!("numbers from 0 to {}", count - 1)));
 }
 
 fn check_groups(pool: &PoolDraft<'_>, problems: &mut Problems) {
-    let path = format!("pool.{}.group", pool.id);
+    let path = pool_path(pool.id, "group");
     // A later service may have several groups; this match will then ask what its rules are.
     match pool.create.as_ref().map(|create| create.service) {
         Some(Service::Tcp) | None => match &pool.groups[..] {
@@ -108,7 +108,7 @@ fn check_groups(pool: &PoolDraft<'_>, problems: &mut Problems) {
 }
 
 fn check_backends(pool: &str, group: &GroupDraft<'_>, problems: &mut Problems) {
-    let path = format!("pool.{pool}.group.{}.backend", group.id);
+    let path = format!("{}.backend", group_path(pool, group.id));
     if group.backends.len() > policy::generation::Group::ENDPOINTS_MAX {
         let max = policy::generation::Group::ENDPOINTS_MAX;
         let message = format!("{} backends in one group, at most {max}", group.backends.len());
@@ -170,8 +170,7 @@ fn check_addresses(draft: &Draft<'_>, problems: &mut Problems) {
                         format!("pool `{}` listens on `{address}`, which overlaps `{text}` of {}", pool.id, first.who)
                     }
                 };
-                let problem =
-                    Problem::error(Code::Clash, format!("pool.{}.create.listen", pool.id), node.span, message);
+                let problem = Problem::error(Code::Clash, pool_path(pool.id, "create.listen"), node.span, message);
                 problems.push(
                     problem.found(format!("\"{address}\"")).also(format!("taken by {} here", first.who), first.span),
                 );
@@ -240,6 +239,11 @@ pub(crate) fn node_at<'t>(node: &'t Node, path: &[&str]) -> Option<&'t Node> {
 
 pub(crate) fn span_at(node: &Node, path: &[&str]) -> Option<Span> {
     node_at(node, path)?.span
+}
+
+/// Path of something in a pool, for problems: whatever the pool is called.
+fn pool_path(pool: &str, key: &str) -> String {
+    format!("{}.{key}", At::ROOT.key("pool").key(pool))
 }
 
 /// Path of a group, for problems.

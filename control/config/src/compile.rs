@@ -54,6 +54,11 @@ impl Compiled {
         slots.applied(self.reserved)
     }
 
+    /// The job reached the shards and did not come into force. Its new slots are free when they are released.
+    pub fn taken_back(self, slots: &mut Slots) -> Freed {
+        slots.taken_back(self.reserved)
+    }
+
     /// The job ended and left nothing behind.
     pub fn withdrawn(self, slots: &mut Slots) -> Freed {
         slots.withdrawn(self.reserved)

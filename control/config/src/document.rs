@@ -11,7 +11,7 @@ use crate::keys::{
 use crate::schema::Key;
 use policy::PoolId;
 use policy::generation::ContentHash;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::sync::Arc;
 
@@ -180,6 +180,20 @@ impl Canonical for Document {
 }
 
 impl Config {
+    /// This configuration with these pools as `other` has them, and all that belongs to no pool. For a
+    /// document that was read while other pools were being changed by others.
+    pub fn taking(&self, other: &Config, pools: &BTreeSet<PoolId>) -> Config {
+        let mut document = (**other).clone();
+        document.pools.clone_from(&self.pools);
+        for id in pools {
+            match other.pools.get(id) {
+                Some(pool) => document.pools.insert(id.clone(), pool.clone()),
+                None => document.pools.remove(id),
+            };
+        }
+        Sealed::new(document)
+    }
+
     /// The document as TOML, without keys that are at their defaults. Reading it back gives an equal `Config`.
     pub fn to_toml(&self) -> String {
         let Document { appliance, reload, access_log, event_log, pools } = &**self;

@@ -33,8 +33,18 @@ impl Problems {
             Colour::Plain => Renderer::plain(),
             Colour::Terminal => Renderer::styled(),
         };
-        renderer.render(&[picture(problem, self.files())])
+        let drawn = renderer.render(&[picture(problem, self.files())]);
+        // The renderer shows the control characters of ASCII in other ways, but not those of Latin-1, and to
+        // some terminals U+009B is the beginning of an order.
+        match drawn.contains(is_c1_control) {
+            true => drawn.replace(is_c1_control, "\u{fffd}"),
+            false => drawn,
+        }
     }
+}
+
+fn is_c1_control(character: char) -> bool {
+    ('\u{80}'..='\u{9f}').contains(&character)
 }
 
 fn picture<'a>(problem: &'a Problem, files: &'a Files) -> Group<'a> {

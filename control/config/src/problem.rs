@@ -154,15 +154,14 @@ impl Problem {
     }
 
     fn new(severity: Severity, code: Code, path: String, span: Option<Span>, message: String) -> Problem {
-        let message = printable(message);
         Problem {
             severity,
             code,
-            path,
+            path: quotable(path, TEXT_CHARACTERS_MAX),
             place: None,
             found: None,
             accepted: None,
-            message,
+            message: quotable(message, TEXT_CHARACTERS_MAX),
             help: None,
             also: Vec::new(),
             span,
@@ -170,48 +169,51 @@ impl Problem {
     }
 
     pub(crate) fn found(mut self, found: impl Into<String>) -> Problem {
-        self.found = Some(shortened(printable(found.into())));
+        self.found = Some(quotable(found.into(), FOUND_CHARACTERS_MAX));
         self
     }
 
     pub(crate) fn accepted(mut self, accepted: impl Into<String>) -> Problem {
-        self.accepted = Some(accepted.into());
+        self.accepted = Some(quotable(accepted.into(), TEXT_CHARACTERS_MAX));
         self
     }
 
     pub(crate) fn help(mut self, help: impl Into<String>) -> Problem {
-        self.help = Some(printable(help.into()));
+        self.help = Some(quotable(help.into(), TEXT_CHARACTERS_MAX));
         self
     }
 
     pub(crate) fn also(mut self, label: impl Into<String>, span: impl Into<Option<Span>>) -> Problem {
-        self.also.push(Also { label: label.into(), place: None, span: span.into() });
+        let label = quotable(label.into(), TEXT_CHARACTERS_MAX);
+        self.also.push(Also { label, place: None, span: span.into() });
         self
     }
 }
 
-/// Problems quote documents, and are written to terminals and logs: no escape sequence, no line of its own.
-fn printable(text: String) -> String {
-    if !text.contains(char::is_control) {
+/// Longest text of a problem: its names may be as long as the document.
+const TEXT_CHARACTERS_MAX: usize = 1_000;
+
+/// Longest value that is quoted: a value of a megabyte helps nobody in an error.
+const FOUND_CHARACTERS_MAX: usize = 120;
+
+/// Problems quote documents, and are written to terminals and logs: no escape sequence, no line of its own,
+/// no book.
+fn quotable(text: String, characters_max: usize) -> String {
+    let end = text.char_indices().nth(characters_max).map(|(end, _)| end);
+    if end.is_none() && !text.contains(char::is_control) {
         return text;
     }
-    let mut out = String::with_capacity(text.len());
-    for character in text.chars() {
+    let mut out = String::new();
+    for character in text[..end.unwrap_or(text.len())].chars() {
         match character.is_control() {
             true => out.extend(character.escape_default()),
             false => out.push(character),
         }
     }
-    out
-}
-
-/// A value of a megabyte helps nobody in an error.
-fn shortened(text: String) -> String {
-    const CHARACTERS_MAX: usize = 120;
-    match text.char_indices().nth(CHARACTERS_MAX) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text,
+    if end.is_some() {
+        out.push('…');
     }
+    out
 }
 
 /// All problems of one document or of one list of edits, in the order of the files.
@@ -319,3 +321,31 @@ impl std::fmt::Display for Problems {
 }
 
 impl std::error::Error for Problems {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_quoted_stays_on_its_line_and_ends() {
+        let check = |text: &str, expected: &str| assert_eq!(quotable(text.into(), 5), expected, "{text:?}");
+        check("", "");
+        check("漢é\"'$", "漢é\"'$");
+        check("abcdef", "abcde…");
+        check("a\nb", "a\\nb");
+        check("\u{1b}[31m", "\\u{1b}[31m");
+        check("\0\0\0\0\0\0", "\\u{0}\\u{0}\\u{0}\\u{0}\\u{0}…");
+    }
+
+    #[test]
+    fn every_text_of_a_problem_is_quotable() {
+        let long = "\n".repeat(5_000);
+        let problem = Problem::error(Code::Syntax, &long, None, &*long).found(&*long).accepted(&*long).help(&*long);
+        let problem = problem.also(&*long, None);
+        let Problem { path, found, accepted, message, help, also, .. } = problem;
+        let texts = [Some(path), found, accepted, Some(message), help, Some(also[0].label.clone())];
+        for text in texts.into_iter().flatten() {
+            assert!(text.len() <= 2 * TEXT_CHARACTERS_MAX + '…'.len_utf8() && !text.contains('\n'), "{text}");
+        }
+    }
+}

@@ -62,6 +62,18 @@ impl Running {
         Running { config: self.config_after(compiled, documents), generation, pools, listeners }
     }
 
+    /// Exactly these pools: for a control that finds that shards run something older than it was told.
+    pub fn falling_back(
+        &self,
+        generation: Option<GenerationId>,
+        pools: BTreeMap<PoolId, RunningPool>,
+        listeners: BTreeMap<Address, Listen>,
+    ) -> Running {
+        let mut document = (**self.config).clone();
+        document.pools = pools.iter().map(|(id, pool)| (id.clone(), pool.content.clone())).collect();
+        Running { config: Arc::new(Sealed::new(document)), generation, pools, listeners }
+    }
+
     fn config_after(&self, compiled: &Compiled, pools: BTreeMap<PoolId, Arc<Pool>>) -> Arc<Config> {
         if self.config.hash() == compiled.from.hash() {
             return compiled.to.clone();

@@ -4,7 +4,7 @@
 //!           named by a job            the job is applied          a job drops it
 //!   free ──────────────────▶ Reserved ──────────────────▶ Named ─────────────────▶ Going
 //!    ▲                           │ withdrawn                ▲ ◀───── withdrawn ────── │
-//!    ├───────────────────────────┘                          │                         │ applied
+//!    ├── or taken back, released ┘                          │                         │ applied
 //!    │                                                      │ applied                 ▼
 //!    └──────────── released by every shard ─── Leaving ──▶ Revived ◀─── named again ─ Leaving
 //! ```
@@ -139,6 +139,17 @@ impl Slots {
         }
     }
 
+    /// The job was prepared and did not come into force. Shards may hold what it named until they have
+    /// forgotten it, so slots that are new stay with their identities until they are released.
+    pub(crate) fn taken_back(&mut self, reserved: Reservations) -> Freed {
+        let Reservations { pools, endpoints, listeners } = reserved;
+        Freed {
+            pools: self.pools.taken_back(pools).into_iter().map(PoolSlot).collect(),
+            endpoints: self.endpoints.taken_back(endpoints).into_iter().map(EndpointSlot).collect(),
+            listeners: self.listeners.taken_back(listeners).into_iter().map(ListenerSlot).collect(),
+        }
+    }
+
     /// The job left nothing behind.
     pub(crate) fn withdrawn(&mut self, reserved: Reservations) -> Freed {
         let Reservations { pools, endpoints, listeners } = reserved;
@@ -259,13 +270,14 @@ impl<I: Clone + Eq + Hash + std::fmt::Debug> Table<I> {
 
     fn release(&mut self, slot: u32) -> bool {
         match self.state(slot) {
-            State::Leaving => {
+            // Reserved: a job that was taken back named it, and no other has since.
+            State::Leaving | State::Reserved => {
                 self.free(slot);
                 return true;
             }
             State::Going { released } | State::Revived { released } => *released = true,
             // Named again before the shards' last word on its former life came in.
-            State::Named | State::Reserved => {}
+            State::Named => {}
         }
         false
     }
@@ -302,6 +314,23 @@ impl<I: Clone + Eq + Hash + std::fmt::Debug> Table<I> {
         freed
     }
 
+    fn taken_back(&mut self, reserved: Reserved) -> Vec<u32> {
+        let mut freed = Vec::new();
+        for slot in reserved.named {
+            match *self.state(slot) {
+                State::Reserved => {}
+                State::Revived { released: true } => freed.push(slot),
+                State::Revived { released: false } => self.leave(slot),
+                other => panic!("slot {slot} was named by the job and is {other:?}"),
+            }
+        }
+        freed.iter().for_each(|slot| self.free(*slot));
+        for slot in reserved.dropped {
+            *self.state(slot) = State::Named;
+        }
+        freed
+    }
+
     fn leave(&mut self, slot: u32) {
         *self.state(slot) = State::Leaving;
         let identity = self.identity(slot).expect("a slot in use").clone();
@@ -322,121 +351,5 @@ impl<I: Clone + Eq + Hash + std::fmt::Debug> Table<I> {
     fn state(&mut self, slot: u32) -> &mut State {
         let entry = self.entries.get_mut(slot as usize).and_then(Option::as_mut);
         &mut entry.unwrap_or_else(|| panic!("slot {slot} is nobody's")).state
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A job that names and drops single-letter identities.
-    struct Job(Reserved);
-
-    impl Job {
-        fn new() -> Job {
-            Job(Reserved::default())
-        }
-
-        fn names(mut self, table: &mut Table<char>, identity: char, slot: u32) -> Job {
-            assert_eq!(table.name(&identity, &mut self.0), slot, "slot of {identity}");
-            self
-        }
-
-        fn drops(mut self, table: &mut Table<char>, slot: u32) -> Job {
-            table.drop(slot, &mut self.0);
-            self
-        }
-    }
-
-    fn running(identities: &str) -> Table<char> {
-        let mut table = Table::default();
-        let mut job = Job::new();
-        for (slot, identity) in identities.chars().enumerate() {
-            job = job.names(&mut table, identity, slot as u32);
-        }
-        assert!(table.applied(job.0).is_empty());
-        table
-    }
-
-    fn without(table: &mut Table<char>, slot: u32) {
-        let job = Job::new().drops(table, slot);
-        assert!(table.applied(job.0).is_empty());
-    }
-
-    #[test]
-    fn slots_are_dense_and_the_lowest_free_one_is_next() {
-        let mut table = running("abcd");
-        for slot in [2, 0] {
-            without(&mut table, slot);
-            assert!(table.release(slot));
-        }
-        let job = Job::new().names(&mut table, 'x', 0).names(&mut table, 'y', 2).names(&mut table, 'z', 4);
-        assert!(table.applied(job.0).is_empty());
-        assert_eq!(table.in_use(), 5);
-    }
-
-    #[test]
-    fn nobody_gets_a_slot_that_is_leaving() {
-        let mut table = running("a");
-        without(&mut table, 0);
-        let job = Job::new().names(&mut table, 'b', 1);
-        assert!(table.applied(job.0).is_empty());
-        assert!(table.release(0));
-        let _ = Job::new().names(&mut table, 'c', 0);
-    }
-
-    #[test]
-    fn a_withdrawn_job_leaves_nothing() {
-        let mut table = running("a");
-        let job = Job::new().drops(&mut table, 0).names(&mut table, 'b', 1);
-        assert_eq!(table.withdrawn(job.0), [1]);
-        assert_eq!(*table.state(0), State::Named);
-        assert_eq!(table.in_use(), 1);
-    }
-
-    #[test]
-    fn a_revival_that_is_withdrawn_goes_on_leaving() {
-        let mut table = running("a");
-        without(&mut table, 0);
-        let job = Job::new().names(&mut table, 'a', 0);
-        assert!(table.withdrawn(job.0).is_empty());
-        let job = Job::new().names(&mut table, 'a', 0);
-        assert!(table.withdrawn(job.0).is_empty());
-        assert!(table.release(0));
-        assert_eq!(table.in_use(), 0);
-    }
-
-    #[test]
-    fn a_release_during_a_revival_counts_only_if_it_is_withdrawn() {
-        let mut table = running("a");
-        without(&mut table, 0);
-        let job = Job::new().names(&mut table, 'a', 0);
-        assert!(!table.release(0));
-        assert_eq!(table.withdrawn(job.0), [0]);
-
-        let mut table = running("a");
-        without(&mut table, 0);
-        let job = Job::new().names(&mut table, 'a', 0);
-        assert!(!table.release(0));
-        assert!(table.applied(job.0).is_empty());
-        assert_eq!(*table.state(0), State::Named);
-    }
-
-    #[test]
-    fn a_job_that_was_lost_keeps_nobody_out() {
-        let mut table = running("a");
-        let lost = Job::new().names(&mut table, 'b', 1).drops(&mut table, 0);
-        drop(lost);
-        let job = Job::new().names(&mut table, 'b', 1).drops(&mut table, 0);
-        assert!(table.applied(job.0).is_empty());
-        assert!(table.release(0));
-        assert_eq!(table.in_use(), 1);
-    }
-
-    #[test]
-    #[should_panic(expected = "'a' is not new")]
-    fn what_runs_is_not_named_again() {
-        let mut table = running("a");
-        let _ = Job::new().names(&mut table, 'a', 0);
     }
 }

@@ -20,10 +20,7 @@ pub fn failure(failure: &Failure) -> String {
 
 /// What it was, without what is so all the same.
 pub fn draw_cause(failure: &Failure, page: &mut Page) {
-    page.line(format_args!(
-        "{} {DIM}({}){DIM:#}",
-        failure.message, failure.code
-    ));
+    page.line(format_args!("{} {DIM}({}){DIM:#}", failure.message, failure.code));
     for problem in &failure.problems {
         draw_problem(problem, page);
     }

@@ -18,15 +18,8 @@ pub fn generations(generations: &Generations) -> String {
         return page.text();
     }
     page.gap();
-    let mut table = Table::new(
-        0,
-        &[
-            Column::Left("POOL"),
-            Column::Right("GENERATION"),
-            Column::Right("HELD"),
-            Column::Left("BY"),
-        ],
-    );
+    let mut table =
+        Table::new(0, &[Column::Left("POOL"), Column::Right("GENERATION"), Column::Right("HELD"), Column::Left("BY")]);
     for pool in &generations.pools {
         let generation = match pool.generation {
             Some(generation) => generation.to_string(),
@@ -40,12 +33,7 @@ pub fn generations(generations: &Generations) -> String {
             Cell::from(first),
         ]);
         for part in pool.pinned.iter().skip(1) {
-            table.row([
-                Cell::from(""),
-                Cell::from(""),
-                Cell::from(""),
-                Cell::from(pinned_text(part)),
-            ]);
+            table.row([Cell::from(""), Cell::from(""), Cell::from(""), Cell::from(pinned_text(part))]);
         }
     }
     table.draw(&mut page);
@@ -59,19 +47,10 @@ fn pinned_text(part: &PinnedPart) -> String {
         Some(leases) => format!("{}, ", counted(leases, "lease", "leases")),
         None => String::new(),
     };
-    let shards = joined(
-        part.pinned_by
-            .iter()
-            .map(|PinningShard { shard, .. }| shard),
-    );
+    let shards = joined(part.pinned_by.iter().map(|PinningShard { shard, .. }| shard));
     let noun = match part.pinned_by.len() {
         1 => "shard",
         _ => "shards",
     };
-    format!(
-        "{}@{}: {}, {leases}{noun} {shards}",
-        part.part,
-        part.generation,
-        size(part.bytes)
-    )
+    format!("{}@{}: {}, {leases}{noun} {shards}", part.part, part.generation, size(part.bytes))
 }

@@ -35,10 +35,7 @@ pub fn history(history: &History) -> String {
     }
     table.draw(&mut page);
     if let Some(last) = history.jobs.last().filter(|_| history.more) {
-        page.line(format_args!(
-            "{DIM}older ones: sluicectl history --before {}{DIM:#}",
-            last.job
-        ));
+        page.line(format_args!("{DIM}older ones: sluicectl history --before {}{DIM:#}", last.job));
     }
     page.text()
 }

@@ -71,14 +71,8 @@ pub fn progress(progress: &Progress) -> String {
             size(*bytes)
         ),
         Progress::Stage { job, stage } => format!("job {job}: {stage}"),
-        Progress::Draining {
-            connections,
-            backends,
-            ..
-        } => {
-            let names = backends
-                .iter()
-                .map(|backend| format!("{}/{}", backend.pool, backend.backend));
+        Progress::Draining { connections, backends, .. } => {
+            let names = backends.iter().map(|backend| format!("{}/{}", backend.pool, backend.backend));
             format!("{}: {} left", joined(names), connections_text(*connections))
         }
         Progress::Stopping { connections } => {
@@ -114,10 +108,7 @@ fn keys_text(keys: &Keys) -> String {
         };
         page.line(format_args!("{HEAD}{}{HEAD:#}{default}", key.path));
         page.wrapped(4, &format!("{} Accepted: {}.", key.help, key.accepted));
-        let felt = format!(
-            "{}, {}, {}. {}",
-            key.class, key.reach, key.category, key.reason
-        );
+        let felt = format!("{}, {}, {}. {}", key.class, key.reach, key.category, key.reason);
         page.wrapped(4, &felt);
     }
     page.text()

@@ -20,9 +20,7 @@ pub fn plan(plan: &Plan) -> String {
     }
     if !plan.restart_reasons.is_empty() {
         page.gap();
-        page.line(format_args!(
-            "{BAD}cannot be made live{BAD:#}, and so `apply` will be refused:"
-        ));
+        page.line(format_args!("{BAD}cannot be made live{BAD:#}, and so `apply` will be refused:"));
         for reason in &plan.restart_reasons {
             page.line(format_args!("  {} ({})", reason.path, reason.class));
             page.wrapped(6, &reason.reason);
@@ -44,10 +42,7 @@ pub fn summary(plan: &Plan) -> String {
     };
     let classes = match plan.changes.iter().map(|change| change.class).max() {
         Some(Class::Hard | Class::Process) => {
-            let lasting = plan
-                .changes
-                .iter()
-                .filter(|change| change.class != Class::Soft);
+            let lasting = plan.changes.iter().filter(|change| change.class != Class::Soft);
             format!("{} of them not live", lasting.count())
         }
         Some(Class::Soft) | None => "all soft".to_owned(),
@@ -64,10 +59,7 @@ pub fn draw_changes(plan: &Plan, page: &mut Page) {
     }
     for (pool, changes) in by_pool {
         page.gap();
-        page.line(format_args!(
-            "{HEAD}{}{HEAD:#}",
-            pool.unwrap_or("appliance")
-        ));
+        page.line(format_args!("{HEAD}{}{HEAD:#}", pool.unwrap_or("appliance")));
         for change in changes {
             draw_change(change, pool, page);
         }
@@ -91,25 +83,15 @@ fn draw_change(change: &PlannedChange, pool: Option<&str>, page: &mut Page) {
         (Some(old), Some(new)) => format!("  {} -> {}", shown(old), shown(new)),
     };
     page.line(format_args!("  {style}{sign}{style:#} {path}{values}"));
-    let mut felt = vec![
-        change.class.to_string(),
-        change.reach.to_string(),
-        change.category.clone(),
-    ];
+    let mut felt = vec![change.class.to_string(), change.reach.to_string(), change.category.clone()];
     if let Some(touched) = change.touched_connections {
         felt.push(format!("{} touched", connections_text(touched)));
     }
-    let style = if change.class == Class::Soft {
-        DIM
-    } else {
-        BAD
-    };
+    let style = if change.class == Class::Soft { DIM } else { BAD };
     page.line(format_args!("      {style}{}{style:#}", joined(felt)));
     page.wrapped(6, &change.reason);
     if change.semantic_jump {
-        page.line(format_args!(
-            "      {WARN}all targets are others: perhaps another application{WARN:#}"
-        ));
+        page.line(format_args!("      {WARN}all targets are others: perhaps another application{WARN:#}"));
     }
 }
 

@@ -20,15 +20,9 @@ pub fn drained(receipt: &Receipt) -> String {
     let mut page = Page::new();
     draw_outcome(receipt, &mut page);
     if receipt.outcome == JobOutcome::Applied {
-        let took = receipt
-            .stages
-            .iter()
-            .find(|stage| stage.name == Stage::Drain);
+        let took = receipt.stages.iter().find(|stage| stage.name == Stage::Drain);
         let took = took.map(|stage| format!(" after {}", micros(stage.micros)));
-        page.line(format_args!(
-            "{GOOD}drained{GOOD:#}{}",
-            took.unwrap_or_default()
-        ));
+        page.line(format_args!("{GOOD}drained{GOOD:#}{}", took.unwrap_or_default()));
     }
     page.text()
 }
@@ -62,12 +56,7 @@ fn draw_outcome(receipt: &Receipt, page: &mut Page) {
         Some(generation) => format!("generation {generation}"),
         None => "nothing runs".to_owned(),
     };
-    let switch: u64 = receipt
-        .stages
-        .iter()
-        .filter(|stage| stage.name != Stage::Drain)
-        .map(|stage| stage.micros)
-        .sum();
+    let switch: u64 = receipt.stages.iter().filter(|stage| stage.name != Stage::Drain).map(|stage| stage.micros).sum();
     let detail = match (receipt.outcome, &receipt.plan) {
         (JobOutcome::Applied, Some(plan)) => {
             format!(" in {}, {}", micros(switch), plan::summary(plan))
@@ -76,10 +65,7 @@ fn draw_outcome(receipt: &Receipt, page: &mut Page) {
         (JobOutcome::Unchanged, _) => " already says this".to_owned(),
         (JobOutcome::KeptOld, _) => " goes on".to_owned(),
     };
-    page.line(format_args!(
-        "{style}{}{style:#}: {running}{detail}",
-        receipt.outcome
-    ));
+    page.line(format_args!("{style}{}{style:#}: {running}{detail}", receipt.outcome));
     if !receipt.lost_shards.is_empty() {
         page.line(format_args!(
             "{BAD}lost{BAD:#}: shard {} did not adopt in time and accepts nothing until it has",
@@ -99,12 +85,7 @@ fn draw_outcome(receipt: &Receipt, page: &mut Page) {
 fn draw_origin(receipt: &Receipt, page: &mut Page) {
     let author = receipt.author.as_ref().map(|author| {
         let pid = author.pid.map(|pid| format!(", pid {pid}"));
-        format!(
-            " by {author} (uid {}, gid {}{})",
-            author.uid,
-            author.gid,
-            pid.unwrap_or_default()
-        )
+        format!(" by {author} (uid {}, gid {}{})", author.uid, author.gid, pid.unwrap_or_default())
     });
     let order = receipt.order.as_ref().map(|order| format!(" {order}"));
     page.wrapped(
@@ -117,10 +98,7 @@ fn draw_origin(receipt: &Receipt, page: &mut Page) {
             author.unwrap_or_default()
         ),
     );
-    let stages = receipt
-        .stages
-        .iter()
-        .map(|stage| format!("{} {}", stage.name, micros(stage.micros)));
+    let stages = receipt.stages.iter().map(|stage| format!("{} {}", stage.name, micros(stage.micros)));
     page.wrapped(0, &format!("stages: {}", joined(stages)));
 }
 
@@ -157,39 +135,20 @@ fn draw_aftermath(receipt: &Receipt, page: &mut Page) {
     page.gap();
     page.wrapped(0, &connections(&receipt.connections));
     if let Some(memory) = receipt.memory {
-        page.line(format_args!(
-            "memory: {} before, {} after",
-            size(memory.before_bytes),
-            size(memory.after_bytes)
-        ));
+        page.line(format_args!("memory: {} before, {} after", size(memory.before_bytes), size(memory.after_bytes)));
     }
     match &receipt.released {
-        Some(time) => page.line(format_args!(
-            "{DIM}what it superseded was released at {}{DIM:#}",
-            moment(time)
-        )),
-        None => page.line(format_args!(
-            "{WARN}something it superseded is still in use{WARN:#}: `sluicectl generations`"
-        )),
+        Some(time) => page.line(format_args!("{DIM}what it superseded was released at {}{DIM:#}", moment(time))),
+        None => {
+            page.line(format_args!("{WARN}something it superseded is still in use{WARN:#}: `sluicectl generations`"))
+        }
     }
 }
 
 fn connections(counts: &ConnectionCounts) -> String {
-    let ConnectionCounts {
-        carried,
-        adopted,
-        retired,
-        closed,
-    } = counts;
-    let closed: Vec<String> = closed
-        .iter()
-        .map(|(reason, count)| format!("{} {reason}", grouped(*count)))
-        .collect();
-    let closed = if closed.is_empty() {
-        "none closed".to_owned()
-    } else {
-        format!("closed: {}", joined(closed))
-    };
+    let ConnectionCounts { carried, adopted, retired, closed } = counts;
+    let closed: Vec<String> = closed.iter().map(|(reason, count)| format!("{} {reason}", grouped(*count))).collect();
+    let closed = if closed.is_empty() { "none closed".to_owned() } else { format!("closed: {}", joined(closed)) };
     format!(
         "{}, {} adopted, {} retired; {closed}",
         counted(*carried, "connection carried", "connections carried"),

@@ -18,10 +18,8 @@ pub fn status(status: &Status) -> String {
         status.pid,
         duration::shown(Duration::from_secs(status.uptime_seconds))
     ));
-    page.line(format_args!(
-        "generation {} from {}  {DIM}{}{DIM:#}",
-        status.generation, status.config, status.hash
-    ));
+    page.line(format_args!("generation {}  {DIM}{}{DIM:#}", status.generation, status.hash));
+    page.line(format_args!("from {}", status.config));
     page.gap();
     draw_shards(status, &mut page);
     for pool in &status.pools {

@@ -46,11 +46,7 @@ const BETWEEN: usize = 2;
 
 impl Table {
     pub fn new(indent: usize, columns: &'static [Column]) -> Table {
-        Table {
-            columns,
-            indent,
-            rows: Vec::new(),
-        }
+        Table { columns, indent, rows: Vec::new() }
     }
 
     /// One cell for each column.

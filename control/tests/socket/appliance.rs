@@ -83,9 +83,7 @@ pub fn sluicectl() -> Command {
 pub fn finish(mut command: Command) -> Output {
     command.stdout(std::process::Stdio::piped());
     command.stderr(std::process::Stdio::piped());
-    let child = command
-        .spawn()
-        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     output_of(child)
 }
 
@@ -113,12 +111,8 @@ pub fn transcript(order: &str, nth: usize) -> Vec<Value> {
         let values = serde_json::Deserializer::from_str(block).into_iter();
         values.collect::<Result<_, _>>().unwrap()
     };
-    let mut transcripts = blocks
-        .map(messages)
-        .filter(|messages| messages[0]["order"] == order);
-    let messages = transcripts
-        .nth(nth)
-        .unwrap_or_else(|| panic!("no transcript of {order}"));
+    let mut transcripts = blocks.map(messages).filter(|messages| messages[0]["order"] == order);
+    let messages = transcripts.nth(nth).unwrap_or_else(|| panic!("no transcript of {order}"));
     messages[1..].to_vec()
 }
 

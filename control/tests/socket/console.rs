@@ -53,10 +53,7 @@ web@40  19 connections, 2,388,278 accepted
 
 #[test]
 fn config_and_metrics_are_printed_as_they_are() {
-    shows(
-        "config",
-        "[pool.db.create]\nservice = \"tcp\"\nlisten = [\"127.0.0.1:7000\"]\n",
-    );
+    shows("config", "[pool.db.create]\nservice = \"tcp\"\nlisten = [\"127.0.0.1:7000\"]\n");
     shows(
         "metrics",
         "# HELP sluicegate_generation Newest generation in force.\n# TYPE sluicegate_generation gauge\nsluicegate_generation 46\n",
@@ -213,10 +210,7 @@ pool.*.timeouts.idle = 1h
 ",
     );
     let version = env!("CARGO_PKG_VERSION");
-    shows(
-        "version",
-        &format!("sluicectl  {version} (protocol 1)\nsluicegate 0.1.0 (protocol 1)\n"),
-    );
+    shows("version", &format!("sluicectl  {version} (protocol 1)\nsluicegate 0.1.0 (protocol 1)\n"));
 }
 
 #[test]
@@ -247,12 +241,7 @@ fn progress_that_does_not_change_is_told_once() {
     let mut answers = transcript("stop", 0);
     answers.insert(0, answers[0].clone());
     let output = Appliance::saying(answers).sluicectl("stop");
-    assert_output(
-        &output,
-        0,
-        "stopped; 2 connections had to be ended\n",
-        "stopping: 259 connections left\n",
-    );
+    assert_output(&output, 0, "stopped; 2 connections had to be ended\n", "stopping: 259 connections left\n");
 }
 
 #[test]
@@ -353,14 +342,9 @@ fn events_are_a_line_each() {
 
     let output = leaving().sluicectl("--json events");
     let lines = text(&output.stdout).lines();
-    let events: Vec<Value> = lines
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
+    let events: Vec<Value> = lines.map(|line| serde_json::from_str(line).unwrap()).collect();
     let sent = transcript("events", 0);
-    let sent: Vec<&Value> = sent
-        .iter()
-        .map(|answer| &answer["progress"]["event"])
-        .collect();
+    let sent: Vec<&Value> = sent.iter().map(|answer| &answer["progress"]["event"]).collect();
     assert_eq!(events.iter().collect::<Vec<_>>(), sent);
 }
 
@@ -369,17 +353,12 @@ fn an_output_that_nobody_reads_any_more_is_no_error() {
     let event = transcript("events", 0).remove(0);
     let appliance = Appliance::with(move |_| Lines::Repeat(event.clone()));
     let mut command = sluicectl();
-    command
-        .arg("--socket")
-        .arg(appliance.socket())
-        .arg("events");
+    command.arg("--socket").arg(appliance.socket()).arg("events");
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let mut first = String::new();
     // Dropped after one line, as by `head -1`.
-    BufReader::new(child.stdout.take().unwrap())
-        .read_line(&mut first)
-        .unwrap();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut first).unwrap();
     assert!(first.contains("job 46 submitted"), "{first}");
     assert_output(&output_of(child), 0, "", "");
 }
@@ -388,10 +367,7 @@ fn an_output_that_nobody_reads_any_more_is_no_error() {
 fn an_output_that_cannot_be_written_is_exit_code_5() {
     let appliance = Appliance::of_the_readme();
     let mut command = sluicectl();
-    command
-        .arg("--socket")
-        .arg(appliance.socket())
-        .arg("status");
+    command.arg("--socket").arg(appliance.socket()).arg("status");
     command.stdout(File::options().write(true).open("/dev/full").unwrap());
     command.stderr(Stdio::piped());
     let output = output_of(command.spawn().unwrap());
@@ -403,14 +379,7 @@ fn an_output_that_cannot_be_written_is_exit_code_5() {
 #[test]
 fn a_mistake_on_the_command_line_is_exit_code_2() {
     let appliance = Appliance::with(|request| panic!("nothing is sent, not even {request:?}"));
-    for arguments in [
-        "",
-        "statsu",
-        "receipt x",
-        "apply",
-        "apply /nonexistent",
-        "--timeout soon status",
-    ] {
+    for arguments in ["", "statsu", "receipt x", "apply", "apply /nonexistent", "--timeout soon status"] {
         let output = appliance.sluicectl(arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments}: {output:?}");
         assert!(!output.stderr.is_empty() && output.stdout.is_empty());
@@ -422,9 +391,7 @@ fn who_cannot_be_reached_is_exit_code_3() {
     let folder = tempfile::TempDir::new().unwrap();
     let run = |socket: Option<&str>| {
         let mut command = sluicectl();
-        command
-            .env("TMPDIR", folder.path())
-            .env("XDG_RUNTIME_DIR", folder.path());
+        command.env("TMPDIR", folder.path()).env("XDG_RUNTIME_DIR", folder.path());
         if let Some(socket) = socket {
             command.arg("--socket").arg(folder.path().join(socket));
         }
@@ -437,10 +404,7 @@ fn who_cannot_be_reached_is_exit_code_3() {
         text(&output.stderr).to_owned()
     };
     let absent = run(Some("absent.sock"));
-    assert!(
-        absent.contains("absent.sock: is sluicegate running?"),
-        "{absent}"
-    );
+    assert!(absent.contains("absent.sock: is sluicegate running?"), "{absent}");
 
     let dead = folder.path().join("sluicegate.sock");
     drop(std::os::unix::net::UnixListener::bind(&dead).unwrap());
@@ -459,19 +423,13 @@ fn a_final_answer_that_does_not_come_is_exit_code_4() {
     let output = appliance.sluicectl("backend remove db b");
     assert_eq!(output.status.code(), Some(4));
     let err = text(&output.stderr);
-    assert!(
-        err.starts_with("db/b: 17 connections left\nerror: the connection to "),
-        "{err}"
-    );
+    assert!(err.starts_with("db/b: 17 connections left\nerror: the connection to "), "{err}");
     assert!(err.contains("`sluicectl history` tells"), "{err}");
 
     let output = Appliance::saying(begun).sluicectl("backend remove db b --timeout 1ms");
     assert_eq!(output.status.code(), Some(4));
     let err = text(&output.stderr);
-    assert!(
-        err.contains("for 0.001 s. The order may have been carried out"),
-        "{err}"
-    );
+    assert!(err.contains("for 0.001 s. The order may have been carried out"), "{err}");
 }
 
 #[test]
@@ -495,31 +453,15 @@ fn the_standard_input_is_a_document_too() {
         };
         assert_eq!(apply.document, "x = 1\n");
         assert_eq!(apply.name.as_deref(), Some("standard input"));
-        assert!(
-            apply
-                .base
-                .as_deref()
-                .is_some_and(|base| base.starts_with('/'))
-        );
+        assert!(apply.base.as_deref().is_some_and(|base| base.starts_with('/')));
         Lines::Say(transcript("apply", 1))
     });
     let mut command = sluicectl();
-    command
-        .arg("--socket")
-        .arg(appliance.socket())
-        .args(["apply", "-"]);
-    command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+    command.arg("--socket").arg(appliance.socket()).args(["apply", "-"]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     child.stdin.take().unwrap().write_all(b"x = 1\n").unwrap();
-    assert_output(
-        &output_of(child),
-        0,
-        "unchanged: generation 42 already says this\n",
-        "",
-    );
+    assert_output(&output_of(child), 0, "unchanged: generation 42 already says this\n", "");
 }
 
 #[test]
@@ -539,14 +481,7 @@ fn help_names_the_exit_codes_and_fits_80_columns() {
     for code in 0..=5 {
         assert!(help.contains(&format!("\n  {code}  ")), "{help}");
     }
-    for command in [
-        "apply",
-        "backend add",
-        "backend set",
-        "backend remove",
-        "events",
-        "stop",
-    ] {
+    for command in ["apply", "backend add", "backend set", "backend remove", "events", "stop"] {
         help_of(command);
     }
 }

@@ -22,10 +22,7 @@ fn run(language: &str, interpreter: &str, appliance: &Appliance) -> String {
 fn the_shell_program_prints_its_answers() {
     let appliance = Appliance::of_the_readme();
     let printed = run("bash", "bash", &appliance);
-    let printed: Vec<Value> = printed
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
+    let printed: Vec<Value> = printed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let mut expected = [transcript("version", 0), transcript("receipt", 0)].concat();
     for answer in &mut expected {
         answer["id"] = Value::Null;
@@ -41,10 +38,7 @@ fn the_python_program_removes_a_backend() {
     let [first, second, last] = lines[..] else {
         panic!("{printed}");
     };
-    assert!(
-        first.starts_with("... ") && first.contains("'connections': 17"),
-        "{first}"
-    );
+    assert!(first.starts_with("... ") && first.contains("'connections': 17"), "{first}");
     assert!(second.contains("'connections': 1"), "{second}");
     assert_eq!(last, "applied generation 46");
 }

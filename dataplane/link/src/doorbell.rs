@@ -37,10 +37,7 @@ pub struct Doorbell {
 impl Doorbell {
     /// Lowered and silent. Fails when no descriptor is free.
     pub fn new() -> io::Result<Doorbell> {
-        Ok(Doorbell {
-            pending: AtomicBool::new(false),
-            bell: Bell::new()?,
-        })
+        Ok(Doorbell { pending: AtomicBool::new(false), bell: Bell::new()? })
     }
 
     /// Wakes the receiver unless it is awake. Everything this thread put into the queue before is seen by
@@ -114,10 +111,7 @@ mod eventfd {
 
     impl Bell {
         pub(super) fn new() -> io::Result<Bell> {
-            Ok(Bell(eventfd(
-                0,
-                EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC,
-            )?))
+            Ok(Bell(eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?))
         }
 
         pub(super) fn write(&self) {
@@ -144,10 +138,7 @@ mod eventfd {
         #[cfg(test)]
         pub(super) fn sleep(&self) {
             use rustix::event::{PollFd, PollFlags, Timespec, poll};
-            let deadline = Timespec {
-                tv_sec: 20,
-                tv_nsec: 0,
-            };
+            let deadline = Timespec { tv_sec: 20, tv_nsec: 0 };
             let rung = poll(&mut [PollFd::new(&self.0, PollFlags::IN)], Some(&deadline)).unwrap();
             assert!(rung > 0, "asleep for 20 s: a wake-up was lost");
         }
@@ -168,10 +159,7 @@ mod counted {
 
     impl Bell {
         pub(super) fn new() -> io::Result<Bell> {
-            Ok(Bell {
-                count: Mutex::new(0),
-                rung: Condvar::new(),
-            })
+            Ok(Bell { count: Mutex::new(0), rung: Condvar::new() })
         }
 
         pub(super) fn write(&self) {
@@ -231,11 +219,7 @@ mod tests {
         (0..10).for_each(|_| doorbell.ring());
         assert_eq!(count(), 1);
         doorbell.ring();
-        assert_eq!(
-            count(),
-            0,
-            "the receiver has not lowered the flag: it is awake"
-        );
+        assert_eq!(count(), 0, "the receiver has not lowered the flag: it is awake");
         doorbell.lower();
         doorbell.ring();
         assert_eq!(count(), 1);
@@ -266,9 +250,7 @@ mod tests {
                 break;
             }
         }
-        ringers
-            .into_iter()
-            .for_each(|ringer| ringer.join().unwrap());
+        ringers.into_iter().for_each(|ringer| ringer.join().unwrap());
     }
 }
 
@@ -300,10 +282,7 @@ mod loom_tests {
 
     fn all_seen(shared: &Shared) -> bool {
         shared.doorbell.lower();
-        shared
-            .posted
-            .iter()
-            .all(|posted| posted.load(Ordering::Relaxed))
+        shared.posted.iter().all(|posted| posted.load(Ordering::Relaxed))
     }
 
     fn two_posters(receive: fn(&Shared)) {
@@ -316,9 +295,7 @@ mod loom_tests {
                 })
                 .collect();
             receive(&shared);
-            posters
-                .into_iter()
-                .for_each(|poster| poster.join().unwrap());
+            posters.into_iter().for_each(|poster| poster.join().unwrap());
         });
     }
 

@@ -25,21 +25,10 @@ use std::sync::Arc;
 pub fn ring<T>(bound: usize) -> io::Result<(LogWriter<T>, LogReader<T>)> {
     assert!(bound > 0, "a log ring must hold at least one record");
     let (records, taken) = RingBuffer::new(bound);
-    let shared = Arc::new(Shared {
-        doorbell: Doorbell::new()?,
-        ended: AtomicBool::new(false),
-    });
+    let shared = Arc::new(Shared { doorbell: Doorbell::new()?, ended: AtomicBool::new(false) });
     Ok((
-        LogWriter {
-            records,
-            end: WriterEnd(shared.clone()),
-        },
-        LogReader {
-            records: taken,
-            shared,
-            taking: false,
-            ended: false,
-        },
+        LogWriter { records, end: WriterEnd(shared.clone()) },
+        LogReader { records: taken, shared, taking: false, ended: false },
     ))
 }
 
@@ -159,15 +148,9 @@ mod tests {
     #[test]
     fn miri_a_full_ring_drops_the_new_record_and_says_so() {
         let (mut writer, mut reader) = ring(2).unwrap();
-        assert_eq!(
-            [1, 2, 3].map(|record| writer.push(record)),
-            [true, true, false]
-        );
+        assert_eq!([1, 2, 3].map(|record| writer.push(record)), [true, true, false]);
         assert!(reader.pending());
-        assert_eq!(
-            (reader.take(), reader.take(), reader.take()),
-            (Some(1), Some(2), None)
-        );
+        assert_eq!((reader.take(), reader.take(), reader.take()), (Some(1), Some(2), None));
         assert!(!reader.pending());
         assert!(writer.push(4));
         assert_eq!(reader.take(), Some(4));
@@ -221,9 +204,7 @@ mod tests {
     fn miri_records_arrive_in_order_or_are_counted() {
         const RECORDS: u64 = if cfg!(miri) { 100 } else { 50_000 };
         let (mut writer, mut reader) = ring(8).unwrap();
-        let writing = std::thread::spawn(move || {
-            (0..RECORDS).filter(|record| !writer.push(*record)).count() as u64
-        });
+        let writing = std::thread::spawn(move || (0..RECORDS).filter(|record| !writer.push(*record)).count() as u64);
         let (mut taken, mut last) = (0, None);
         loop {
             reader.shared.doorbell.sleep();

@@ -31,22 +31,8 @@ use std::sync::Arc;
 pub fn mailbox<T>(bound: usize) -> io::Result<(Postbox<T>, Mailbox<T>)> {
     assert!(bound > 0, "a mailbox must hold at least one message");
     let (sender, receiver) = crossbeam_channel::bounded(bound);
-    let shared = Arc::new(Shared {
-        doorbell: Doorbell::new()?,
-        closed: AtomicBool::new(false),
-        queue: receiver,
-    });
-    Ok((
-        Postbox {
-            queue: sender,
-            shared: shared.clone(),
-            bound,
-        },
-        Mailbox {
-            shared,
-            taking: false,
-        },
-    ))
+    let shared = Arc::new(Shared { doorbell: Doorbell::new()?, closed: AtomicBool::new(false), queue: receiver });
+    Ok((Postbox { queue: sender, shared: shared.clone(), bound }, Mailbox { shared, taking: false }))
 }
 
 /// What both ends need.
@@ -105,6 +91,11 @@ impl<T> Postbox<T> {
         self.shared.doorbell.ring();
     }
 
+    /// Messages that wait now. A hint: it changes while it is read.
+    pub fn waiting(&self) -> usize {
+        self.queue.len()
+    }
+
     /// Messages that would fit now. A hint: other posters may be faster.
     pub fn free(&self) -> usize {
         self.bound - self.queue.len().min(self.bound)
@@ -118,11 +109,7 @@ impl<T> Postbox<T> {
 
 impl<T> Clone for Postbox<T> {
     fn clone(&self) -> Postbox<T> {
-        Postbox {
-            queue: self.queue.clone(),
-            shared: self.shared.clone(),
-            bound: self.bound,
-        }
+        Postbox { queue: self.queue.clone(), shared: self.shared.clone(), bound: self.bound }
     }
 }
 
@@ -235,10 +222,7 @@ mod tests {
         }
         assert_eq!(postbox.post(3), Err(Rejected::Full(3)));
         assert!(mailbox.pending());
-        assert_eq!(
-            std::iter::from_fn(|| mailbox.take()).collect::<Vec<_>>(),
-            [0, 1, 2]
-        );
+        assert_eq!(std::iter::from_fn(|| mailbox.take()).collect::<Vec<_>>(), [0, 1, 2]);
         assert!(!mailbox.pending());
         assert_eq!(postbox.free(), 3);
         assert!(postbox.post(4).is_ok());
@@ -266,10 +250,7 @@ mod tests {
         second.post(2).unwrap();
         drop(second);
         assert!(mailbox.pending());
-        assert_eq!(
-            (mailbox.take(), mailbox.take(), mailbox.take()),
-            (Some(1), Some(2), None)
-        );
+        assert_eq!((mailbox.take(), mailbox.take(), mailbox.take()), (Some(1), Some(2), None));
         assert!(!mailbox.pending());
     }
 
@@ -326,9 +307,7 @@ mod tests {
                 next[poster] += 1;
             }
         }
-        posters
-            .into_iter()
-            .for_each(|poster| poster.join().unwrap());
+        posters.into_iter().for_each(|poster| poster.join().unwrap());
         assert_eq!(mailbox.take(), None);
     }
 }
@@ -349,20 +328,14 @@ mod loom_tests {
             let posters = [&[1, 2][..], &[3][..]].map(|messages| {
                 let postbox = postbox.clone();
                 // The postbox is dropped at the end of its thread, perhaps long before its message is taken.
-                thread::spawn(move || {
-                    messages
-                        .iter()
-                        .for_each(|message| postbox.post(*message).unwrap())
-                })
+                thread::spawn(move || messages.iter().for_each(|message| postbox.post(*message).unwrap()))
             });
             let mut received = Vec::new();
             while received.len() < 3 {
                 rest(&mailbox);
                 mailbox.drain(most_at_once, |message| received.push(message));
             }
-            posters
-                .into_iter()
-                .for_each(|poster| poster.join().unwrap());
+            posters.into_iter().for_each(|poster| poster.join().unwrap());
             assert_eq!(mailbox.take(), None, "nothing comes twice");
             received.sort_unstable();
             assert_eq!(received, [1, 2, 3]);

@@ -24,11 +24,7 @@ pub struct SlotOutOfBounds {
 
 impl std::fmt::Display for SlotOutOfBounds {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "slot {} is beyond the table's bound of {} slots",
-            self.slot, self.slots_max
-        )
+        write!(f, "slot {} is beyond the table's bound of {} slots", self.slot, self.slots_max)
     }
 }
 
@@ -37,10 +33,7 @@ impl std::error::Error for SlotOutOfBounds {}
 impl<T: Default> Slots<T> {
     pub(crate) fn new(slots_max: u32) -> Slots<T> {
         let chunks = (slots_max as usize).div_ceil(CHUNK_ROWS);
-        Slots {
-            chunks: (0..chunks).map(|_| OnceLock::new()).collect(),
-            slots_max,
-        }
+        Slots { chunks: (0..chunks).map(|_| OnceLock::new()).collect(), slots_max }
     }
 
     /// The row, if its chunk exists.
@@ -48,10 +41,7 @@ impl<T: Default> Slots<T> {
     pub(crate) fn find(&self, slot: u32) -> Option<&T> {
         let slot = slot as usize;
         // OnceLock's Acquire load pairs with the Release of whoever allocated the chunk.
-        self.chunks
-            .get(slot / CHUNK_ROWS)?
-            .get()?
-            .get(slot % CHUNK_ROWS)
+        self.chunks.get(slot / CHUNK_ROWS)?.get()?.get(slot % CHUNK_ROWS)
     }
 
     /// The row; its chunk is allocated if need be.
@@ -69,22 +59,12 @@ impl<T: Default> Slots<T> {
 
     /// Whether the table was made for this slot.
     pub(crate) fn within(&self, slot: u32) -> Result<(), SlotOutOfBounds> {
-        if slot < self.slots_max {
-            Ok(())
-        } else {
-            Err(SlotOutOfBounds {
-                slot,
-                slots_max: self.slots_max,
-            })
-        }
+        if slot < self.slots_max { Ok(()) } else { Err(SlotOutOfBounds { slot, slots_max: self.slots_max }) }
     }
 
     /// Every row of every chunk that exists.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
-        self.chunks
-            .iter()
-            .filter_map(OnceLock::get)
-            .flat_map(|chunk| chunk.iter())
+        self.chunks.iter().filter_map(OnceLock::get).flat_map(|chunk| chunk.iter())
     }
 
     /// Bytes allocated for rows so far.
@@ -104,10 +84,7 @@ mod tests {
         assert!(table.find(300).is_none());
         assert_eq!(table.bytes(), 0);
         let row: *const AtomicU64 = table.ensure(300).unwrap();
-        assert!(
-            std::ptr::eq(row, table.find(300).unwrap()),
-            "rows must not move"
-        );
+        assert!(std::ptr::eq(row, table.find(300).unwrap()), "rows must not move");
         assert!(table.find(0).is_none(), "only the wanted chunk exists");
         assert_eq!(table.iter().count(), CHUNK_ROWS);
         assert_eq!(table.bytes(), CHUNK_ROWS * 8);
@@ -119,13 +96,7 @@ mod tests {
         assert!(table.ensure(999).is_ok());
         assert_eq!(table.iter().count(), 1000 - 3 * CHUNK_ROWS);
         assert!(table.find(1000).is_none());
-        assert_eq!(
-            table.ensure(1000).unwrap_err(),
-            SlotOutOfBounds {
-                slot: 1000,
-                slots_max: 1000
-            }
-        );
+        assert_eq!(table.ensure(1000).unwrap_err(), SlotOutOfBounds { slot: 1000, slots_max: 1000 });
         assert!(table.find(u32::MAX).is_none());
         assert!(Slots::<AtomicU64>::new(0).ensure(0).is_err());
     }

@@ -9,6 +9,7 @@
 //! never pins rules, backends or tables.
 
 use crate::ids::{EndpointSlot, GenerationId, ListenerSlot, PartId, PoolId, PoolSlot, RootVersion, ShardSet};
+use crate::reload::Committed;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -125,7 +126,10 @@ pub enum Address {
     Ip(SocketAddr),
     Unix(PathBuf),
     /// Resolved off the shards; backends only.
-    Name { host: Arc<str>, port: u16 },
+    Name {
+        host: Arc<str>,
+        port: u16,
+    },
 }
 
 impl std::fmt::Display for Address {
@@ -196,6 +200,8 @@ pub struct Listen {
 pub struct Snapshot {
     pub version: RootVersion,
     pub generation: Option<GenerationId>,
+    /// Jobs that it contains.
+    pub committed: Committed,
     pub pools: Vec<Arc<PoolGeneration>>,
     pub listen: Vec<Listen>,
     /// Runtime state that control knows by identity.

@@ -46,23 +46,14 @@ struct Watched {
 impl Checks {
     /// At most `running_max` checks run at a time.
     pub fn new(running_max: usize) -> Checks {
-        Checks {
-            watched: HashMap::new(),
-            timeline: Timeline::new(running_max),
-        }
+        Checks { watched: HashMap::new(), timeline: Timeline::new(running_max) }
     }
 
     /// Checks a backend by `policy` from now on. A new one is unproven and checked at once; one that is
     /// checked already keeps its state, and a shorter interval counts from now.
     pub fn watch(&mut self, slot: EndpointSlot, policy: HealthCheck, now: Tick, jitter: u32) {
         let Some(watched) = self.watched.get_mut(&slot) else {
-            self.watched.insert(
-                slot,
-                Watched {
-                    checker: Checker::default(),
-                    policy,
-                },
-            );
+            self.watched.insert(slot, Watched { checker: Checker::default(), policy });
             self.timeline.schedule(slot, now);
             return;
         };
@@ -88,11 +79,7 @@ impl Checks {
     pub fn due(&mut self, now: Tick) -> Option<Check> {
         let (slot, running) = self.timeline.due(now)?;
         let timeout = self.watched[&slot].policy.timeout;
-        Some(Check {
-            slot,
-            timeout,
-            running,
-        })
+        Some(Check { slot, timeout, running })
     }
 
     /// When to ask [`Checks::due`] next. `None`: after the next result, or when another backend is watched.
@@ -106,8 +93,7 @@ impl Checks {
         self.timeline.ended(running);
         // Gone meanwhile. If it came back meanwhile it is the same address, and the result is as good as any.
         let watched = self.watched.get_mut(&slot)?;
-        self.timeline
-            .schedule(slot, next_check(now, watched.policy.interval, jitter));
+        self.timeline.schedule(slot, next_check(now, watched.policy.interval, jitter));
         watched.checker.on_result(ok, &watched.policy)
     }
 }
@@ -122,21 +108,14 @@ pub struct Checker {
 
 impl Default for Checker {
     fn default() -> Checker {
-        Checker {
-            state: Health::Unproven,
-            streak: 0,
-        }
+        Checker { state: Health::Unproven, streak: 0 }
     }
 }
 
 impl Checker {
     /// Takes one result; answers the new state if it is another.
     pub fn on_result(&mut self, ok: bool, policy: &HealthCheck) -> Option<Health> {
-        let (speaks_for, against) = if ok {
-            (Health::Up, policy.rise)
-        } else {
-            (Health::Down, policy.fall)
-        };
+        let (speaks_for, against) = if ok { (Health::Up, policy.rise) } else { (Health::Down, policy.fall) };
         if self.state == speaks_for {
             self.streak = 0;
             return None;
@@ -145,10 +124,7 @@ impl Checker {
         if self.state != Health::Unproven && self.streak < against {
             return None;
         }
-        *self = Checker {
-            state: speaks_for,
-            streak: 0,
-        };
+        *self = Checker { state: speaks_for, streak: 0 };
         Some(speaks_for)
     }
 }
@@ -179,17 +155,8 @@ struct Running(());
 
 impl Timeline {
     fn new(running_max: usize) -> Timeline {
-        assert!(
-            running_max > 0,
-            "without a running check nothing is ever proven"
-        );
-        Timeline {
-            queue: BinaryHeap::new(),
-            waiting: HashMap::new(),
-            scheduled: 0,
-            running: 0,
-            running_max,
-        }
+        assert!(running_max > 0, "without a running check nothing is ever proven");
+        Timeline { queue: BinaryHeap::new(), waiting: HashMap::new(), scheduled: 0, running: 0, running_max }
     }
 
     /// The backend is due at `at`, and not at any time said before.
@@ -239,8 +206,7 @@ impl Timeline {
     fn prune(&mut self) {
         if self.queue.len() > 2 * self.waiting.len() + 16 {
             let waiting = &self.waiting;
-            self.queue
-                .retain(|Reverse((at, entry, slot))| waiting.get(slot) == Some(&(*entry, *at)));
+            self.queue.retain(|Reverse((at, entry, slot))| waiting.get(slot) == Some(&(*entry, *at)));
         }
     }
 }
@@ -252,12 +218,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     fn policy(rise: u32, fall: u32) -> HealthCheck {
-        HealthCheck {
-            interval: Duration::from_millis(800),
-            timeout: Duration::from_millis(100),
-            rise,
-            fall,
-        }
+        HealthCheck { interval: Duration::from_millis(800), timeout: Duration::from_millis(100), rise, fall }
     }
 
     /// Results as `+` and `-`; after each the state as `u`p or `d`own.
@@ -296,13 +257,7 @@ mod tests {
         for _ in 0..3 {
             assert_eq!(checker.on_result(false, &policy(2, 5)), None);
         }
-        assert_eq!(
-            checker,
-            Checker {
-                state: Health::Up,
-                streak: 3
-            }
-        );
+        assert_eq!(checker, Checker { state: Health::Up, streak: 3 });
         assert_eq!(checker.on_result(false, &policy(2, 4)), Some(Health::Down));
         checker.on_result(true, &policy(9, 9));
         checker.on_result(true, &policy(9, 9));
@@ -330,10 +285,7 @@ mod tests {
         assert_eq!(checks.health(EndpointSlot(4)), Some(Health::Unproven));
         assert_eq!(checks.next_due(), Some(Tick(50)));
         let check = checks.due(Tick(50)).unwrap();
-        assert_eq!(
-            (check.slot, check.timeout),
-            (EndpointSlot(4), Duration::from_millis(100))
-        );
+        assert_eq!((check.slot, check.timeout), (EndpointSlot(4), Duration::from_millis(100)));
         assert_eq!(checks.next_due(), None);
         assert_eq!(checks.on_result(check, true, Tick(60), 0), Some(Health::Up));
         assert_eq!(checks.next_due(), Some(Tick(760)));
@@ -341,10 +293,7 @@ mod tests {
 
     #[test]
     fn a_shorter_interval_counts_from_now_and_a_longer_one_from_the_next_check() {
-        let every = |millis| HealthCheck {
-            interval: Duration::from_millis(millis),
-            ..policy(1, 1)
-        };
+        let every = |millis| HealthCheck { interval: Duration::from_millis(millis), ..policy(1, 1) };
         let mut checks = Checks::new(10);
         checks.watch(EndpointSlot(0), every(80_000), Tick(0), 0);
         let check = checks.due(Tick(0)).unwrap();
@@ -364,10 +313,7 @@ mod tests {
             checks.watch(EndpointSlot(slot), policy(1, 1), Tick(slot.into()), 0);
         }
         let mut running = due(&mut checks, 100);
-        assert_eq!(
-            running.iter().map(|check| check.slot.0).collect::<Vec<_>>(),
-            [0, 1]
-        );
+        assert_eq!(running.iter().map(|check| check.slot.0).collect::<Vec<_>>(), [0, 1]);
         assert_eq!(checks.next_due(), None);
         assert!(checks.due(Tick(100)).is_none());
         checks.on_result(running.pop().unwrap(), false, Tick(110), 0);
@@ -392,15 +338,7 @@ mod tests {
         let mut checks = Checks::new(1);
         for n in 0..10_000 {
             let interval = Duration::from_secs(20_000 - n);
-            checks.watch(
-                EndpointSlot(0),
-                HealthCheck {
-                    interval,
-                    ..policy(1, 1)
-                },
-                Tick(0),
-                0,
-            );
+            checks.watch(EndpointSlot(0), HealthCheck { interval, ..policy(1, 1) }, Tick(0), 0);
             if n == 0 {
                 let check = checks.due(Tick(0)).unwrap();
                 checks.on_result(check, true, Tick(0), 0);

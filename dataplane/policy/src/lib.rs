@@ -17,5 +17,7 @@ pub mod reload;
 pub mod tick;
 pub mod wheel;
 
-pub use ids::{EndpointSlot, GenerationId, JobId, ListenerSlot, PartId, PoolId, PoolSlot, RootVersion, ShardId, ShardSet};
+pub use ids::{
+    EndpointSlot, GenerationId, JobId, ListenerSlot, PartId, PoolId, PoolSlot, RootVersion, ShardId, ShardSet,
+};
 pub use tick::Tick;

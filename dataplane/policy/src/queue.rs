@@ -74,12 +74,7 @@ impl<T: Copy + Eq + Hash> Line<T> {
         }
         let arrival = self.arrivals;
         self.arrivals += 1;
-        let place = Place {
-            token,
-            arrival: Some(arrival),
-            ahead: self.back,
-            behind: NONE,
-        };
+        let place = Place { token, arrival: Some(arrival), ahead: self.back, behind: NONE };
         let at = match self.free.pop() {
             Some(at) => {
                 self.places[at as usize] = place;
@@ -148,8 +143,7 @@ impl<T: Copy + Eq + Hash> Line<T> {
 
     /// When somebody's deadline comes next.
     pub fn next_deadline(&mut self) -> Option<Tick> {
-        self.first_deadline()
-            .map(|Reverse((deadline, ..))| deadline)
+        self.first_deadline().map(|Reverse((deadline, ..))| deadline)
     }
 
     fn first_deadline(&mut self) -> Option<Reverse<(Tick, u64, u32)>> {
@@ -209,10 +203,7 @@ mod tests {
         assert_eq!(line.push('c', Tick(9)), Err(Full));
         line.set_waiting_max(2);
         assert_eq!(line.push('c', Tick(9)), Ok(()));
-        assert_eq!(
-            (line.pop(), line.pop(), line.pop()),
-            (Some('b'), Some('c'), None)
-        );
+        assert_eq!((line.pop(), line.pop(), line.pop()), (Some('b'), Some('c'), None));
     }
 
     #[test]
@@ -239,10 +230,7 @@ mod tests {
             line.push(token, Tick(1_000)).unwrap();
             assert!(line.remove(token));
         }
-        assert!(
-            line.deadlines.len() < 20 && line.places.len() < 20,
-            "{line:?}"
-        );
+        assert!(line.deadlines.len() < 20 && line.places.len() < 20, "{line:?}");
         assert_eq!(line.pop(), Some(0));
     }
 

@@ -79,14 +79,7 @@ impl Wheel {
         Wheel {
             entries: Vec::new(),
             entries_max: entries_max as usize,
-            buckets: vec![
-                Bucket {
-                    first: NONE,
-                    soonest: NEVER
-                };
-                Self::BUCKETS as usize
-            ]
-            .into(),
+            buckets: vec![Bucket { first: NONE, soonest: NEVER }; Self::BUCKETS as usize].into(),
             fired: now.0 / Self::GRANULARITY,
             due: Vec::new(),
             soonest: NEVER,
@@ -107,11 +100,7 @@ impl Wheel {
     /// index, is forgotten. A deadline that has passed fires with the next turn.
     pub fn set(&mut self, key: Key, at: Tick) {
         let index = key.index as usize;
-        assert!(
-            index < self.entries_max,
-            "connection {index} in a wheel of {}",
-            self.entries_max
-        );
+        assert!(index < self.entries_max, "connection {index} in a wheel of {}", self.entries_max);
         if index >= self.entries.len() {
             self.entries.resize(index + 1, Entry::CLEAR);
         }
@@ -122,11 +111,7 @@ impl Wheel {
 
     /// The connection is gone. Without this call its entry would fire once more, for nobody.
     pub fn clear(&mut self, key: Key) {
-        if self
-            .entries
-            .get(key.index as usize)
-            .is_some_and(|e| e.generation == key.generation)
-        {
+        if self.entries.get(key.index as usize).is_some_and(|e| e.generation == key.generation) {
             self.forget(key.index);
         }
     }
@@ -163,11 +148,7 @@ impl Wheel {
     /// When to advance next: nothing is lost by sleeping until then. May be early, if what was set for
     /// that time has been moved or cleared.
     pub fn next(&self) -> Option<Tick> {
-        let turn = if self.due.is_empty() {
-            self.soonest
-        } else {
-            self.fired
-        };
+        let turn = if self.due.is_empty() { self.soonest } else { self.fired };
         (self.set > 0).then(|| Tick(turn.saturating_mul(Self::GRANULARITY)))
     }
 
@@ -198,10 +179,7 @@ impl Wheel {
             } else {
                 self.unlink(at);
                 self.entries[at as usize].state = State::Due;
-                self.due.push(Key {
-                    index: at,
-                    generation,
-                });
+                self.due.push(Key { index: at, generation });
             }
             at = next;
         }
@@ -214,25 +192,15 @@ impl Wheel {
         let next = std::mem::replace(&mut bucket.first, key.index);
         bucket.soonest = bucket.soonest.min(turn);
         self.soonest = self.soonest.min(turn);
-        self.entries[key.index as usize] = Entry {
-            turn,
-            generation: key.generation,
-            previous: NONE,
-            next,
-            state: State::Linked,
-        };
+        self.entries[key.index as usize] =
+            Entry { turn, generation: key.generation, previous: NONE, next, state: State::Linked };
         if next != NONE {
             self.entries[next as usize].previous = key.index;
         }
     }
 
     fn unlink(&mut self, index: u32) {
-        let Entry {
-            turn,
-            previous,
-            next,
-            ..
-        } = self.entries[index as usize];
+        let Entry { turn, previous, next, .. } = self.entries[index as usize];
         match previous {
             NONE => self.buckets[bucket_of(turn)].first = next,
             previous => self.entries[previous as usize].next = next,
@@ -255,13 +223,7 @@ impl Wheel {
 }
 
 impl Entry {
-    const CLEAR: Entry = Entry {
-        turn: 0,
-        generation: 0,
-        previous: NONE,
-        next: NONE,
-        state: State::Clear,
-    };
+    const CLEAR: Entry = Entry { turn: 0, generation: 0, previous: NONE, next: NONE, state: State::Clear };
 }
 
 fn bucket_of(turn: Turn) -> usize {
@@ -275,10 +237,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     fn key(index: u32) -> Key {
-        Key {
-            index,
-            generation: 7,
-        }
+        Key { index, generation: 7 }
     }
 
     fn fired(wheel: &mut Wheel, now: u64) -> Vec<u32> {
@@ -319,10 +278,7 @@ mod tests {
         wheel.set(key(0), Tick(10));
         let mut calls = 0;
         // One revolution later is the same bucket, and a time that has passed is the next turn.
-        for (now, again) in [
-            (16, 16 + 16 * Wheel::BUCKETS),
-            (16 + 16 * Wheel::BUCKETS, 0),
-        ] {
+        for (now, again) in [(16, 16 + 16 * Wheel::BUCKETS), (16 + 16 * Wheel::BUCKETS, 0)] {
             wheel.advance(Tick(now), |_| {
                 calls += 1;
                 Some(Tick(again))
@@ -332,17 +288,29 @@ mod tests {
         assert_eq!(wheel.next(), Some(Tick(32 + 16 * Wheel::BUCKETS)));
     }
 
+    /// While one is handled, the others that are due may be moved, cleared or used again.
+    #[test]
+    fn what_changes_between_two_that_are_due_is_not_due() {
+        let mut wheel = Wheel::new(4, Tick(0));
+        (0..4).for_each(|index| wheel.set(key(index), Tick(1)));
+        let first = wheel.due(Tick(16)).expect("four are due").index;
+        let mut others = (0..4).filter(|index| *index != first);
+        let (moved, cleared, reused) = (others.next(), others.next(), others.next());
+        wheel.set(key(moved.unwrap()), Tick(40));
+        wheel.clear(key(cleared.unwrap()));
+        let again = Key { index: reused.unwrap(), generation: 8 };
+        wheel.set(again, Tick(10));
+        assert_eq!(wheel.due(Tick(16)), None);
+        assert_eq!((wheel.len(), wheel.next()), (2, Some(Tick(32))));
+        assert_eq!(wheel.due(Tick(32)), Some(again));
+        assert_eq!(fired(&mut wheel, 48), [moved.unwrap()]);
+    }
+
     #[test]
     fn the_index_has_one_entry_whoever_uses_it() {
         let mut wheel = Wheel::new(1, Tick(0));
-        let old = Key {
-            index: 0,
-            generation: 1,
-        };
-        let new = Key {
-            index: 0,
-            generation: 2,
-        };
+        let old = Key { index: 0, generation: 1 };
+        let new = Key { index: 0, generation: 2 };
         wheel.set(old, Tick(100));
         wheel.set(new, Tick(200));
         wheel.clear(old);
@@ -446,10 +414,7 @@ mod tests {
     impl Deadline {
         fn new(now: u64, wait: u64) -> Deadline {
             let due = now + wait;
-            Deadline {
-                due,
-                fires_by: (due.div_ceil(16) * 16).max((now / 16 + 1) * 16),
-            }
+            Deadline { due, fires_by: (due.div_ceil(16) * 16).max((now / 16 + 1) * 16) }
         }
     }
 }

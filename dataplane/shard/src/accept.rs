@@ -269,12 +269,12 @@ impl Shard<'_> {
 
     /// A connection enters its life here.
     fn begin(&mut self, handed: Handed) {
-        let serving = self.adopter.accepts();
-        let Some(lease) = serving.then(|| self.adopter.accept(handed.listener)).flatten() else {
+        if !self.adopter.accepts() || self.listeners.find(handed.listener).is_none() {
             // The address has left while the connection was on its way back to us; nobody can serve it.
             self.counters.shard().add(ShardCounter::AcceptErrors, 1);
             return;
-        };
+        }
+        let lease = self.adopter.accept(handed.listener);
         let root = self.adopter.root(&lease);
         let slot = root.slot;
         let now = self.now();

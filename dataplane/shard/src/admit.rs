@@ -107,9 +107,12 @@ impl Shard<'_> {
         let Some(conn) = self.conns.get_mut(id) else { return };
         let (slot, permit) = (conn.pool, conn.pool_permit);
         let Lease::Root(lease) = &conn.lease else { unreachable!("an undecided connection leases a root") };
-        let deadline = now.after(self.adopter.root(lease).group.queue_wait);
+        let root = self.adopter.root(lease);
+        let deadline = now.after(root.group.queue_wait);
+        let pool_is_full =
+            !permit && root.limits.max_connections.is_some_and(|cap| self.quotas.pools.used(slot.0) >= cap);
         if self.pool_mut(slot).line.push(id, deadline).is_err() {
-            let reason = if permit { CloseReason::QueueFull } else { CloseReason::PoolFull };
+            let reason = if pool_is_full { CloseReason::PoolFull } else { CloseReason::QueueFull };
             return self.end(id, reason);
         }
         self.counters.pool(slot.0).add(PoolCounter::Waiting, 1);

@@ -10,6 +10,8 @@ use crate::ring::RingSize;
 pub struct Bounds {
     /// Front connections, each with at most one backend connection. Beyond: `shard-full`.
     pub connections: usize,
+    /// Of all shards together, as asked for or as descriptors allow.
+    pub connections_in_all: usize,
     /// Pipes for bulk transfer, two descriptors each. Beyond: copying.
     pub pipes: usize,
     /// Entries of the submission queue. Beyond: the batch is submitted early.
@@ -56,6 +58,7 @@ impl Bounds {
         Bounds {
             // A shard may hold more than its share while the others have room: half again.
             connections: (connections / shards + connections / shards / 2).min(connections).max(1),
+            connections_in_all: connections,
             pipes: (pipes / shards).max(1),
             ring_entries: 1024,
             buffers: 256,

@@ -1,0 +1,68 @@
+//! Fuzz targets: each parser and state machine that must stand whatever comes, as a function of bytes.
+//!
+//! Owns what must hold for any input, the corpus that is kept, and a mutation that knows the languages of the
+//! inputs. Does not know who makes the bytes: `cargo test` replays the corpus and a bounded random run, and
+//! `libfuzzer/` is led by coverage.
+//!
+//! A target asserts more than the absence of a panic: it holds the code against something simpler that must
+//! agree with it, and it can fail. What each asserts is written at its function.
+
+#![forbid(unsafe_code)]
+
+mod adopter;
+mod answer;
+pub mod corpus;
+mod dice;
+mod document;
+mod edits;
+mod files;
+mod framing;
+mod leases;
+pub mod mutate;
+mod plan;
+mod problems;
+mod request;
+mod running;
+mod script;
+mod tunnel;
+mod words;
+
+pub use adopter::adopter;
+pub use answer::answer;
+pub use dice::Dice;
+pub use document::document;
+pub use edits::edits;
+pub use framing::framing;
+pub use leases::leases;
+pub use plan::plan;
+pub use request::request;
+pub use tunnel::tunnel;
+
+use mutate::Language;
+
+/// One thing to fuzz.
+pub struct Target {
+    /// Also the name of its corpus folder and of its file in `libfuzzer/`.
+    pub name: &'static str,
+    /// Panics if something does not hold.
+    pub run: fn(&[u8]),
+    pub language: Language,
+}
+
+/// Every target.
+pub static TARGETS: &[Target] = &[
+    Target { name: "adopter", run: adopter, language: Language::Bytes },
+    Target { name: "answer", run: answer, language: Language::Text(words::messages) },
+    Target { name: "document", run: document, language: Language::Text(words::documents) },
+    Target { name: "edits", run: edits, language: Language::Text(words::documents) },
+    Target { name: "framing", run: framing, language: Language::Bytes },
+    Target { name: "leases", run: leases, language: Language::Bytes },
+    Target { name: "plan", run: plan, language: Language::Text(words::documents) },
+    Target { name: "request", run: request, language: Language::Text(words::messages) },
+    Target { name: "tunnel", run: tunnel, language: Language::Bytes },
+];
+
+/// The target of this name.
+pub fn target(name: &str) -> &'static Target {
+    TARGETS.iter().find(|target| target.name == name).unwrap_or_else(|| panic!("there is no target `{name}`"))
+}

@@ -14,6 +14,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
+use std::time::{SystemTime, UNIX_EPOCH};
 use tempfile::TempDir;
 
 /// How an appliance is to be started.
@@ -81,7 +82,7 @@ impl Launch {
     pub fn run_to_end(self) -> (Option<ExitStatus>, Vec<String>) {
         let mut appliance = self.spawn();
         let status = appliance.wait_exit(Deadline::patient());
-        (status, appliance.output())
+        (status, appliance.process.whole_output())
     }
 
     fn spawn(self) -> Appliance {
@@ -246,10 +247,15 @@ impl Appliance {
     }
 
     /// Everything that happens from now on.
+    ///
+    /// Subscribing is not answered, so "now" is told by the clock: those still remembered from before are
+    /// asked for too, and passed over.
     pub fn events(&self) -> Events {
+        let since = rfc3339(SystemTime::now());
         let mut client = self.client();
-        client.send(Order::Events(api::order::Events::default())).unwrap_or_else(|error| panic!("events: {error}"));
-        Events { client }
+        let all = api::order::Events { from: Some(1) };
+        client.send(Order::Events(all)).unwrap_or_else(|error| panic!("events: {error}"));
+        Events { client, since }
     }
 
     /// The operator's console, against this appliance.
@@ -328,6 +334,8 @@ impl Appliance {
 /// What the appliance tells who listens.
 pub struct Events {
     client: Client,
+    /// RFC 3339, as the appliance writes times; texts of this form compare as the times do.
+    since: String,
 }
 
 impl Events {
@@ -338,7 +346,11 @@ impl Events {
         loop {
             let received = self.client.receive(Some(deadline.left())).unwrap_or_else(|error| panic!("{what}: {error}"));
             match received.answer.reply {
-                Reply::Processing { progress: Progress::Event { event } } if as_asked(&event) => return event,
+                Reply::Processing { progress: Progress::Event { event } }
+                    if event.time >= self.since && as_asked(&event) =>
+                {
+                    return event;
+                }
                 Reply::Processing { .. } if !deadline.passed() => {}
                 other => panic!("{what}: not within {PATIENCE:?}: {other:?}"),
             }
@@ -346,8 +358,41 @@ impl Events {
     }
 }
 
+/// `2026-11-21T10:58:01.926328Z`
+fn rfc3339(time: SystemTime) -> String {
+    let since_epoch = time.duration_since(UNIX_EPOCH).expect("the clock is set");
+    let (days, seconds) = (since_epoch.as_secs() / 86_400, since_epoch.as_secs() % 86_400);
+    // Days to a date of the Gregorian calendar (Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms").
+    let shifted = days + 719_468;
+    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    let micros = since_epoch.subsec_micros();
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}Z")
+}
+
 /// A failure with everything in it, for the reader of a failed test.
 pub fn tell(failure: &Failure) -> String {
     let problems: Vec<String> = failure.problems.iter().map(ToString::to_string).collect();
     format!("{}: {failure}\n{}", failure.code, problems.join("\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn times_are_written_as_the_appliance_writes_them() {
+        let check = |micros: u64, text: &str| assert_eq!(rfc3339(UNIX_EPOCH + Duration::from_micros(micros)), text);
+        check(0, "1970-01-01T00:00:00.000000Z");
+        check(951_782_399_999_999, "2000-02-28T23:59:59.999999Z");
+        check(951_782_400_000_000, "2000-02-29T00:00:00.000000Z");
+        check(1_795_258_681_926_328, "2026-11-21T10:58:01.926328Z");
+    }
 }

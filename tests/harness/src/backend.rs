@@ -216,15 +216,16 @@ fn accept_until_stopped(listener: &Socket, stop: &OwnedFd, vice: Vice, seen: &Wa
             let Serving { stream, .. } = serving;
             let twin = lock(&open).remove(&number);
             drop(twin);
-            match end {
-                End::Abort => stream.abort(),
-                End::Close | End::Reset | End::Ended => drop(stream),
-            }
+            // Counted before the close is sent: whoever makes room for the next on seeing it finds it counted.
             seen.change(|seen| {
                 seen.open -= 1;
                 seen.ended += u64::from(end == End::Ended);
                 seen.reset += u64::from(end == End::Reset);
             });
+            match end {
+                End::Abort => stream.abort(),
+                End::Close | End::Reset | End::Ended => drop(stream),
+            }
         };
         threads.push(std::thread::Builder::new().spawn(serve).expect("a thread can be started"));
     }

@@ -61,7 +61,14 @@ fn read_to_end(mut from: impl Read + Send + 'static) -> std::thread::JoinHandle<
 /// A child whose output is kept, and which does not outlive its test.
 pub struct Process {
     child: Child,
-    output: Watched<Vec<String>>,
+    output: Watched<Output>,
+}
+
+#[derive(Default)]
+struct Output {
+    lines: Vec<String>,
+    /// Pipes that have come to their end.
+    ended: usize,
 }
 
 impl Process {
@@ -80,7 +87,7 @@ impl Process {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap_or_else(|error| panic!("{} cannot be started: {error}", words[0]));
-        let output = Watched::new(Vec::new());
+        let output = Watched::new(Output::default());
         keep_lines(child.stdout.take().expect("stdout is a pipe"), &output);
         keep_lines(child.stderr.take().expect("stderr is a pipe"), &output);
         Process { child, output }
@@ -107,13 +114,22 @@ impl Process {
     /// Waits for a line of output that contains this.
     #[track_caller]
     pub fn wait_line(&self, part: &str) -> String {
-        let line =
-            self.output.wait(Deadline::patient(), |lines| lines.iter().find(|line| line.contains(part)).cloned());
+        let line = self
+            .output
+            .wait(Deadline::patient(), |output| output.lines.iter().find(|line| line.contains(part)).cloned());
         line.unwrap_or_else(|| panic!("no line of output with {part:?} within {PATIENCE:?}"))
     }
 
+    /// What it has printed so far.
     pub fn output(&self) -> Vec<String> {
-        self.output.look().clone()
+        self.output.look().lines.clone()
+    }
+
+    /// All that it has printed. It must have ended, and so must all that it started.
+    pub fn whole_output(&self) -> Vec<String> {
+        const PIPES: usize = 2;
+        let whole = |output: &mut Output| (output.ended == PIPES).then(|| output.lines.clone());
+        self.output.wait(Deadline::patient(), whole).expect("somebody still holds its output")
     }
 }
 
@@ -124,22 +140,23 @@ impl Drop for Process {
         let _ = self.child.wait();
         if std::thread::panicking() {
             println!("--- output of process {}", self.child.id());
-            self.output.look().iter().for_each(|line| println!("{line}"));
+            self.output.look().lines.iter().for_each(|line| println!("{line}"));
             println!("---");
         }
     }
 }
 
-fn keep_lines(from: impl Read + Send + 'static, output: &Watched<Vec<String>>) {
+fn keep_lines(from: impl Read + Send + 'static, output: &Watched<Output>) {
     let output = output.clone();
     std::thread::spawn(move || {
         for line in BufReader::new(from).lines().map_while(Result::ok) {
-            output.change(|lines| {
-                if lines.len() < Process::LINES_MAX {
-                    lines.push(line);
+            output.change(|output| {
+                if output.lines.len() < Process::LINES_MAX {
+                    output.lines.push(line);
                 }
             });
         }
+        output.change(|output| output.ended += 1);
     });
 }
 

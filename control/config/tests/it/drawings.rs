@@ -122,4 +122,7 @@ fn control_characters_in_a_document_do_not_reach_the_terminal() {
         parse_text("[reload]\n\"\\u001b[31m\" = \"\\u001b[2J\"\nkeep_receipts = \"\\u001b[2J\"").unwrap_err();
     let drawn = problems.draw(Colour::Plain);
     assert!(!drawn.contains('\u{1b}'), "{drawn:?}");
+    // One character, and to some terminals the same as the escape and the bracket.
+    let drawn = parse_text("x = \"\u{9b}2J\"").unwrap_err().draw(Colour::Terminal);
+    assert!(drawn.contains("\u{fffd}2J") && !drawn.contains('\u{9b}'), "{drawn:?}");
 }

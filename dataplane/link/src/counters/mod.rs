@@ -79,10 +79,7 @@ impl CounterPages {
     pub fn claim(self: &Arc<Self>) -> Option<CounterWriter> {
         // Acquire pairs with the Release in the last writer's drop: we go on from all that it wrote.
         let taken = self.claimed.swap(true, Ordering::Acquire);
-        (!taken).then(|| CounterWriter {
-            pages: self.clone(),
-            not_sync: PhantomData,
-        })
+        (!taken).then(|| CounterWriter { pages: self.clone(), not_sync: PhantomData })
     }
 
     /// A figure of the shard itself.
@@ -92,9 +89,7 @@ impl CounterPages {
 
     /// A figure of a pool on this shard; 0 where nothing was ever counted.
     pub fn pool(&self, slot: u32, counter: PoolCounter) -> u64 {
-        self.pools
-            .find(slot)
-            .map_or(0, |row| read(&row.0, counter.cell()))
+        self.pools.find(slot).map_or(0, |row| read(&row.0, counter.cell()))
     }
 
     /// Connections of a pool that ended on this shard for the reason with this index. Panics at
@@ -106,9 +101,7 @@ impl CounterPages {
 
     /// A figure of an endpoint on this shard; 0 where nothing was ever counted.
     pub fn endpoint(&self, slot: u32, counter: EndpointCounter) -> u64 {
-        self.endpoints
-            .find(slot)
-            .map_or(0, |row| read(&row.0, counter.cell()))
+        self.endpoints.find(slot).map_or(0, |row| read(&row.0, counter.cell()))
     }
 
     /// Memory that these pages hold now.
@@ -163,14 +156,8 @@ impl CounterWriter {
     /// A new incarnation has none of the dead one's connections: sets every gauge to 0, counters stay.
     pub fn clear_gauges(&self) {
         self.shard().clear_gauges();
-        self.pages
-            .pools
-            .iter()
-            .for_each(|row| RowWriter::<PoolCounter>::of(&row.0).clear_gauges());
-        self.pages
-            .endpoints
-            .iter()
-            .for_each(|row| RowWriter::<EndpointCounter>::of(&row.0).clear_gauges());
+        self.pages.pools.iter().for_each(|row| RowWriter::<PoolCounter>::of(&row.0).clear_gauges());
+        self.pages.endpoints.iter().for_each(|row| RowWriter::<EndpointCounter>::of(&row.0).clear_gauges());
     }
 }
 
@@ -193,9 +180,7 @@ fn row_of<const N: usize>(table: &Slots<Row<N>>, slot: u32) -> &Row<N> {
 /// than lose a count; a slot beyond the bound is a bug.
 #[cold]
 fn row_not_ensured<const N: usize>(table: &Slots<Row<N>>, slot: u32) -> &Row<N> {
-    table
-        .ensure(slot)
-        .unwrap_or_else(|error| panic!("counting for a slot that cannot exist: {error}"))
+    table.ensure(slot).unwrap_or_else(|error| panic!("counting for a slot that cannot exist: {error}"))
 }
 
 /// Writes one row. Cheap to make: keep it for the length of an event, not longer.
@@ -215,10 +200,7 @@ impl<'row, C: CounterSet> RowWriter<'row, C> {
     #[inline]
     fn of(cells: &'row [AtomicU64]) -> RowWriter<'row, C> {
         debug_assert_eq!(cells.len(), C::CELLS);
-        RowWriter {
-            cells,
-            set: PhantomData,
-        }
+        RowWriter { cells, set: PhantomData }
     }
 
     /// Counters and gauges.
@@ -226,10 +208,7 @@ impl<'row, C: CounterSet> RowWriter<'row, C> {
     pub fn add(&self, counter: C, n: u64) {
         let cell = &self.cells[counter.cell().ix()];
         // A load and a store, no read-modify-write: nobody else writes this cell.
-        cell.store(
-            cell.load(Ordering::Relaxed).wrapping_add(n),
-            Ordering::Relaxed,
-        );
+        cell.store(cell.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
     }
 
     /// Gauges only: what was added and is gone.
@@ -268,16 +247,11 @@ impl<'row, C: CounterSet> RowWriter<'row, C> {
     /// The slot changes hands: everything back to 0. Before the shard reports the release, so that no
     /// reader meets the old figures under the new owner's name.
     pub fn wipe(&self) {
-        self.cells
-            .iter()
-            .for_each(|cell| cell.store(0, Ordering::Relaxed));
+        self.cells.iter().for_each(|cell| cell.store(0, Ordering::Relaxed));
     }
 
     fn clear_gauges(&self) {
-        C::ALL
-            .iter()
-            .filter(|counter| counter.kind() == Kind::Gauge)
-            .for_each(|gauge| self.set(*gauge, 0));
+        C::ALL.iter().filter(|counter| counter.kind() == Kind::Gauge).for_each(|gauge| self.set(*gauge, 0));
     }
 }
 
@@ -286,10 +260,7 @@ impl RowWriter<'_, PoolCounter> {
     #[inline]
     pub fn closed(&self, reason: usize) {
         let cell = &self.cells[PoolCounter::closed(reason).ix()];
-        cell.store(
-            cell.load(Ordering::Relaxed).wrapping_add(1),
-            Ordering::Relaxed,
-        );
+        cell.store(cell.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
     }
 }
 
@@ -318,16 +289,8 @@ mod tests {
         assert_eq!(pages.pool_closed(3, 30), 0);
         assert_eq!(pages.endpoint(999, EndpointCounter::Connections), 2);
         assert_eq!(pages.shard(ShardCounter::PauseMaxMicros), 9);
-        assert_eq!(
-            pages.endpoint(998, EndpointCounter::Connections),
-            0,
-            "a neighbour in the same chunk"
-        );
-        assert_eq!(
-            pages.endpoint(5, EndpointCounter::Connections),
-            0,
-            "a chunk that does not exist"
-        );
+        assert_eq!(pages.endpoint(998, EndpointCounter::Connections), 0, "a neighbour in the same chunk");
+        assert_eq!(pages.endpoint(5, EndpointCounter::Connections), 0, "a chunk that does not exist");
         assert_eq!(pages.pool(u32::MAX, PoolCounter::Accepted), 0);
     }
 
@@ -373,20 +336,8 @@ mod tests {
             writer.pool(slot).closed(0);
         }
         writer.pool(0).wipe();
-        assert_eq!(
-            (
-                pages.pool(0, PoolCounter::Accepted),
-                pages.pool_closed(0, 0)
-            ),
-            (0, 0)
-        );
-        assert_eq!(
-            (
-                pages.pool(1, PoolCounter::Accepted),
-                pages.pool_closed(1, 0)
-            ),
-            (5, 1)
-        );
+        assert_eq!((pages.pool(0, PoolCounter::Accepted), pages.pool_closed(0, 0)), (0, 0));
+        assert_eq!((pages.pool(1, PoolCounter::Accepted), pages.pool_closed(1, 0)), (5, 1));
     }
 
     #[test]

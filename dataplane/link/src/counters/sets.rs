@@ -147,10 +147,7 @@ impl PoolCounter {
 
     #[inline]
     pub(super) fn closed(reason: usize) -> Cell {
-        assert!(
-            reason < PoolCounter::CLOSE_REASONS_MAX,
-            "close reason {reason} has no cell"
-        );
+        assert!(reason < PoolCounter::CLOSE_REASONS_MAX, "close reason {reason} has no cell");
         Cell((PoolCounter::ALL.len() + reason) as u16)
     }
 }
@@ -166,20 +163,9 @@ mod tests {
             assert!(ix < C::CELLS);
             let metric = counter.metric();
             assert!(metric.starts_with(prefix), "{metric}");
-            assert_eq!(
-                metric.ends_with("_total"),
-                counter.kind() == Kind::Counter,
-                "{metric}"
-            );
+            assert_eq!(metric.ends_with("_total"), counter.kind() == Kind::Counter, "{metric}");
             assert!(counter.help().ends_with('.'), "{metric}");
-            assert!(
-                C::ALL
-                    .iter()
-                    .filter(|other| other.metric() == metric)
-                    .count()
-                    == 1,
-                "{metric} twice"
-            );
+            assert!(C::ALL.iter().filter(|other| other.metric() == metric).count() == 1, "{metric} twice");
         }
     }
 

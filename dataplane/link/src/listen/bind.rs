@@ -32,24 +32,15 @@ pub fn bind(address: &BindAddress, shards: &[u16], backlog: u32) -> Result<Liste
         BindAddress::Ip(ip) => bind_group(*ip, shards, backlog),
         BindAddress::Unix { path, mode } => {
             let socket = Arc::new(unix::bind(path, *mode, backlog)?);
-            let sockets = shards
-                .iter()
-                .map(|shard| (*shard, socket.clone()))
-                .collect();
-            Ok(ListenGroup {
-                address: address.clone(),
-                sockets,
-            })
+            let sockets = shards.iter().map(|shard| (*shard, socket.clone())).collect();
+            Ok(ListenGroup { address: address.clone(), sockets })
         }
     }
 }
 
 fn bind_group(asked: SocketAddr, shards: &[u16], backlog: i32) -> Result<ListenGroup, BindError> {
-    let failed = |source: io::Error| BindError {
-        address: BindAddress::Ip(asked),
-        kind: BindErrorKind::of(&source),
-        source,
-    };
+    let failed =
+        |source: io::Error| BindError { address: BindAddress::Ip(asked), kind: BindErrorKind::of(&source), source };
 
     let first = unbound_socket(asked).map_err(failed)?;
     first.bind(&asked.into()).map_err(failed)?;
@@ -67,31 +58,17 @@ fn bind_group(asked: SocketAddr, shards: &[u16], backlog: i32) -> Result<ListenG
         sockets.push(sibling);
     }
     // In order: it is `listen` that gives a socket its index in the group.
-    sockets
-        .iter()
-        .try_for_each(|socket| socket.listen(backlog))
-        .map_err(failed)?;
+    sockets.iter().try_for_each(|socket| socket.listen(backlog)).map_err(failed)?;
 
     let lend = |socket| Arc::new(ListenSocket::new(socket, DoorKind::SynFilter));
-    let sockets = shards
-        .iter()
-        .copied()
-        .zip(sockets.into_iter().map(lend))
-        .collect();
-    Ok(ListenGroup {
-        address: BindAddress::Ip(address),
-        sockets,
-    })
+    let sockets = shards.iter().copied().zip(sockets.into_iter().map(lend)).collect();
+    Ok(ListenGroup { address: BindAddress::Ip(address), sockets })
 }
 
 /// All options set and the filter attached: the moment it listens, it lets nobody in.
 fn unbound_socket(address: SocketAddr) -> io::Result<Socket> {
     // Close-on-exec is socket2's default.
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
@@ -181,51 +158,20 @@ mod tests {
     fn check(address: BindAddress, errno: i32, kind: BindErrorKind, says: &str) {
         let source = io::Error::from_raw_os_error(errno);
         assert_eq!(BindErrorKind::of(&source), kind, "{source}");
-        let text = BindError {
-            address,
-            kind,
-            source,
-        }
-        .to_string();
-        assert!(
-            text.starts_with("cannot listen on ") && text.contains(says),
-            "{text}"
-        );
+        let text = BindError { address, kind, source }.to_string();
+        assert!(text.starts_with("cannot listen on ") && text.contains(says), "{text}");
     }
 
     /// Those that a test cannot provoke without changing the machine; the others are in `tests/listen`.
     #[test]
     fn errors_say_what_can_be_done() {
         let ip = || BindAddress::Ip(SocketAddr::from(([127, 0, 0, 1], 80)));
-        let unix = || BindAddress::Unix {
-            path: "/run/web.sock".into(),
-            mode: 0o660,
-        };
-        check(
-            ip(),
-            libc::EACCES,
-            BindErrorKind::Permission,
-            "CAP_NET_BIND_SERVICE",
-        );
+        let unix = || BindAddress::Unix { path: "/run/web.sock".into(), mode: 0o660 };
+        check(ip(), libc::EACCES, BindErrorKind::Permission, "CAP_NET_BIND_SERVICE");
         check(unix(), libc::EACCES, BindErrorKind::Permission, "folder");
-        check(
-            ip(),
-            libc::EMFILE,
-            BindErrorKind::DescriptorLimit,
-            "ulimit -n",
-        );
-        check(
-            unix(),
-            libc::ENFILE,
-            BindErrorKind::DescriptorLimit,
-            "LimitNOFILE=",
-        );
-        check(
-            ip(),
-            libc::EAFNOSUPPORT,
-            BindErrorKind::Other,
-            "not supported",
-        );
+        check(ip(), libc::EMFILE, BindErrorKind::DescriptorLimit, "ulimit -n");
+        check(unix(), libc::ENFILE, BindErrorKind::DescriptorLimit, "LimitNOFILE=");
+        check(ip(), libc::EAFNOSUPPORT, BindErrorKind::Other, "not supported");
         check(unix(), libc::EROFS, BindErrorKind::Other, "Read-only");
     }
 
@@ -233,10 +179,7 @@ mod tests {
     fn shards_are_distinct_and_below_64() {
         let address = BindAddress::Ip(SocketAddr::from(([127, 0, 0, 1], 0)));
         for shards in [&[][..], &[1, 1], &[64]] {
-            assert!(
-                std::panic::catch_unwind(|| bind(&address, shards, 1)).is_err(),
-                "{shards:?}"
-            );
+            assert!(std::panic::catch_unwind(|| bind(&address, shards, 1)).is_err(), "{shards:?}");
         }
     }
 }

@@ -22,10 +22,7 @@ pub fn pending_handshakes(address: &BindAddress) -> io::Result<usize> {
         SocketAddr::V4(_) => "/proc/thread-self/net/tcp",
         SocketAddr::V6(_) => "/proc/thread-self/net/tcp6",
     };
-    count(
-        BufReader::with_capacity(64 << 10, File::open(table)?),
-        address,
-    )
+    count(BufReader::with_capacity(64 << 10, File::open(table)?), address)
 }
 
 fn count(mut table: impl BufRead, address: &SocketAddr) -> io::Result<usize> {
@@ -36,15 +33,10 @@ fn count(mut table: impl BufRead, address: &SocketAddr) -> io::Result<usize> {
     let mut pending = 0;
     // The first line is the heading; it has no socket in its second column and is skipped like any other stranger.
     while table.read_until(b'\n', &mut line)? > 0 {
-        let mut columns = line
-            .split(u8::is_ascii_whitespace)
-            .filter(|column| !column.is_empty());
-        if let (Some(_), Some(local), Some(_), Some(SYN_RECV)) = (
-            columns.next(),
-            columns.next(),
-            columns.next(),
-            columns.next(),
-        ) && let Some(local) = local_address(local)
+        let mut columns = line.split(u8::is_ascii_whitespace).filter(|column| !column.is_empty());
+        if let (Some(_), Some(local), Some(_), Some(SYN_RECV)) =
+            (columns.next(), columns.next(), columns.next(), columns.next())
+            && let Some(local) = local_address(local)
             && local.port() == address.port()
             && (address.ip().is_unspecified() || local.ip() == address.ip())
         {
@@ -59,13 +51,7 @@ fn count(mut table: impl BufRead, address: &SocketAddr) -> io::Result<usize> {
 fn local_address(column: &[u8]) -> Option<SocketAddr> {
     let (ip, port) = std::str::from_utf8(column).ok()?.split_once(':')?;
     let port = u16::from_str_radix(port, 16).ok()?;
-    let word = |from: usize| {
-        Some(
-            u32::from_str_radix(ip.get(from..from + 8)?, 16)
-                .ok()?
-                .to_ne_bytes(),
-        )
-    };
+    let word = |from: usize| Some(u32::from_str_radix(ip.get(from..from + 8)?, 16).ok()?.to_ne_bytes());
     let ip = match ip.len() {
         8 => IpAddr::V4(Ipv4Addr::from(word(0)?)),
         32 => {
@@ -100,11 +86,7 @@ mod tests {
 ";
 
     fn check(table: &str, address: &str, expected: usize) {
-        assert_eq!(
-            count(table.as_bytes(), &address.parse().unwrap()).unwrap(),
-            expected,
-            "{address}"
-        );
+        assert_eq!(count(table.as_bytes(), &address.parse().unwrap()).unwrap(), expected, "{address}");
     }
 
     #[test]
@@ -123,10 +105,6 @@ mod tests {
     #[test]
     fn lines_that_make_no_sense_are_skipped() {
         check("", "127.0.0.1:8080", 0);
-        check(
-            "\n\n 1: zz:1F90 x 03\n 1: 0100007F:1F90\n 2: 0100007F:1F90 0100007F:D431 03",
-            "127.0.0.1:8080",
-            1,
-        );
+        check("\n\n 1: zz:1F90 x 03\n 1: 0100007F:1F90\n 2: 0100007F:1F90 0100007F:D431 03", "127.0.0.1:8080", 1);
     }
 }

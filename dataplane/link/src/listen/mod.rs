@@ -73,10 +73,7 @@ impl ListenGroup {
 
     /// The socket that a shard accepts from. Unix: the same for all.
     pub fn socket(&self, shard: u16) -> Option<&Arc<ListenSocket>> {
-        self.sockets
-            .iter()
-            .find(|(owner, _)| *owner == shard)
-            .map(|(_, socket)| socket)
+        self.sockets.iter().find(|(owner, _)| *owner == shard).map(|(_, socket)| socket)
     }
 
     /// Shards that this group was made for, in the order given to [`bind`].
@@ -148,13 +145,7 @@ enum DoorState {
 impl ListenSocket {
     /// Shut, not yet open.
     fn new(socket: socket2::Socket, kind: DoorKind) -> ListenSocket {
-        ListenSocket {
-            socket,
-            door: Mutex::new(Door {
-                kind,
-                state: DoorState::NotYet,
-            }),
-        }
+        ListenSocket { socket, door: Mutex::new(Door { kind, state: DoorState::NotYet }) }
     }
 
     /// Lets clients in: takes the SYN filter off, or moves the socket file to its place. Opening an open
@@ -185,9 +176,7 @@ impl ListenSocket {
 
     fn door(&self) -> MutexGuard<'_, Door> {
         // The state follows a successful system call and nothing in between can panic: poison says nothing.
-        self.door
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.door.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     /// Connections that are complete and not accepted yet. Unix sockets offer no count: 1 means at least one.

@@ -10,15 +10,9 @@ const SO_ATTACH_REUSEPORT_CBPF: c_int = 51;
 const SO_DETACH_REUSEPORT_BPF: c_int = 68;
 
 /// Sets the program that chooses a socket within the `SO_REUSEPORT` group of `socket`.
-pub(super) fn attach_reuseport_program(
-    socket: BorrowedFd<'_>,
-    program: &[libc::sock_filter],
-) -> io::Result<()> {
+pub(super) fn attach_reuseport_program(socket: BorrowedFd<'_>, program: &[libc::sock_filter]) -> io::Result<()> {
     let program = libc::sock_fprog {
-        len: program
-            .len()
-            .try_into()
-            .map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?,
+        len: program.len().try_into().map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?,
         // The kernel only reads through this pointer; C has no way to say so.
         filter: program.as_ptr().cast_mut(),
     };
@@ -33,11 +27,7 @@ pub(super) fn attach_reuseport_program(
             size_of::<libc::sock_fprog>() as libc::socklen_t,
         )
     };
-    if result == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Back to the kernel's hash. ENOENT: there was no program.
@@ -53,11 +43,7 @@ pub(super) fn detach_reuseport_program(socket: BorrowedFd<'_>) -> io::Result<()>
             size_of::<c_int>() as libc::socklen_t,
         )
     };
-    if result == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Complete connections that wait for `accept` on a listening TCP socket.

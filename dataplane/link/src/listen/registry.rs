@@ -61,21 +61,12 @@ impl Registry {
     /// all and returns those that failed.
     pub fn steer_all(&self, live: u64) -> Vec<(u32, io::Error)> {
         self.live.store(live, Ordering::Relaxed);
-        let groups: Vec<_> = self
-            .groups()
-            .iter()
-            .map(|(slot, group)| (*slot, group.clone()))
-            .collect();
-        groups
-            .into_iter()
-            .filter_map(|(slot, group)| Some((slot, group.steer(live).err()?)))
-            .collect()
+        let groups: Vec<_> = self.groups().iter().map(|(slot, group)| (*slot, group.clone())).collect();
+        groups.into_iter().filter_map(|(slot, group)| Some((slot, group.steer(live).err()?))).collect()
     }
 
     fn groups(&self) -> MutexGuard<'_, BTreeMap<u32, Arc<ListenGroup>>> {
         // Every change of the map is one call that leaves it whole, so a panic elsewhere cannot have torn it.
-        self.groups
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.groups.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }

@@ -14,11 +14,8 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 
 pub(super) fn steer(sockets: &[(u16, Arc<ListenSocket>)], live: u64) -> io::Result<()> {
-    let chosen: Vec<u32> = (0..)
-        .zip(sockets)
-        .filter(|(_, (shard, _))| live >> shard & 1 == 1)
-        .map(|(index, _)| index)
-        .collect();
+    let chosen: Vec<u32> =
+        (0..).zip(sockets).filter(|(_, (shard, _))| live >> shard & 1 == 1).map(|(index, _)| index).collect();
     let (_, any) = sockets.first().expect("a group has at least one socket");
     if chosen.is_empty() || sockets.len() == 1 {
         return Ok(());
@@ -36,22 +33,12 @@ pub(super) fn steer(sockets: &[(u16, Arc<ListenSocket>)], live: u64) -> io::Resu
 /// `return chosen[random() % chosen.len()]`.
 fn random_of(chosen: &[u32]) -> Vec<libc::sock_filter> {
     use libc::{BPF_ABS, BPF_ALU, BPF_JEQ, BPF_JMP, BPF_K, BPF_LD, BPF_MOD, BPF_RET, BPF_W};
-    let statement = |code: u32, k: u32| libc::sock_filter {
-        code: code as u16,
-        jt: 0,
-        jf: 0,
-        k,
-    };
+    let statement = |code: u32, k: u32| libc::sock_filter { code: code as u16, jt: 0, jf: 0, k };
     let random = (libc::SKF_AD_OFF + libc::SKF_AD_RANDOM) as u32;
-    let mut program = vec![
-        statement(BPF_LD | BPF_W | BPF_ABS, random),
-        statement(BPF_ALU | BPF_MOD | BPF_K, chosen.len() as u32),
-    ];
+    let mut program =
+        vec![statement(BPF_LD | BPF_W | BPF_ABS, random), statement(BPF_ALU | BPF_MOD | BPF_K, chosen.len() as u32)];
     for (draw, index) in (0..).zip(chosen) {
-        program.push(libc::sock_filter {
-            jf: 1,
-            ..statement(BPF_JMP | BPF_JEQ | BPF_K, draw)
-        });
+        program.push(libc::sock_filter { jf: 1, ..statement(BPF_JMP | BPF_JEQ | BPF_K, draw) });
         program.push(statement(BPF_RET | BPF_K, *index));
     }
     // Never reached, but the kernel wants every path to end in a return.

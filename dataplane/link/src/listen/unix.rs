@@ -57,18 +57,13 @@ impl SocketFile {
     }
 
     fn is_ours(&self, name: &Path) -> bool {
-        std::fs::symlink_metadata(name)
-            .is_ok_and(|found| (found.dev(), found.ino()) == self.identity)
+        std::fs::symlink_metadata(name).is_ok_and(|found| (found.dev(), found.ino()) == self.identity)
     }
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        let name = if self.published {
-            &self.path
-        } else {
-            &self.hidden
-        };
+        let name = if self.published { &self.path } else { &self.hidden };
         if self.is_ours(name) {
             // Nothing can be done about a failure here, and the next bind replaces a stale file.
             let _ = std::fs::remove_file(name);
@@ -78,14 +73,7 @@ impl Drop for SocketFile {
 
 /// One listening socket that nobody can find yet.
 pub(super) fn bind(path: &Path, mode: u32, backlog: i32) -> Result<ListenSocket, BindError> {
-    let failed = |kind, source| BindError {
-        address: BindAddress::Unix {
-            path: path.to_owned(),
-            mode,
-        },
-        kind,
-        source,
-    };
+    let failed = |kind, source| BindError { address: BindAddress::Unix { path: path.to_owned(), mode }, kind, source };
     let failed_for = |source: io::Error| failed(BindErrorKind::of(&source), source);
 
     check_length(path).map_err(|source| failed(BindErrorKind::PathTooLong, source))?;
@@ -95,12 +83,7 @@ pub(super) fn bind(path: &Path, mode: u32, backlog: i32) -> Result<ListenSocket,
     let hidden = bind_hidden(&socket, path).map_err(failed_for)?;
 
     let found = std::fs::symlink_metadata(&hidden).map_err(failed_for)?;
-    let file = SocketFile {
-        path: path.to_owned(),
-        hidden,
-        identity: (found.dev(), found.ino()),
-        published: false,
-    };
+    let file = SocketFile { path: path.to_owned(), hidden, identity: (found.dev(), found.ino()), published: false };
     // Permissions before listening: until then a connect is refused whatever they are.
     std::fs::set_permissions(&file.hidden, Permissions::from_mode(mode)).map_err(failed_for)?;
     socket.listen(backlog).map_err(failed_for)?;
@@ -123,16 +106,10 @@ fn check_place(path: &Path) -> Result<(), (BindErrorKind, io::Error)> {
         Err(error) => return Err((BindErrorKind::of(&error), error)),
     };
     if !found.file_type().is_socket() {
-        return Err((
-            BindErrorKind::NotASocket,
-            io::Error::from_raw_os_error(libc::EEXIST),
-        ));
+        return Err((BindErrorKind::NotASocket, io::Error::from_raw_os_error(libc::EEXIST)));
     }
     match try_connect(path) {
-        Ok(()) => Err((
-            BindErrorKind::InUse,
-            io::Error::from_raw_os_error(libc::EADDRINUSE),
-        )),
+        Ok(()) => Err((BindErrorKind::InUse, io::Error::from_raw_os_error(libc::EADDRINUSE))),
         Err(error) => match error.raw_os_error() {
             Some(libc::ECONNREFUSED) => Ok(()),
             // Its queue is full, or it is of another type: either way somebody has it open.
@@ -158,9 +135,7 @@ fn bind_hidden(socket: &Socket, path: &Path) -> io::Result<PathBuf> {
         let hidden = hidden_name(path);
         match socket.bind(&SockAddr::unix(&hidden)?) {
             Ok(()) => return Ok(hidden),
-            Err(error) if error.raw_os_error() == Some(libc::EADDRINUSE) => {
-                last_error = Some(error)
-            }
+            Err(error) if error.raw_os_error() == Some(libc::EADDRINUSE) => last_error = Some(error),
             Err(error) => return Err(error),
         }
     }
@@ -178,10 +153,7 @@ fn hidden_name(path: &Path) -> PathBuf {
 /// 1 if a connection waits, else 0: the kernel does not count them for us.
 pub(super) fn accept_queue_len(socket: BorrowedFd<'_>) -> io::Result<u32> {
     let mut polled = [PollFd::new(&socket, PollFlags::IN)];
-    let at_once = Timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
+    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
     Ok(poll(&mut polled, Some(&at_once))? as u32)
 }
 

@@ -52,11 +52,7 @@ impl Quota {
     pub fn try_take(&self, cap: u32) -> bool {
         // Acquire pairs with the Release of whoever gave this one back: what they did before, such as closing
         // their connection to the backend, comes before what we do next.
-        self.used
-            .fetch_update(Ordering::Acquire, Ordering::Relaxed, |used| {
-                (used < cap).then_some(used + 1)
-            })
-            .is_ok()
+        self.used.fetch_update(Ordering::Acquire, Ordering::Relaxed, |used| (used < cap).then_some(used + 1)).is_ok()
     }
 
     /// As [`Quota::try_take`]; on `false` this shard has been noted as waiting and will be rung when one is
@@ -144,10 +140,7 @@ pub struct Quotas {
 impl Quotas {
     /// Room for slots `0..pools_max` and `0..endpoints_max`. Memory only for chunks in which a slot has a cap.
     pub fn new(pools_max: u32, endpoints_max: u32) -> Arc<Quotas> {
-        Arc::new(Quotas {
-            pools: Slots::new(pools_max),
-            endpoints: Slots::new(endpoints_max),
-        })
+        Arc::new(Quotas { pools: Slots::new(pools_max), endpoints: Slots::new(endpoints_max) })
     }
 
     /// The quota of a pool's slot. Control calls this before it sends a generation that gives the slot a
@@ -224,13 +217,7 @@ mod tests {
         assert!(!quotas.pool(1).unwrap().try_take(1));
         assert!(quotas.pool(0).unwrap().try_take(1));
         assert!(quotas.endpoint(1).unwrap().try_take(1));
-        assert_eq!(
-            quotas.endpoint(2).unwrap_err(),
-            SlotOutOfBounds {
-                slot: 2,
-                slots_max: 2
-            }
-        );
+        assert_eq!(quotas.endpoint(2).unwrap_err(), SlotOutOfBounds { slot: 2, slots_max: 2 });
     }
 
     /// Shards that sleep whenever the cap keeps them out. A lost wake-up is a sleep past its deadline.
@@ -322,9 +309,7 @@ mod loom_tests {
 
         fn give_back(&self) {
             let waiters = self.quota.give_back();
-            (0..SHARDS)
-                .filter(|shard| waiters >> shard & 1 == 1)
-                .for_each(|shard| self.doorbells[shard].ring());
+            (0..SHARDS).filter(|shard| waiters >> shard & 1 == 1).for_each(|shard| self.doorbells[shard].ring());
         }
     }
 

@@ -16,16 +16,8 @@ pub struct ShardQuotas {
 impl ShardQuotas {
     /// For shard `shard`, below 64.
     pub fn new(quotas: &Arc<Quotas>, shard: u16) -> ShardQuotas {
-        let caps = |kind| Caps {
-            quotas: quotas.clone(),
-            kind,
-            shard,
-            slots: Vec::new(),
-        };
-        ShardQuotas {
-            pools: caps(Of::Pools),
-            endpoints: caps(Of::Endpoints),
-        }
+        let caps = |kind| Caps { quotas: quotas.clone(), kind, shard, slots: Vec::new() };
+        ShardQuotas { pools: caps(Of::Pools), endpoints: caps(Of::Endpoints) }
     }
 }
 
@@ -73,11 +65,7 @@ impl Caps {
     /// Panics where [`Caps::ensure`] would have failed.
     #[must_use = "these shards wait and sleep until somebody rings them"]
     pub fn set(&mut self, slot: u32, cap: Option<u32>) -> Waiters {
-        let Held {
-            connections,
-            cap: before,
-            waiting,
-        } = *self.held(slot);
+        let Held { connections, cap: before, waiting } = *self.held(slot);
         self.held(slot).cap = cap;
         match (before, cap) {
             (None, Some(_)) => {
@@ -130,10 +118,7 @@ impl Caps {
     #[must_use = "these shards wait and sleep until somebody rings them"]
     pub fn give_back(&mut self, slot: u32) -> Waiters {
         let held = self.held(slot);
-        assert!(
-            held.connections > 0,
-            "slot {slot}: gave back a connection that was never taken"
-        );
+        assert!(held.connections > 0, "slot {slot}: gave back a connection that was never taken");
         held.connections -= 1;
         match held.cap {
             Some(_) => self.quota(slot).give_back(),
@@ -143,9 +128,7 @@ impl Caps {
 
     /// Connections of this shard.
     pub fn connections(&self, slot: u32) -> u32 {
-        self.slots
-            .get(slot as usize)
-            .map_or(0, |held| held.connections)
+        self.slots.get(slot as usize).map_or(0, |held| held.connections)
     }
 
     /// Connections of all shards if the slot has a cap here, else of this shard only.
@@ -167,16 +150,12 @@ impl Caps {
     /// Prepare makes room. Should it ever be forgotten, an allocation is paid; a slot beyond the bound is a bug.
     #[cold]
     fn make_room(&mut self, slot: u32) {
-        self.ensure(slot)
-            .unwrap_or_else(|error| panic!("counting for a slot that cannot exist: {error}"));
+        self.ensure(slot).unwrap_or_else(|error| panic!("counting for a slot that cannot exist: {error}"));
     }
 
     fn quota(&self, slot: u32) -> &Quota {
         let table = self.kind.table(&self.quotas);
-        table
-            .find(slot)
-            .or_else(|| table.ensure(slot).ok())
-            .expect("`ensure` refused slots beyond the bound")
+        table.find(slot).or_else(|| table.ensure(slot).ok()).expect("`ensure` refused slots beyond the bound")
     }
 }
 
@@ -233,18 +212,12 @@ mod tests {
         let (quotas, mut first, mut second) = two_shards();
         assert!((0..3).all(|_| first.take(SLOT)) && second.take(SLOT));
         assert_eq!(first.set(SLOT, Some(5)), 0);
-        assert!(
-            first.take(SLOT),
-            "the second shard has not adopted, 3 of 5 are known"
-        );
+        assert!(first.take(SLOT), "the second shard has not adopted, 3 of 5 are known");
         // Not adopted yet: admits as the old generation says.
         assert!(second.take(SLOT));
         assert_eq!(second.set(SLOT, Some(5)), 0);
         assert_eq!(used(&quotas), 6);
-        assert!(
-            !first.take(SLOT) && !second.take(SLOT),
-            "over the cap: nobody gets in, nobody is ended"
-        );
+        assert!(!first.take(SLOT) && !second.take(SLOT), "over the cap: nobody gets in, nobody is ended");
         assert_eq!(first.give_back(SLOT), 0);
         assert!(!second.take(SLOT));
         assert_eq!(second.give_back(SLOT), 0);
@@ -261,20 +234,10 @@ mod tests {
         assert_eq!(first.set(SLOT, None), 1 << 1);
         assert_eq!(used(&quotas), 0);
         assert!(first.take(SLOT));
-        assert!(
-            second.take_or_wait(SLOT),
-            "room under the cap that it still has"
-        );
+        assert!(second.take_or_wait(SLOT), "room under the cap that it still has");
         assert_eq!(second.set(SLOT, None), 0);
         // What was taken under the cap ends without it.
-        assert_eq!(
-            (
-                first.give_back(SLOT),
-                first.give_back(SLOT),
-                second.give_back(SLOT)
-            ),
-            (0, 0, 0)
-        );
+        assert_eq!((first.give_back(SLOT), first.give_back(SLOT), second.give_back(SLOT)), (0, 0, 0));
         assert_eq!(used(&quotas), 0);
     }
 
@@ -286,11 +249,7 @@ mod tests {
         let _ = first.set(SLOT, Some(1));
         assert_eq!(used(&quotas), 3);
         assert!(!first.take(SLOT));
-        let _ = (
-            first.give_back(SLOT),
-            first.give_back(SLOT),
-            first.give_back(SLOT),
-        );
+        let _ = (first.give_back(SLOT), first.give_back(SLOT), first.give_back(SLOT));
         assert!(first.take(SLOT));
         assert!(!first.take(SLOT));
     }
@@ -320,21 +279,14 @@ mod tests {
         assert_eq!(used(&quotas), 0);
         assert!(second.take_or_wait(SLOT) && second.take_or_wait(SLOT));
         assert!(!second.take_or_wait(SLOT));
-        assert_eq!(
-            second.give_back(SLOT),
-            1 << 1,
-            "the dead shard waits no more"
-        );
+        assert_eq!(second.give_back(SLOT), 1 << 1, "the dead shard waits no more");
     }
 
     #[test]
     fn miri_pools_and_endpoints_are_apart() {
         let quotas = Quotas::new(8, 8);
         let mut shard = ShardQuotas::new(&quotas, 0);
-        let _ = (
-            shard.pools.set(SLOT, Some(1)),
-            shard.endpoints.set(SLOT, Some(1)),
-        );
+        let _ = (shard.pools.set(SLOT, Some(1)), shard.endpoints.set(SLOT, Some(1)));
         assert!(shard.pools.take(SLOT) && shard.endpoints.take(SLOT));
         assert!(!shard.pools.take(SLOT) && !shard.endpoints.take(SLOT));
         assert!(shard.pools.ensure(7).is_ok());
@@ -344,8 +296,7 @@ mod tests {
     #[test]
     fn miri_giving_back_what_was_never_taken_is_a_bug() {
         let (_, mut first, _) = two_shards();
-        let result =
-            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| first.give_back(SLOT)));
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| first.give_back(SLOT)));
         assert!(result.is_err());
     }
 }

@@ -10,10 +10,7 @@ fn nobody_gets_in_before_open(address: &str) {
     let (group, address) = bound(address, &[0, 1]);
     let client = connecting(address);
     wait_until("a SYN is dropped", || syns_dropped(&group) > 0);
-    assert!(
-        !is_ready(client.as_fd(), PollFlags::OUT),
-        "connected through the filter"
-    );
+    assert!(!is_ready(client.as_fd(), PollFlags::OUT), "connected through the filter");
     assert_eq!(queued(&group), [0, 0]);
 
     group.open().unwrap();
@@ -42,9 +39,7 @@ fn one_shard_can_open_for_itself() {
     first.open().unwrap();
     // The kernel hashes: enough attempts reach both.
     let clients: Vec<_> = (0..64).map(|_| connecting(address)).collect();
-    wait_until("a SYN is dropped by the shard that is not open", || {
-        drops(second) > 0
-    });
+    wait_until("a SYN is dropped by the shard that is not open", || drops(second) > 0);
     wait_until("others came in", || first.accept_queue_len().unwrap() > 0);
     assert_eq!(second.accept_queue_len().unwrap(), 0);
     drop(clients);
@@ -54,23 +49,13 @@ fn one_shard_can_open_for_itself() {
 fn sockets_come_with_their_options() {
     let (group, address) = bound(IPV4, &[0]);
     let socket = socket2::SockRef::from(&**group.socket(0).unwrap());
-    assert!(
-        rustix::io::fcntl_getfd(&*socket)
-            .unwrap()
-            .contains(rustix::io::FdFlags::CLOEXEC)
-    );
+    assert!(rustix::io::fcntl_getfd(&*socket).unwrap().contains(rustix::io::FdFlags::CLOEXEC));
     assert!(socket.nonblocking().unwrap());
     group.open().unwrap();
-    assert_eq!(
-        accept(group.socket(0).unwrap()).unwrap_err().kind(),
-        io::ErrorKind::WouldBlock
-    );
+    assert_eq!(accept(group.socket(0).unwrap()).unwrap_err().kind(), io::ErrorKind::WouldBlock);
     let _client = TcpStream::connect(address).unwrap();
     let accepted = accept_from_any(&group);
-    assert!(
-        accepted.tcp_nodelay().unwrap(),
-        "inherited from the listener"
-    );
+    assert!(accepted.tcp_nodelay().unwrap(), "inherited from the listener");
 }
 
 #[test]
@@ -90,10 +75,6 @@ fn port_zero_is_one_port_for_the_group() {
 fn an_ipv6_wildcard_leaves_ipv4_alone() {
     let (group, _) = bound("[::]:0", &[0, 1]);
     for shard in group.shards() {
-        assert!(
-            socket2::SockRef::from(&**group.socket(shard).unwrap())
-                .only_v6()
-                .unwrap()
-        );
+        assert!(socket2::SockRef::from(&**group.socket(shard).unwrap()).only_v6().unwrap());
     }
 }

@@ -12,17 +12,12 @@ fn queued_connections_survive_leaving(address: &str) {
     const QUEUED: usize = 50;
     let (group, address) = bound(address, &[0, 1]);
     group.open().unwrap();
-    let clients: Vec<_> = (0..QUEUED)
-        .map(|_| TcpStream::connect(address).unwrap())
-        .collect();
+    let clients: Vec<_> = (0..QUEUED).map(|_| TcpStream::connect(address).unwrap()).collect();
     group.drop_syns().unwrap();
 
     let late = connecting(address);
     wait_until("a SYN is dropped", || syns_dropped(&group) > 0);
-    assert!(
-        !is_ready(late.as_fd(), PollFlags::OUT),
-        "connected although the address leaves"
-    );
+    assert!(!is_ready(late.as_fd(), PollFlags::OUT), "connected although the address leaves");
     assert_eq!(queued(&group).iter().sum::<u32>(), QUEUED as u32);
     assert_eq!(pending_handshakes(group.local_addr()).unwrap(), 0);
 
@@ -39,10 +34,7 @@ fn queued_connections_survive_leaving(address: &str) {
 
     // The client that came too late is refused once the sockets are gone, not left hanging.
     drop(group);
-    assert_eq!(
-        outcome(&late).unwrap_err().kind(),
-        io::ErrorKind::ConnectionRefused
-    );
+    assert_eq!(outcome(&late).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
 }
 
 #[test]
@@ -63,18 +55,9 @@ fn a_handshake_that_has_begun_completes(address: &str, wildcard: &str) {
 
     // A client that does not hear the SYN-ACK.
     let client = unconnected(bound_at);
-    client
-        .attach_filter(&[SockFilter::new(
-            (libc::BPF_RET | libc::BPF_K) as u16,
-            0,
-            0,
-            0,
-        )])
-        .unwrap();
+    client.attach_filter(&[SockFilter::new((libc::BPF_RET | libc::BPF_K) as u16, 0, 0, 0)]).unwrap();
     start_connecting(&client, bound_at);
-    wait_until("a handshake is pending", || {
-        pending_handshakes(group.local_addr()).unwrap() == 1
-    });
+    wait_until("a handshake is pending", || pending_handshakes(group.local_addr()).unwrap() == 1);
     assert_eq!(pending_handshakes(&wildcard).unwrap(), 1);
     assert_eq!(queued(&group), [0, 0]);
 

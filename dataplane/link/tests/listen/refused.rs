@@ -10,20 +10,13 @@ pub(crate) fn refused(address: &BindAddress, kind: BindErrorKind, says: &str) {
     assert_eq!(error.kind, kind, "{error}");
     assert_eq!(&error.address, address);
     let text = error.to_string();
-    assert!(
-        text.contains(says) && text.contains(&address.to_string()),
-        "{text}"
-    );
+    assert!(text.contains(says) && text.contains(&address.to_string()), "{text}");
 }
 
 #[test]
 fn a_port_of_a_plain_socket_is_in_use() {
     let other = TcpListener::bind(IPV4).unwrap();
-    refused(
-        &BindAddress::Ip(other.local_addr().unwrap()),
-        BindErrorKind::InUse,
-        "in use",
-    );
+    refused(&BindAddress::Ip(other.local_addr().unwrap()), BindErrorKind::InUse, "in use");
 }
 
 /// The trap of `SO_REUSEPORT`: the kernel would let us in beside another process of the same user, and each
@@ -52,11 +45,7 @@ fn a_port_of_our_own_is_in_use() {
 #[test]
 fn an_address_of_no_interface_is_not_available() {
     // TEST-NET-1, RFC 5737.
-    refused(
-        &BindAddress::Ip("192.0.2.1:7000".parse().unwrap()),
-        BindErrorKind::NotAvailable,
-        "no network interface",
-    );
+    refused(&BindAddress::Ip("192.0.2.1:7000".parse().unwrap()), BindErrorKind::NotAvailable, "no network interface");
 }
 
 #[test]

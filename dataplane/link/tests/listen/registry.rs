@@ -18,15 +18,9 @@ fn the_registry_lends_and_the_last_borrower_closes() {
 
     assert!(registry.remove(3).is_some());
     assert!(registry.group(3).is_none());
-    exchange(
-        client.into(),
-        accept(&lent).expect("the borrowed socket is open still"),
-    );
+    exchange(client.into(), accept(&lent).expect("the borrowed socket is open still"));
     drop(lent);
-    assert_eq!(
-        TcpStream::connect(address).unwrap_err().kind(),
-        io::ErrorKind::ConnectionRefused
-    );
+    assert_eq!(TcpStream::connect(address).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
 }
 
 #[test]
@@ -34,8 +28,7 @@ fn a_listener_slot_has_one_address() {
     let registry = Registry::new();
     registry.insert(0, bound(IPV4, &[0]).0);
     let second = bound(IPV4, &[0]).0;
-    let twice =
-        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| registry.insert(0, second)));
+    let twice = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| registry.insert(0, second)));
     assert!(twice.is_err());
     assert!(registry.group(0).is_some(), "the registry works on");
 }

@@ -10,16 +10,13 @@ fn steering_reaches_only_the_living(address: &str) {
         if let Some(live) = live {
             group.steer(live).unwrap();
         }
-        let clients: Vec<_> = (0..60)
-            .map(|_| TcpStream::connect(address).unwrap())
-            .collect();
+        let clients: Vec<_> = (0..60).map(|_| TcpStream::connect(address).unwrap()).collect();
         let counts = queued(&group);
         clients.iter().for_each(|_| drop(accept_from_any(&group)));
         counts
     };
     // By chance one of three gets none of 60 once in 10^10 runs.
-    let all_get_some =
-        |counts: Vec<u32>| assert!(counts.iter().all(|count| *count > 0), "{counts:?}");
+    let all_get_some = |counts: Vec<u32>| assert!(counts.iter().all(|count| *count > 0), "{counts:?}");
 
     all_get_some(per_socket(None));
     assert_eq!(per_socket(Some(1 << 7)), [0, 60, 0]);
@@ -47,9 +44,7 @@ fn steering_leaves_alone_what_is_queued() {
     let (group, address) = bound(IPV4, &[0, 1]);
     group.open().unwrap();
     group.steer(1 << 0).unwrap();
-    let clients: Vec<_> = (0..10)
-        .map(|_| TcpStream::connect(address).unwrap())
-        .collect();
+    let clients: Vec<_> = (0..10).map(|_| TcpStream::connect(address).unwrap()).collect();
     group.steer(1 << 1).unwrap();
     assert_eq!(queued(&group), [10, 0]);
     for client in clients {

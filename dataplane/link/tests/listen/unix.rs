@@ -10,17 +10,11 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
 fn unix(path: &Path) -> BindAddress {
-    BindAddress::Unix {
-        path: path.to_owned(),
-        mode: 0o660,
-    }
+    BindAddress::Unix { path: path.to_owned(), mode: 0o660 }
 }
 
 fn names_in(folder: &Path) -> Vec<String> {
-    std::fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect()
+    std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
 }
 
 #[test]
@@ -35,15 +29,10 @@ fn a_unix_socket_appears_at_open_and_vanishes_on_leaving() {
     assert_eq!(found.permissions().mode() & 0o7777, 0o660);
     assert_eq!(names_in(folder.path()), ["web.sock"]);
 
-    let clients: Vec<_> = (0..50)
-        .map(|_| UnixStream::connect(&path).unwrap())
-        .collect();
+    let clients: Vec<_> = (0..50).map(|_| UnixStream::connect(&path).unwrap()).collect();
     assert_eq!(group.socket(0).unwrap().accept_queue_len().unwrap(), 1);
     group.drop_syns().unwrap();
-    assert_eq!(
-        UnixStream::connect(&path).unwrap_err().kind(),
-        io::ErrorKind::NotFound
-    );
+    assert_eq!(UnixStream::connect(&path).unwrap_err().kind(), io::ErrorKind::NotFound);
     assert_eq!(pending_handshakes(group.local_addr()).unwrap(), 0);
     for (ix, client) in clients.into_iter().enumerate() {
         // All shards take from one queue.
@@ -73,10 +62,7 @@ fn a_stale_socket_file_is_replaced_in_one_step() {
     let path = folder.path().join("web.sock");
     drop(UnixListener::bind(&path).unwrap());
     let group = bind(&unix(&path), &[0], BACKLOG).unwrap();
-    assert_eq!(
-        UnixStream::connect(&path).unwrap_err().kind(),
-        io::ErrorKind::ConnectionRefused
-    );
+    assert_eq!(UnixStream::connect(&path).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
     group.open().unwrap();
     assert!(UnixStream::connect(&path).is_ok());
 }
@@ -86,11 +72,7 @@ fn a_live_socket_file_is_in_use() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("web.sock");
     let _live = UnixListener::bind(&path).unwrap();
-    refused(
-        &unix(&path),
-        BindErrorKind::InUse,
-        "another process listens",
-    );
+    refused(&unix(&path), BindErrorKind::InUse, "another process listens");
     assert_eq!(names_in(folder.path()), ["web.sock"]);
 }
 
@@ -102,11 +84,7 @@ fn a_live_socket_whose_queue_is_full_is_in_use() {
     busy.bind(&SockAddr::unix(&path).unwrap()).unwrap();
     busy.listen(0).unwrap();
     let _fills_the_queue = UnixStream::connect(&path).unwrap();
-    refused(
-        &unix(&path),
-        BindErrorKind::InUse,
-        "another process listens",
-    );
+    refused(&unix(&path), BindErrorKind::InUse, "another process listens");
 }
 
 #[test]
@@ -134,10 +112,7 @@ fn a_file_that_somebody_put_in_our_place_is_theirs() {
             group.drop_syns().unwrap();
         }
         drop(group);
-        assert!(
-            UnixStream::connect(&path).is_ok(),
-            "leave_first: {leave_first}"
-        );
+        assert!(UnixStream::connect(&path).is_ok(), "leave_first: {leave_first}");
         drop(theirs);
         std::fs::remove_file(&path).unwrap();
     }
@@ -146,14 +121,6 @@ fn a_file_that_somebody_put_in_our_place_is_theirs() {
 #[test]
 fn a_socket_file_needs_a_folder_and_a_short_name() {
     let folder = tempfile::tempdir().unwrap();
-    refused(
-        &unix(&folder.path().join("missing/web.sock")),
-        BindErrorKind::NotAvailable,
-        "folder does not exist",
-    );
-    refused(
-        &unix(&folder.path().join("x".repeat(120))),
-        BindErrorKind::PathTooLong,
-        "at most",
-    );
+    refused(&unix(&folder.path().join("missing/web.sock")), BindErrorKind::NotAvailable, "folder does not exist");
+    refused(&unix(&folder.path().join("x".repeat(120))), BindErrorKind::PathTooLong, "at most");
 }

@@ -17,9 +17,7 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 
 pub(crate) fn bound(address: &str, shards: &[u16]) -> (ListenGroup, SocketAddr) {
     let group = bind(&BindAddress::Ip(address.parse().unwrap()), shards, BACKLOG).unwrap();
-    let BindAddress::Ip(address) = *group.local_addr() else {
-        unreachable!()
-    };
+    let BindAddress::Ip(address) = *group.local_addr() else { unreachable!() };
     (group, address)
 }
 
@@ -69,24 +67,14 @@ pub(crate) fn accept(socket: &ListenSocket) -> io::Result<Socket> {
 pub(crate) fn accept_from_any(group: &ListenGroup) -> Socket {
     let deadline = Instant::now() + DEADLINE;
     loop {
-        let sockets: Vec<_> = group
-            .shards()
-            .map(|shard| group.socket(shard).unwrap())
-            .collect();
+        let sockets: Vec<_> = group.shards().map(|shard| group.socket(shard).unwrap()).collect();
         for socket in &sockets {
             if let Ok(accepted) = accept(socket) {
                 return accepted;
             }
         }
-        let mut polled: Vec<_> = sockets
-            .iter()
-            .map(|socket| PollFd::new(socket, PollFlags::IN))
-            .collect();
-        poll(
-            &mut polled,
-            Some(&left_until(deadline, "a connection to accept")),
-        )
-        .unwrap();
+        let mut polled: Vec<_> = sockets.iter().map(|socket| PollFd::new(socket, PollFlags::IN)).collect();
+        poll(&mut polled, Some(&left_until(deadline, "a connection to accept"))).unwrap();
     }
 }
 
@@ -107,17 +95,11 @@ pub(crate) fn exchange(mut client: Socket, mut server: Socket) {
 
 /// Accept queues, in the order of the group's shards.
 pub(crate) fn queued(group: &ListenGroup) -> Vec<u32> {
-    group
-        .shards()
-        .map(|shard| group.socket(shard).unwrap().accept_queue_len().unwrap())
-        .collect()
+    group.shards().map(|shard| group.socket(shard).unwrap().accept_queue_len().unwrap()).collect()
 }
 
 pub(crate) fn syns_dropped(group: &ListenGroup) -> u32 {
-    group
-        .shards()
-        .map(|shard| drops(group.socket(shard).unwrap()))
-        .sum()
+    group.shards().map(|shard| drops(group.socket(shard).unwrap())).sum()
 }
 
 /// Segments that the kernel dropped at this socket, its filter's doing included.
@@ -129,13 +111,7 @@ pub(crate) fn drops(socket: &ListenSocket) -> u32 {
     let mut len = size_of_val(&info) as libc::socklen_t;
     // SAFETY: `info` has room for `len` bytes and the kernel writes at most that many.
     let result = unsafe {
-        libc::getsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            SO_MEMINFO,
-            info.as_mut_ptr().cast(),
-            &raw mut len,
-        )
+        libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, SO_MEMINFO, info.as_mut_ptr().cast(), &raw mut len)
     };
     assert_eq!(result, 0, "{}", io::Error::last_os_error());
     assert_eq!(len as usize, size_of_val(&info));
@@ -143,26 +119,17 @@ pub(crate) fn drops(socket: &ListenSocket) -> u32 {
 }
 
 pub(crate) fn is_ready(fd: BorrowedFd<'_>, events: PollFlags) -> bool {
-    let at_once = Timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
+    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
     poll(&mut [PollFd::new(&fd, events)], Some(&at_once)).unwrap() > 0
 }
 
 pub(crate) fn wait_ready(fd: BorrowedFd<'_>, events: PollFlags) {
-    let ready = poll(
-        &mut [PollFd::new(&fd, events)],
-        Some(&left_until(Instant::now() + DEADLINE, "")),
-    )
-    .unwrap();
+    let ready = poll(&mut [PollFd::new(&fd, events)], Some(&left_until(Instant::now() + DEADLINE, ""))).unwrap();
     assert!(ready > 0, "nothing happened within {DEADLINE:?}");
 }
 
 pub(crate) fn left_until(deadline: Instant, what: &str) -> Timespec {
-    let left = deadline
-        .checked_duration_since(Instant::now())
-        .unwrap_or_else(|| panic!("{what}: past the deadline"));
+    let left = deadline.checked_duration_since(Instant::now()).unwrap_or_else(|| panic!("{what}: past the deadline"));
     left.try_into().unwrap()
 }
 

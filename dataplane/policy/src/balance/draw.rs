@@ -12,9 +12,7 @@ pub(super) struct Draw {
 
 impl Draw {
     pub fn reserve(&mut self, seats: usize) {
-        self.tiers
-            .iter_mut()
-            .for_each(|weights| weights.grow(seats));
+        self.tiers.iter_mut().for_each(|weights| weights.grow(seats));
     }
 
     pub fn weight(&self, tier: Tier) -> u64 {
@@ -30,21 +28,14 @@ impl Draw {
     }
 
     /// The less busy of two different ones, the first drawn if they are equal.
-    pub fn less_busy_of_two(
-        &mut self,
-        seats: &[Seat],
-        tier: Tier,
-        tried: &[u32],
-        random: u64,
-    ) -> Option<u32> {
+    pub fn less_busy_of_two(&mut self, seats: &[Seat], tier: Tier, tried: &[u32], random: u64) -> Option<u32> {
         self.without(seats, tier, tried, |weights| {
             let one = weights.at(random)?;
             let weight = u64::from(seats[one as usize].weight);
             weights.subtract(one, weight);
             let other = weights.at(mix(random));
             weights.add(one, weight);
-            let less_busy =
-                |other: &u32| seats[*other as usize].is_less_busy_than(&seats[one as usize]);
+            let less_busy = |other: &u32| seats[*other as usize].is_less_busy_than(&seats[one as usize]);
             Some(other.filter(less_busy).unwrap_or(one))
         })
     }
@@ -54,29 +45,15 @@ impl Draw {
     }
 
     /// Takes the tried ones out, draws, and puts them back.
-    fn without<R>(
-        &mut self,
-        seats: &[Seat],
-        tier: Tier,
-        tried: &[u32],
-        draw: impl FnOnce(&mut Weights) -> R,
-    ) -> R {
+    fn without<R>(&mut self, seats: &[Seat], tier: Tier, tried: &[u32], draw: impl FnOnce(&mut Weights) -> R) -> R {
         let weights = &mut self.tiers[tier.ix()];
         let weight_in_draw = |seat: u32| {
             let seat = &seats[seat as usize];
-            if seat.standing.is_open_in(tier) {
-                u64::from(seat.weight)
-            } else {
-                0
-            }
+            if seat.standing.is_open_in(tier) { u64::from(seat.weight) } else { 0 }
         };
-        tried
-            .iter()
-            .for_each(|seat| weights.subtract(*seat, weight_in_draw(*seat)));
+        tried.iter().for_each(|seat| weights.subtract(*seat, weight_in_draw(*seat)));
         let drawn = draw(weights);
-        tried
-            .iter()
-            .for_each(|seat| weights.add(*seat, weight_in_draw(*seat)));
+        tried.iter().for_each(|seat| weights.add(*seat, weight_in_draw(*seat)));
         drawn
     }
 }

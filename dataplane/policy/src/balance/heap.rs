@@ -61,11 +61,7 @@ impl Heap {
 
     /// The first seat that is not skipped. Looks below skipped seats only, so it visits at most two for
     /// each of them and one more.
-    pub fn first(
-        &self,
-        skipped: impl Fn(u32) -> bool,
-        before: impl Fn(u32, u32) -> bool,
-    ) -> Option<u32> {
+    pub fn first(&self, skipped: impl Fn(u32) -> bool, before: impl Fn(u32, u32) -> bool) -> Option<u32> {
         self.first_below(0, &skipped, &before)
     }
 
@@ -94,12 +90,7 @@ impl Heap {
         }
     }
 
-    fn rise(
-        &mut self,
-        mut at: usize,
-        places: &mut Places,
-        before: &impl Fn(u32, u32) -> bool,
-    ) -> usize {
+    fn rise(&mut self, mut at: usize, places: &mut Places, before: &impl Fn(u32, u32) -> bool) -> usize {
         let seat = self.seats[at];
         while at > 0 {
             let above = (at - 1) / 2;

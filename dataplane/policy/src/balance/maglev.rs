@@ -1,7 +1,7 @@
 //! Maglev hashing: one client's connections go to one backend, and a change of backends moves few clients.
 //!
 //! Eisenbud et al., *Maglev: A Fast and Reliable Software Network Load Balancer*, NSDI 2016, section 3.4.
-//! [`build`] runs on the compiler thread and makes the table of a group; [`Probes`] runs on a shard and
+//! [`build`] runs on the compiler thread and makes the table of a group; `Probes` runs on a shard and
 //! says in which order a client's hash asks the table.
 //!
 //! The table has whoever may take connections by configuration: draining backends stay in it, so a drain
@@ -35,10 +35,7 @@ pub fn build(endpoints: &[Arc<Endpoint>]) -> Arc<[u32]> {
         })
         .collect();
     preferences.sort_by_key(|(name, _)| *name);
-    let preferences = preferences
-        .into_iter()
-        .map(|(_, preference)| preference)
-        .collect();
+    let preferences = preferences.into_iter().map(|(_, preference)| preference).collect();
     populate(TABLE_LEN, preferences).into()
 }
 
@@ -72,17 +69,10 @@ fn populate(len: usize, mut preferences: Vec<Preference>) -> Vec<u32> {
         return Vec::new();
     };
     let mut table = vec![FREE; len];
-    let mut turns: BinaryHeap<_> = (0..preferences.len())
-        .map(|who| Reverse((0, who, 0)))
-        .collect();
+    let mut turns: BinaryHeap<_> = (0..preferences.len()).map(|who| Reverse((0, who, 0))).collect();
     for _ in 0..len {
         let Reverse((_, who, taken)) = turns.pop().expect("whoever takes a turn has another");
-        let Preference {
-            backend,
-            weight,
-            wants,
-            skip,
-        } = &mut preferences[who];
+        let Preference { backend, weight, wants, skip } = &mut preferences[who];
         while table[*wants as usize] != FREE {
             *wants = (*wants + *skip) % len as u32;
         }
@@ -110,11 +100,7 @@ impl Probes {
     pub fn new(hash: u64, len: usize) -> Probes {
         let within = |hash: u64, len: usize| (hash % len.max(1) as u64) as usize;
         let skip = within(mix(hash), len.saturating_sub(1)) + 1;
-        Probes {
-            at: within(hash, len),
-            skip,
-            len,
-        }
+        Probes { at: within(hash, len), skip, len }
     }
 }
 
@@ -179,36 +165,20 @@ mod tests {
     /// Entries of each backend, by the host number of its address.
     fn entries(endpoints: &[Arc<Endpoint>]) -> Vec<u32> {
         let table = build(endpoints);
-        table
-            .iter()
-            .map(|index| endpoints[*index as usize].slot.0)
-            .collect()
+        table.iter().map(|index| endpoints[*index as usize].slot.0).collect()
     }
 
     fn shares(entries: &[u32], hosts: u32) -> Vec<usize> {
-        (0..hosts)
-            .map(|host| entries.iter().filter(|entry| **entry == host).count())
-            .collect()
+        (0..hosts).map(|host| entries.iter().filter(|entry| **entry == host).count()).collect()
     }
 
     /// Table 1 of the paper: seven entries, three backends, then the second leaves.
     #[test]
     fn the_example_of_the_paper() {
-        let preference = |backend, wants, skip| Preference {
-            backend,
-            weight: 1,
-            wants,
-            skip,
-        };
+        let preference = |backend, wants, skip| Preference { backend, weight: 1, wants, skip };
         let (b0, b1, b2) = ((0, 3, 4), (1, 0, 2), (2, 3, 1));
         let of = |backends: &[(u32, u32, u32)]| {
-            populate(
-                7,
-                backends
-                    .iter()
-                    .map(|(b, offset, skip)| preference(*b, *offset, *skip))
-                    .collect(),
-            )
+            populate(7, backends.iter().map(|(b, offset, skip)| preference(*b, *offset, *skip)).collect())
         };
         assert_eq!(of(&[b0, b1, b2]), [1, 0, 1, 0, 2, 2, 0]);
         assert_eq!(of(&[b0, b2]), [0, 0, 0, 0, 2, 2, 2]);
@@ -218,10 +188,7 @@ mod tests {
     fn equal_backends_have_equal_shares() {
         let endpoints: Vec<_> = (0..100).map(|host| endpoint(host, 7)).collect();
         let shares = shares(&entries(&endpoints), 100);
-        assert!(
-            shares.iter().all(|share| (655..=656).contains(share)),
-            "{shares:?}"
-        );
+        assert!(shares.iter().all(|share| (655..=656).contains(share)), "{shares:?}");
     }
 
     #[test]
@@ -230,10 +197,7 @@ mod tests {
         let shares = shares(&entries(&endpoints), 10);
         for (host, share) in shares.iter().enumerate() {
             let ideal = TABLE_LEN * (host + 1) / 55;
-            assert!(
-                share.abs_diff(ideal) <= 2,
-                "{host}: {share} entries, {ideal} would be ideal"
-            );
+            assert!(share.abs_diff(ideal) <= 2, "{host}: {share} entries, {ideal} would be ideal");
         }
     }
 
@@ -249,16 +213,9 @@ mod tests {
     #[test]
     fn few_move_when_one_leaves() {
         let endpoints: Vec<_> = (0..100).map(|host| endpoint(host, 3)).collect();
-        let without_42: Vec<_> = endpoints
-            .iter()
-            .filter(|e| e.slot.0 != 42)
-            .cloned()
-            .collect();
+        let without_42: Vec<_> = endpoints.iter().filter(|e| e.slot.0 != 42).cloned().collect();
         let (before, after) = (entries(&endpoints), entries(&without_42));
-        let of_others = before
-            .iter()
-            .zip(&after)
-            .filter(|(before, _)| **before != 42);
+        let of_others = before.iter().zip(&after).filter(|(before, _)| **before != 42);
         let moved = of_others.filter(|(before, after)| before != after).count();
         assert!(moved < TABLE_LEN / 100, "{moved} entries of others moved");
     }
@@ -269,11 +226,7 @@ mod tests {
         let mut changed = endpoints.clone();
         changed[42] = endpoint(42, 11);
         let (before, after) = (entries(&endpoints), entries(&changed));
-        let moved = before
-            .iter()
-            .zip(&after)
-            .filter(|(before, after)| before != after)
-            .count();
+        let moved = before.iter().zip(&after).filter(|(before, after)| before != after).count();
         assert!(moved < TABLE_LEN / 50, "{moved} entries moved");
     }
 

@@ -33,10 +33,7 @@ impl Method {
             Balance::RoundRobin => Method::RoundRobin(Rotation::new(salt)),
             Balance::LeastConnections => Method::LeastConnections(Least::new(salt)),
             Balance::RandomTwo => Method::RandomTwo(Draw::default()),
-            Balance::SourceHash(table) => Method::SourceHash {
-                table: table.clone(),
-                draw: Draw::default(),
-            },
+            Balance::SourceHash(table) => Method::SourceHash { table: table.clone(), draw: Draw::default() },
         }
     }
 
@@ -51,10 +48,7 @@ impl Method {
             | (Method::LeastConnections(_), Balance::LeastConnections)
             | (Method::RandomTwo(_), Balance::RandomTwo) => true,
             (
-                Method::RoundRobin(_)
-                | Method::LeastConnections(_)
-                | Method::RandomTwo(_)
-                | Method::SourceHash { .. },
+                Method::RoundRobin(_) | Method::LeastConnections(_) | Method::RandomTwo(_) | Method::SourceHash { .. },
                 _,
             ) => false,
         }
@@ -104,14 +98,7 @@ impl Method {
     }
 
     /// An open seat of `tier` that is not among `tried`.
-    pub fn choose(
-        &mut self,
-        members: &[Member],
-        seats: &[Seat],
-        tier: Tier,
-        tried: &[u32],
-        ask: &Ask,
-    ) -> Option<u32> {
+    pub fn choose(&mut self, members: &[Member], seats: &[Seat], tier: Tier, tried: &[u32], ask: &Ask) -> Option<u32> {
         match self {
             Method::RoundRobin(rotation) => rotation.choose(seats, tier, tried),
             Method::LeastConnections(least) => least.choose(seats, tier, tried),
@@ -125,9 +112,7 @@ impl Method {
                 // Backups are not in the table.
                 let probed = if tier.is_backup() { 0 } else { Probes::MAX };
                 let mut probes = Probes::new(ask.source, table.len()).take(probed);
-                probes
-                    .find_map(stands)
-                    .or_else(|| draw.one(seats, tier, tried, mix(ask.source)))
+                probes.find_map(stands).or_else(|| draw.one(seats, tier, tried, mix(ask.source)))
             }
         }
     }

@@ -17,7 +17,8 @@
 //! open backends is picked, or all are full and the connection waits. It never falls to the next tier
 //! because the first is full: a backup is for when the others are gone, not for when they are busy.
 //!
-//! A pick is O(log n); it allocates nothing. Backends have *seats*, dense numbers that stay with the
+//! A pick is O(log n) and allocates nothing; nor does a change of health or of a cap, only an adoption and
+//! a connection to a backend that has left the group. Backends have *seats*, dense numbers that stay with the
 //! identity while it is in the group, and the algorithms know seats only.
 
 mod draw;
@@ -101,11 +102,7 @@ impl Picker {
     pub fn of_shard(shard: ShardId) -> Picker {
         let salt = Salt(shard.0.into());
         let method = Method::new(&Balance::RoundRobin, salt);
-        Picker {
-            method,
-            salt,
-            ..Picker::default()
-        }
+        Picker { method, salt, ..Picker::default() }
     }
 
     /// Takes the group as a new generation defines it. Endpoints that were there before keep connections,
@@ -113,7 +110,8 @@ impl Picker {
     /// comes back is forgotten, its open connections are not.
     ///
     /// Cost: O(n) reads of endpoints, plus O(log n) for each that changed; O(n log n) if the algorithm
-    /// changed or checking began or ended. Use [`Picker::adopt_change`] where the old group is at hand.
+    /// changed or checking began or ended, and for the first group: the picker of a new pool is best made at
+    /// Prepare. Use [`Picker::adopt_change`] where the old group is at hand.
     pub fn adopt(&mut self, group: &Group) {
         self.adopt_all(&[], group);
     }
@@ -121,11 +119,7 @@ impl Picker {
     /// As [`Picker::adopt`], for a group that replaces `old`, which must be the one adopted last: endpoints
     /// that are the same `Arc` in both are not read, only passed over.
     pub fn adopt_change(&mut self, old: &Group, new: &Group) {
-        assert_eq!(
-            old.endpoints.len(),
-            self.members.len(),
-            "not the group adopted last"
-        );
+        assert_eq!(old.endpoints.len(), self.members.len(), "not the group adopted last");
         self.adopt_all(&old.endpoints, new);
     }
 
@@ -195,13 +189,7 @@ impl Picker {
             if in_rotation == 0 || in_rotation == self.note_tried(tier, ask.tried) {
                 continue;
             }
-            let Picker {
-                members,
-                seats,
-                method,
-                tried,
-                ..
-            } = self;
+            let Picker { members, seats, method, tried, .. } = self;
             let Some(seat) = method.choose(members, seats, tier, tried, ask) else {
                 return Pick::Busy;
             };
@@ -216,32 +204,18 @@ impl Picker {
     pub fn check_invariants(&self) {
         assert!(self.members.is_sorted_by(|a, b| a.slot < b.slot));
         assert!(self.left.is_sorted_by(|a, b| a.0 < b.0));
-        assert!(
-            self.left
-                .iter()
-                .all(|(slot, open)| *open > 0 && self.seat_of(*slot).is_none())
-        );
+        assert!(self.left.iter().all(|(slot, open)| *open > 0 && self.seat_of(*slot).is_none()));
         assert_eq!(self.seats.len(), self.members.len() + self.free.len());
-        let held: Vec<&Seat> = self
-            .members
-            .iter()
-            .map(|member| &self.seats[member.seat as usize])
-            .collect();
+        let held: Vec<&Seat> = self.members.iter().map(|member| &self.seats[member.seat as usize]).collect();
         for (member, seat) in self.members.iter().zip(&held) {
-            assert_eq!(
-                (member.slot, seat.due_standing(self.checked)),
-                (seat.slot, seat.standing)
-            );
+            assert_eq!((member.slot, seat.due_standing(self.checked)), (seat.slot, seat.standing));
         }
         for tier in Tier::ALL {
-            let in_rotation = held
-                .iter()
-                .filter(|seat| seat.standing.tier() == Some(tier));
+            let in_rotation = held.iter().filter(|seat| seat.standing.tier() == Some(tier));
             assert_eq!(in_rotation.count(), self.in_rotation[tier.ix()] as usize);
             let open = held.iter().filter(|seat| seat.standing.is_open_in(tier));
             let open_weight = open.clone().map(|seat| u64::from(seat.weight)).sum();
-            self.method
-                .check_invariants(&self.seats, tier, open.count(), open_weight);
+            self.method.check_invariants(&self.seats, tier, open.count(), open_weight);
         }
         assert_eq!(self.census, Census::of_all(held.into_iter()));
     }
@@ -261,9 +235,7 @@ impl Picker {
     }
 
     fn index_of(&self, slot: EndpointSlot) -> Option<usize> {
-        self.members
-            .binary_search_by_key(&slot, |member| member.slot)
-            .ok()
+        self.members.binary_search_by_key(&slot, |member| member.slot).ok()
     }
 
     fn seat_of(&self, slot: EndpointSlot) -> Option<u32> {
@@ -319,10 +291,11 @@ impl Picker {
             self.restart(Method::new(&group.balance, self.salt));
         }
         self.walk(known, group);
+        self.tried.clear();
+        self.tried.reserve(self.members.len().min(group.attempts as usize));
         if checked_before != self.checked {
             self.changed.clear();
-            self.changed
-                .extend(self.members.iter().map(|member| member.seat));
+            self.changed.extend(self.members.iter().map(|member| member.seat));
         }
         self.method.reserve(self.seats.len(), &self.census);
         for at in 0..self.changed.len() {
@@ -349,11 +322,7 @@ impl Picker {
         let mut after = std::mem::take(&mut self.between);
         let mut at = before.start;
         for endpoint in &group.endpoints[first..group.endpoints.len() - last] {
-            if at < before.end
-                && known
-                    .get(at)
-                    .is_some_and(|known| Arc::ptr_eq(known, endpoint))
-            {
+            if at < before.end && known.get(at).is_some_and(|known| Arc::ptr_eq(known, endpoint)) {
                 after.push(self.members[at]);
                 at += 1;
                 continue;
@@ -383,11 +352,7 @@ impl Picker {
             Ok(at) => self.left.remove(at).1,
             Err(_) => 0,
         };
-        let newcomer = Seat {
-            slot,
-            in_flight,
-            ..Seat::NOBODY
-        };
+        let newcomer = Seat { slot, in_flight, ..Seat::NOBODY };
         match self.free.pop() {
             Some(seat) => {
                 self.seats[seat as usize] = newcomer;
@@ -415,15 +380,7 @@ impl Picker {
     /// Writes down what `endpoint` says of a seat; it is settled when all are written down.
     fn revise(&mut self, seat: u32, endpoint: &Endpoint) {
         // No `..`: a new property of an endpoint has to say what it does to the one that is running.
-        let Endpoint {
-            slot: _,
-            id: _,
-            address,
-            weight,
-            backup,
-            drain,
-            max_connections: _,
-        } = endpoint;
+        let Endpoint { slot: _, id: _, address, weight, backup, drain, max_connections: _ } = endpoint;
         let named = matches!(address, Address::Name { .. });
         let at = &self.seats[seat as usize];
         if (at.weight, at.backup, at.drain, at.named) == (*weight, *backup, *drain, named) {
@@ -445,11 +402,6 @@ impl Picker {
 fn same_ends(known: &[Arc<Endpoint>], now: &[Arc<Endpoint>]) -> (usize, usize) {
     let same = |(known, now): &(&Arc<Endpoint>, &Arc<Endpoint>)| Arc::ptr_eq(known, now);
     let first = known.iter().zip(now).take_while(same).count();
-    let last = known[first..]
-        .iter()
-        .rev()
-        .zip(now[first..].iter().rev())
-        .take_while(same)
-        .count();
+    let last = known[first..].iter().rev().zip(now[first..].iter().rev()).take_while(same).count();
     (first, last)
 }

@@ -5,8 +5,8 @@
 //! far each has come. Now is the mean of all beginnings, weighted: every pick moves it by `1/W`, `W` being the
 //! sum of the weights. A pick goes to a backend whose turn has begun, and among those to one whose turn
 //! ends first (Stoica and Abdel-Wahab, *Earliest Eligible Virtual Deadline First*, 1995). Because nobody is
-//! picked before its turn begins, nobody is ever more than one pick ahead of its share; and the first `W`
-//! picks of a new group are exactly `w` for each.
+//! picked before its turn begins, nobody gets a whole pick ahead of its share while nobody comes or goes;
+//! and the first `W` picks of a new group are exactly `w` for each.
 //!
 //! EEVDF asks for the earliest end among the begun, which one heap cannot answer. As in QFQ (Checconi,
 //! Rizzo and Valente, 2013), backends are put in classes by the power of two at or below their weight, and
@@ -38,8 +38,8 @@ pub(super) struct Rotation {
 
 #[derive(Clone, Debug, Default)]
 struct Turn {
-    /// When its next turn begins. Unit: parts of a round; of meaning only among seats of one tier. In 2^95
-    /// parts there are 2^55 rounds, and a round is at least one pick.
+    /// When its next turn begins. Unit: parts of a round; of meaning only among seats of one tier. Times the
+    /// weight of all it must fit: that leaves 2^54 rounds, and a round is at least one pick.
     begins: i128,
     /// What division by the weight left over from the turns so far, so that `weight` turns are one round.
     rest: u32,
@@ -61,27 +61,17 @@ struct Circle {
 
 impl Circle {
     fn mean(&self) -> i128 {
-        if self.weight == 0 {
-            self.left_at
-        } else {
-            self.sum.div_euclid(self.weight)
-        }
+        if self.weight == 0 { self.left_at } else { self.sum.div_euclid(self.weight) }
     }
 }
 
 impl Rotation {
     pub fn new(salt: Salt) -> Rotation {
-        Rotation {
-            salt,
-            turns: Vec::new(),
-            places: Places::default(),
-            tiers: Box::default(),
-        }
+        Rotation { salt, turns: Vec::new(), places: Places::default(), tiers: Box::default() }
     }
 
     pub fn reserve(&mut self, seats: usize, census: &Census) {
-        self.turns
-            .resize(seats.max(self.turns.len()), Turn::default());
+        self.turns.resize(seats.max(self.turns.len()), Turn::default());
         self.places.grow(seats);
         for tier in Tier::ALL {
             for (class, heap) in self.tiers[tier.ix()].classes.iter_mut().enumerate() {
@@ -92,12 +82,7 @@ impl Rotation {
 
     pub fn enter(&mut self, seats: &[Seat], seat: u32, tier: Tier) {
         let weight = seats[seat as usize].weight;
-        let Rotation {
-            salt,
-            turns,
-            places,
-            tiers,
-        } = self;
+        let Rotation { salt, turns, places, tiers } = self;
         let circle = &mut tiers[tier.ix()];
         let turn = &mut turns[seat as usize];
         turn.begins = circle.mean() + i128::from(turn.ahead) * (ROUND / i128::from(weight)) / TURN;
@@ -111,12 +96,7 @@ impl Rotation {
 
     pub fn leave(&mut self, seats: &[Seat], seat: u32, tier: Tier) {
         let weight = seats[seat as usize].weight;
-        let Rotation {
-            salt,
-            turns,
-            places,
-            tiers,
-        } = self;
+        let Rotation { salt, turns, places, tiers } = self;
         let circle = &mut tiers[tier.ix()];
         let class = class_of(weight);
         circle.classes[class].remove(seat, places, begins_before(turns, *salt));
@@ -162,8 +142,7 @@ impl Rotation {
         let circle = &self.tiers[tier.ix()];
         let held: Vec<u32> = circle.classes.iter().flat_map(Heap::iter).collect();
         assert_eq!((held.len(), circle.weight), (open, i128::from(weight)));
-        let part =
-            |seat: u32| i128::from(seats[seat as usize].weight) * self.turns[seat as usize].begins;
+        let part = |seat: u32| i128::from(seats[seat as usize].weight) * self.turns[seat as usize].begins;
         assert_eq!(held.into_iter().map(part).sum::<i128>(), circle.sum);
         for (class, heap) in circle.classes.iter().enumerate() {
             assert_eq!(heap.is_empty(), circle.inhabited & 1 << class == 0);
@@ -173,21 +152,14 @@ impl Rotation {
     fn rank(&self, seat: u32, seats: &[Seat], circle: &Circle) -> Rank {
         let begins = self.turns[seat as usize].begins;
         if begins * circle.weight <= circle.sum {
-            Rank::Begun {
-                ends: begins + (ROUND >> class_of(seats[seat as usize].weight)),
-            }
+            Rank::Begun { ends: begins + (ROUND >> class_of(seats[seat as usize].weight)) }
         } else {
             Rank::Ahead { begins }
         }
     }
 
     fn serve(&mut self, seat: u32, weight: u32, tier: Tier) {
-        let Rotation {
-            salt,
-            turns,
-            places,
-            tiers,
-        } = self;
+        let Rotation { salt, turns, places, tiers } = self;
         let circle = &mut tiers[tier.ix()];
         let turn = &mut turns[seat as usize];
         let mut lasts = ROUND / i128::from(weight);

@@ -106,12 +106,7 @@ pub(super) enum Tier {
 }
 
 impl Tier {
-    pub const ALL: [Tier; TIERS] = [
-        Tier::PrimaryUp,
-        Tier::PrimaryUnproven,
-        Tier::BackupUp,
-        Tier::BackupUnproven,
-    ];
+    pub const ALL: [Tier; TIERS] = [Tier::PrimaryUp, Tier::PrimaryUnproven, Tier::BackupUp, Tier::BackupUnproven];
 
     pub fn ix(self) -> usize {
         self as usize
@@ -158,11 +153,7 @@ impl Census {
     }
 
     pub fn of(&self, tier: Tier, class: usize) -> usize {
-        (if tier.is_backup() {
-            self.backup
-        } else {
-            self.primary
-        })[class] as usize
+        (if tier.is_backup() { self.backup } else { self.primary })[class] as usize
     }
 
     pub fn all(&self, tier: Tier) -> usize {
@@ -170,11 +161,7 @@ impl Census {
     }
 
     fn cell(&mut self, seat: &Seat) -> Option<&mut u32> {
-        let classes = if seat.backup {
-            &mut self.backup
-        } else {
-            &mut self.primary
-        };
+        let classes = if seat.backup { &mut self.backup } else { &mut self.primary };
         (seat.weight > 0).then(|| &mut classes[class_of(seat.weight)])
     }
 }

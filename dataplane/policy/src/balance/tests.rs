@@ -39,26 +39,12 @@ fn group_of(balance: Balance, endpoints: Vec<Endpoint>) -> Group {
 /// Endpoints with these weights, in slots 0, 1, 2 …; no health checks.
 fn group(balance: Balance, weights: &[u32]) -> Group {
     let slots = 0..weights.len() as u32;
-    group_of(
-        balance,
-        slots
-            .zip(weights)
-            .map(|(slot, weight)| endpoint(slot, *weight))
-            .collect(),
-    )
+    group_of(balance, slots.zip(weights).map(|(slot, weight)| endpoint(slot, *weight)).collect())
 }
 
 fn checked(group: Group) -> Group {
-    let health = HealthCheck {
-        interval: Duration::from_secs(1),
-        timeout: Duration::from_secs(1),
-        rise: 2,
-        fall: 3,
-    };
-    Group {
-        health: Some(health),
-        ..group
-    }
+    let health = HealthCheck { interval: Duration::from_secs(1), timeout: Duration::from_secs(1), rise: 2, fall: 3 };
+    Group { health: Some(health), ..group }
 }
 
 fn picker(group: &Group) -> Picker {
@@ -72,12 +58,7 @@ fn source_hash(weights: &[u32]) -> Group {
 }
 
 fn every_balance() -> [Balance; 4] {
-    [
-        Balance::RoundRobin,
-        Balance::LeastConnections,
-        Balance::RandomTwo,
-        Balance::SourceHash([].into()),
-    ]
+    [Balance::RoundRobin, Balance::LeastConnections, Balance::RandomTwo, Balance::SourceHash([].into())]
 }
 
 fn with_table(mut group: Group) -> Group {
@@ -93,11 +74,7 @@ fn number(n: u64) -> u64 {
 }
 
 fn ask(n: u64) -> Ask<'static> {
-    Ask {
-        source: number(n),
-        random: number(!n),
-        tried: &[],
-    }
+    Ask { source: number(n), random: number(!n), tried: &[] }
 }
 
 fn slot_of(pick: Pick) -> u32 {
@@ -192,10 +169,7 @@ fn a_change_is_adopted_by_what_differs() {
     endpoints[2] = Arc::new(endpoint(2, 7));
     endpoints.remove(0);
     endpoints.push(Arc::new(endpoint(9, 1)));
-    let new = Group {
-        endpoints: endpoints.into(),
-        ..group(Balance::RoundRobin, &[])
-    };
+    let new = Group { endpoints: endpoints.into(), ..group(Balance::RoundRobin, &[]) };
     picker.adopt_change(&old, &new);
     picker.check_invariants();
     let shares = counts(&picks(&mut picker, 1_400), 10);
@@ -223,10 +197,7 @@ fn ten_thousand_backends_work() {
         }
         for (slot, picks) in seen {
             assert_eq!(picker.in_flight(EndpointSlot(slot)), picks);
-            assert!(
-                number(u64::from(slot)) % 3 < 2 && weights[slot as usize] > 0,
-                "{slot} is out"
-            );
+            assert!(number(u64::from(slot)) % 3 < 2 && weights[slot as usize] > 0, "{slot} is out");
         }
         picker.check_invariants();
     }

@@ -27,10 +27,7 @@ pub struct Hold<T>(Key<T>);
 #[must_use = "a lease keeps its part alive until it is given back"]
 pub struct Lease<T>(Key<T>);
 
-const _: () = assert!(
-    size_of::<Lease<[u64; 8]>>() == 8,
-    "a connection's slot has 8 bytes for its lease"
-);
+const _: () = assert!(size_of::<Lease<[u64; 8]>>() == 8, "a connection's slot has 8 bytes for its lease");
 
 /// A part that nobody on this shard holds or leases any more. Made only by the event that made it so.
 #[must_use = "control must be told"]
@@ -64,10 +61,7 @@ enum State<T> {
 
 impl<T> Leases<T> {
     pub fn new() -> Leases<T> {
-        Leases {
-            entries: Vec::new(),
-            free: Vec::new(),
-        }
+        Leases { entries: Vec::new(), free: Vec::new() }
     }
 
     /// Takes a part as current.
@@ -115,11 +109,7 @@ impl<T> Leases<T> {
             }
             State::Superseded { leases, .. } => {
                 *leases -= 1;
-                if *leases == 0 || is(Mistake::ReleasedWhileLeased) {
-                    Some(self.release(lease.0.index))
-                } else {
-                    None
-                }
+                if *leases == 0 || is(Mistake::ReleasedWhileLeased) { Some(self.release(lease.0.index)) } else { None }
             }
             State::Free => unreachable!("leased, so alive"),
         }
@@ -132,22 +122,17 @@ impl<T> Leases<T> {
             State::Current { part, leases } => *state = State::Superseded { part, leases },
             _ => unreachable!("a hold names a current part"),
         }
-        let State::Superseded { leases, .. } = state else {
-            unreachable!("set above")
-        };
-        if *leases == 0 {
-            Some(self.release(hold.0.index))
-        } else {
-            None
-        }
+        let State::Superseded { leases, .. } = state else { unreachable!("set above") };
+        if *leases == 0 { Some(self.release(hold.0.index)) } else { None }
     }
 
     /// Makes a superseded part current again: the newest root can turn out to be an older one when control
     /// restarts while a shard is silent. O(parts).
     pub fn revive(&mut self, wanted: impl Fn(&T) -> bool) -> Option<Hold<T>> {
-        let index = self.entries.iter().position(
-            |entry| matches!(&entry.state, State::Superseded { part, .. } if wanted(part)),
-        )?;
+        let index = self
+            .entries
+            .iter()
+            .position(|entry| matches!(&entry.state, State::Superseded { part, .. } if wanted(part)))?;
         let entry = &mut self.entries[index];
         match std::mem::replace(&mut entry.state, State::Free) {
             State::Superseded { part, leases } => entry.state = State::Current { part, leases },
@@ -178,9 +163,7 @@ impl<T> Leases<T> {
             .iter()
             .map(|entry| match entry.state {
                 State::Free => 0,
-                State::Current { leases, .. } | State::Superseded { leases, .. } => {
-                    u64::from(leases)
-                }
+                State::Current { leases, .. } | State::Superseded { leases, .. } => u64::from(leases),
             })
             .sum()
     }
@@ -196,37 +179,25 @@ impl<T> Leases<T> {
                 }
             }
         }
-        assert_eq!(
-            free,
-            self.free.len(),
-            "every free entry is in the free list once"
-        );
+        assert_eq!(free, self.free.len(), "every free entry is in the free list once");
     }
 
     fn release(&mut self, index: u32) -> Released<T> {
         let state = std::mem::replace(&mut self.entries[index as usize].state, State::Free);
-        let State::Superseded { part, .. } = state else {
-            unreachable!("released: superseded")
-        };
+        let State::Superseded { part, .. } = state else { unreachable!("released: superseded") };
         self.free.push(index);
         Released(part)
     }
 
     fn entry(&mut self, key: &Key<T>) -> &mut Entry<T> {
         let entry = &mut self.entries[key.index as usize];
-        assert_eq!(
-            entry.turn, key.turn,
-            "a key of another turn, or of another table"
-        );
+        assert_eq!(entry.turn, key.turn, "a key of another turn, or of another table");
         entry
     }
 
     fn part(&self, key: &Key<T>) -> &T {
         let entry = &self.entries[key.index as usize];
-        assert_eq!(
-            entry.turn, key.turn,
-            "a key of another turn, or of another table"
-        );
+        assert_eq!(entry.turn, key.turn, "a key of another turn, or of another table");
         match &entry.state {
             State::Current { part, .. } | State::Superseded { part, .. } => part,
             State::Free => unreachable!("held or leased, so alive"),
@@ -249,11 +220,7 @@ struct Key<T> {
 
 impl<T> Key<T> {
     fn new(index: u32, turn: u32) -> Key<T> {
-        Key {
-            index,
-            turn,
-            of: PhantomData,
-        }
+        Key { index, turn, of: PhantomData }
     }
 }
 
@@ -278,10 +245,7 @@ mod tests {
         let mut leases = Leases::new();
         let hold = leases.hold("one");
         let lease = leases.lease(&hold);
-        assert!(
-            leases.give_back(lease).is_none(),
-            "a current part stays without leases"
-        );
+        assert!(leases.give_back(lease).is_none(), "a current part stays without leases");
         assert_eq!(leases.supersede(hold).unwrap().0, "one");
         leases.check_invariants();
     }
@@ -310,13 +274,8 @@ mod tests {
         let _ = leases.supersede(hold);
         let hold = leases.hold("two");
         assert_eq!(hold.0.index, stale.0.index);
-        let panicked =
-            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| leases.leased(&stale).len()))
-                .is_err();
-        assert!(
-            panicked,
-            "a key of an earlier turn must not name the part of now"
-        );
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| leases.leased(&stale).len())).is_err();
+        assert!(panicked, "a key of an earlier turn must not name the part of now");
     }
 
     #[test]

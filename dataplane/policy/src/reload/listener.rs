@@ -11,7 +11,7 @@
 //!                  (closed)
 //! ```
 //!
-//! `close` is ordered by control when the kernel shows no handshake pending on the address; before that,
+//! A leaving address can come back to `Listening`. `close` is ordered by control when the kernel shows no handshake pending on the address; before that,
 //! a client that has our SYN-ACK would find nobody.
 
 use crate::ids::JobId;
@@ -45,21 +45,21 @@ pub enum Step {
 impl Listener {
     /// The change that brought the address is in force.
     pub fn open(self) -> (Listener, Step) {
-        assert!(
-            matches!(self, Listener::Bound { .. }),
-            "opened while {self:?}"
-        );
+        assert!(matches!(self, Listener::Bound { .. }), "opened while {self:?}");
         (Listener::Listening, Step::Open)
     }
 
     /// No generation names the address any more.
     pub fn leave(self) -> (Listener, Step) {
-        assert_eq!(
-            self,
-            Listener::Listening,
-            "only a listening address can leave"
-        );
+        assert_eq!(self, Listener::Listening, "only a listening address can leave");
         (Listener::Leaving, Step::DropSyns)
+    }
+
+    /// It is to listen after all: control has restarted, and what took the address away was never told to
+    /// anybody. A `Close` has not been ordered then.
+    pub fn come_back(self) -> (Listener, Step) {
+        assert_eq!(self, Listener::Leaving, "only a leaving address comes back");
+        (Listener::Listening, Step::Open)
     }
 
     /// No handshake is pending. Ordered twice it changes nothing: a control that has restarted cannot know.
@@ -75,20 +75,13 @@ impl Listener {
 
     /// The cancelled accept has ended, what raced with it is served and the queue is empty.
     pub fn drained(self) -> Step {
-        assert_eq!(
-            self,
-            Listener::Draining,
-            "an accept ends only where it was cancelled"
-        );
+        assert_eq!(self, Listener::Draining, "an accept ends only where it was cancelled");
         Step::GiveBack
     }
 
     /// The change that would have brought the address was aborted.
     pub fn abort(self) -> Step {
-        assert!(
-            matches!(self, Listener::Bound { .. }),
-            "aborted while {self:?}"
-        );
+        assert!(matches!(self, Listener::Bound { .. }), "aborted while {self:?}");
         Step::GiveBack
     }
 
@@ -112,10 +105,7 @@ mod tests {
         assert_eq!((listener, step), (Listener::Leaving, Step::DropSyns));
         assert!(listener.accepts(), "what is queued is served");
         let (listener, step) = listener.close();
-        assert_eq!(
-            (listener, step),
-            (Listener::Draining, Some(Step::CancelAccept))
-        );
+        assert_eq!((listener, step), (Listener::Draining, Some(Step::CancelAccept)));
         assert!(listener.accepts(), "what raced with the cancel is served");
         assert_eq!(listener.close(), (Listener::Draining, None));
         assert_eq!(listener.drained(), Step::GiveBack);
@@ -127,24 +117,22 @@ mod tests {
     }
 
     #[test]
+    fn an_address_comes_back_while_it_is_leaving_and_not_later() {
+        assert_eq!(Listener::Leaving.come_back(), (Listener::Listening, Step::Open));
+        let late = std::panic::catch_unwind(|| Listener::Draining.come_back());
+        assert!(late.is_err(), "its accept is cancelled, and others may have closed theirs");
+    }
+
+    #[test]
     fn nothing_is_closed_before_it_has_left() {
         for early in [Listener::Bound { by: JobId(1) }, Listener::Listening] {
-            assert!(
-                std::panic::catch_unwind(|| early.close()).is_err(),
-                "{early:?}"
-            );
+            assert!(std::panic::catch_unwind(|| early.close()).is_err(), "{early:?}");
         }
         for early in [Listener::Listening, Listener::Leaving] {
-            assert!(
-                std::panic::catch_unwind(|| early.drained()).is_err(),
-                "{early:?}"
-            );
+            assert!(std::panic::catch_unwind(|| early.drained()).is_err(), "{early:?}");
         }
         for late in [Listener::Listening, Listener::Leaving, Listener::Draining] {
-            assert!(
-                std::panic::catch_unwind(|| late.abort()).is_err(),
-                "{late:?}"
-            );
+            assert!(std::panic::catch_unwind(|| late.abort()).is_err(), "{late:?}");
         }
     }
 }

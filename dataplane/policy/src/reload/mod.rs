@@ -42,6 +42,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub mod adopter;
+mod committed;
 pub mod lease;
 pub mod listener;
 pub mod pace;
@@ -51,6 +52,7 @@ pub mod rollout;
 mod tests;
 
 pub use adopter::{Adopter, Deed, PolicyLease, RootLease};
+pub use committed::Committed;
 pub use rollout::{Bounds, Effect, Outcome, Rollout, Touches};
 
 /// Control → shard.
@@ -120,8 +122,10 @@ pub enum Report {
     ListenerClosed {
         listener: ListenerSlot,
     },
-    /// Answer to [`Order::Stop`]: every address here drops SYNs now.
-    Leaving,
+    /// Answer to [`Order::Stop`]: every address here drops SYNs now. These are all that are still used.
+    Leaving {
+        listeners: Vec<ListenerSlot>,
+    },
     /// Every connection has ended.
     Stopped,
     /// The executor is gone, and with it every connection it had. Last report of this incarnation; sent by its keeper.
@@ -151,8 +155,8 @@ pub struct Held {
     pub pinned: Vec<Pinned>,
     /// Changes that are prepared and neither committed nor aborted.
     pub prepared: Vec<(JobId, Arc<Change>)>,
-    /// Jobs this shard has committed, newest last; at most [`Adopter::COMMITTED_KEPT`] of them.
-    pub committed: Vec<JobId>,
+    /// Jobs that the root contains.
+    pub committed: Committed,
     pub listening: Vec<ListenerSlot>,
     pub leaving: Vec<ListenerSlot>,
     pub endpoints_leaving: Vec<(PoolSlot, EndpointSlot)>,
@@ -206,10 +210,7 @@ pub enum Refusal {
     /// A table of the shard is at its bound: which, and the bound.
     TableFull { table: &'static str, bound: usize },
     /// A socket that control lent could not be used.
-    Listener {
-        listener: ListenerSlot,
-        error: String,
-    },
+    Listener { listener: ListenerSlot, error: String },
     /// The shard is suspended or stopping.
     NotServing,
 }

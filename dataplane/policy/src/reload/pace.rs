@@ -37,11 +37,7 @@ impl Pacer {
             }
             Pace::Until(_) => 0,
         };
-        Pacer {
-            pace,
-            counted: now,
-            credit,
-        }
+        Pacer { pace, counted: now, credit }
     }
 
     /// How many of `waiting` are retired now. The caller retires them all.
@@ -50,23 +46,17 @@ impl Pacer {
         match self.pace {
             Pace::Rate { per_second, burst } => {
                 let earned = elapsed.saturating_mul(u64::from(per_second));
-                self.credit = self
-                    .credit
-                    .saturating_add(earned)
-                    .min(u64::from(burst) * ONE);
+                self.credit = self.credit.saturating_add(earned).min(u64::from(burst) * ONE);
             }
             Pace::Until(deadline) if now >= deadline => self.credit = u64::from(waiting) * ONE,
             Pace::Until(deadline) => {
                 let left = millis(deadline.since(now));
-                let due = u128::from(waiting) * u128::from(ONE) * u128::from(elapsed)
-                    / u128::from(elapsed + left);
+                let due = u128::from(waiting) * u128::from(ONE) * u128::from(elapsed) / u128::from(elapsed + left);
                 self.credit += due as u64; // at most `waiting` whole ones, as elapsed <= elapsed + left
             }
         }
         self.counted = self.counted.max(now);
-        let released = u32::try_from(self.credit / ONE)
-            .unwrap_or(u32::MAX)
-            .min(waiting);
+        let released = u32::try_from(self.credit / ONE).unwrap_or(u32::MAX).min(waiting);
         self.credit -= u64::from(released) * ONE;
         released
     }
@@ -78,14 +68,12 @@ impl Pacer {
         }
         let missing = ONE.saturating_sub(self.credit);
         Some(match self.pace {
-            Pace::Rate { per_second, .. } => self.counted.after(Duration::from_millis(
-                missing.div_ceil(u64::from(per_second)),
-            )),
+            Pace::Rate { per_second, .. } => {
+                self.counted.after(Duration::from_millis(missing.div_ceil(u64::from(per_second))))
+            }
             Pace::Until(deadline) => {
                 let each = millis(deadline.since(self.counted)) / u64::from(waiting);
-                self.counted
-                    .after(Duration::from_millis(each.max(1)))
-                    .min(deadline.max(self.counted))
+                self.counted.after(Duration::from_millis(each.max(1))).min(deadline.max(self.counted))
             }
         })
     }
@@ -101,36 +89,20 @@ mod tests {
 
     #[test]
     fn a_burst_then_the_rate() {
-        let mut pacer = Pacer::new(
-            Pace::Rate {
-                per_second: 100,
-                burst: 10,
-            },
-            Tick(0),
-        );
+        let mut pacer = Pacer::new(Pace::Rate { per_second: 100, burst: 10 }, Tick(0));
         assert_eq!(pacer.release(1000, Tick(0)), 10);
         assert_eq!(pacer.release(990, Tick(0)), 0);
         assert_eq!(pacer.next(990), Some(Tick(10)));
         assert_eq!(pacer.release(990, Tick(9)), 0);
         assert_eq!(pacer.release(990, Tick(10)), 1);
         assert_eq!(pacer.release(989, Tick(60)), 5);
-        assert_eq!(
-            pacer.release(984, Tick(100_000)),
-            10,
-            "a pause earns no more than a burst"
-        );
+        assert_eq!(pacer.release(984, Tick(100_000)), 10, "a pause earns no more than a burst");
         assert_eq!(pacer.release(3, Tick(200_000)), 3, "never more than wait");
     }
 
     #[test]
     fn a_slow_rate_adds_up() {
-        let mut pacer = Pacer::new(
-            Pace::Rate {
-                per_second: 1,
-                burst: 1,
-            },
-            Tick(0),
-        );
+        let mut pacer = Pacer::new(Pace::Rate { per_second: 1, burst: 1 }, Tick(0));
         let total: u32 = (0..=10_000).map(|at| pacer.release(1000, Tick(at))).sum();
         assert_eq!(total, 1 + 10);
     }
@@ -145,10 +117,7 @@ mod tests {
             most = most.max(released);
             waiting -= released;
         }
-        assert!(
-            most <= 6,
-            "even: 5 per 10 ms, one more where thousandths add up; found {most}"
-        );
+        assert!(most <= 6, "even: 5 per 10 ms, one more where thousandths add up; found {most}");
         assert!(waiting <= 10, "nearly done at the deadline; {waiting} left");
         assert_eq!(pacer.release(waiting, Tick(1000)), waiting);
         assert_eq!(pacer.next(0), None);

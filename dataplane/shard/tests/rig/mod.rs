@@ -425,7 +425,7 @@ impl Rig {
         let deadline = self.now().after(grace);
         self.order_all(Order::Stop { deadline });
         for shard in self.ids() {
-            self.await_report(shard, |report| matches!(report, Report::Leaving).then_some(()));
+            self.await_report(shard, |report| matches!(report, Report::Leaving { .. }).then_some(()));
         }
     }
 

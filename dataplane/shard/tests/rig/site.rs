@@ -166,6 +166,7 @@ impl Running {
     /// All of it; endpoints' states are the tests' own matter.
     pub fn snapshot(&self) -> Snapshot {
         Snapshot {
+            committed: policy::reload::Committed::default(),
             version: RootVersion(0),
             generation: Some(self.number),
             pools: self.pools.values().cloned().collect(),

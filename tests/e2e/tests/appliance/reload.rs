@@ -23,12 +23,12 @@ use rustix::process::Signal;
 use std::net::TcpListener;
 use std::time::Duration;
 
-const RELOADS: usize = 300;
+const RELOADS: usize = 1000;
 const TUNNELS: usize = 200;
 const SEED: u64 = 20261121;
 
 #[test]
-fn three_hundred_reloads_under_load_are_noticed_by_nobody() {
+fn a_thousand_reloads_under_load_are_noticed_by_nobody() {
     netns::isolated_appliance(|| {
         let mut site = Site::start();
         show_the_witnesses_what_failure_is(&site);

@@ -59,7 +59,7 @@ fn without_a_word_it_serves_the_demo_and_says_where() {
             let commands: Vec<String> = commands.cloned().collect();
             if commands.len() >= 3 { Ok(commands) } else { Err(output.join("\n")) }
         });
-        assert!(next.iter().any(|command| command.contains("sluicectl status")), "{next:?}");
+        assert!(next.iter().any(|command| command.contains("sluicectl") && command.ends_with(" status")), "{next:?}");
         process.signal(Signal::TERM);
         let status = process.wait_exit(Deadline::patient());
         assert!(status.is_some_and(|status| status.success()), "{status:?}");
@@ -76,7 +76,8 @@ fn a_taken_port_names_the_flag_that_helps() {
         let status = refused.wait_exit(Deadline::patient()).expect("it does not run");
         assert_eq!(status.code(), Some(1), "{:?}", refused.output());
         refused.wait_line(DEFAULT_TCP);
-        let flag = named_flag(&refused.output()).unwrap_or_else(|| panic!("no flag is named: {:?}", refused.output()));
+        let flag =
+            named_flag(&refused.whole_output()).unwrap_or_else(|| panic!("no flag is named: {:?}", refused.output()));
 
         // What it says is true.
         let other = target("127.0.0.1:7777");

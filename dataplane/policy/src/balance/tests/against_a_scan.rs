@@ -36,56 +36,30 @@ impl Model {
     /// `Err`: the answer. `Ok`: one of these is picked.
     fn choices(&self, tried: &[EndpointSlot]) -> Result<Vec<u32>, Pick> {
         let untried = |slot: &&u32| !tried.contains(&EndpointSlot(**slot));
-        let tiers = self
-            .backends
-            .keys()
-            .filter(untried)
-            .filter_map(|slot| self.tier(*slot));
+        let tiers = self.backends.keys().filter(untried).filter_map(|slot| self.tier(*slot));
         let first = tiers.min().ok_or(Pick::Nobody)?;
         let in_tier = self.backends.keys().filter(untried).copied();
-        let open: Vec<u32> = in_tier
-            .filter(|slot| self.tier(*slot) == Some(first) && !self.backends[slot].full)
-            .collect();
-        if open.is_empty() {
-            Err(Pick::Busy)
-        } else {
-            Ok(open)
-        }
+        let open: Vec<u32> =
+            in_tier.filter(|slot| self.tier(*slot) == Some(first) && !self.backends[slot].full).collect();
+        if open.is_empty() { Err(Pick::Busy) } else { Ok(open) }
     }
 
     fn busier(&self, a: u32, b: u32) -> bool {
         let open = |slot| u64::from(self.open.get(&slot).copied().unwrap_or(0));
-        open(a) * u64::from(self.backends[&b].weight)
-            > open(b) * u64::from(self.backends[&a].weight)
+        open(a) * u64::from(self.backends[&b].weight) > open(b) * u64::from(self.backends[&a].weight)
     }
 
     fn group(&self, balance: usize) -> Group {
         let endpoint = |(slot, backend): (&u32, &Backend)| {
             let address = match backend.named {
-                true => Address::Name {
-                    host: "a".into(),
-                    port: *slot as u16,
-                },
+                true => Address::Name { host: "a".into(), port: *slot as u16 },
                 false => endpoint(*slot, 0).address,
             };
-            let Backend {
-                weight,
-                backup,
-                drain,
-                ..
-            } = *backend;
-            Endpoint {
-                address,
-                backup,
-                drain,
-                ..endpoint(*slot, weight)
-            }
+            let Backend { weight, backup, drain, .. } = *backend;
+            Endpoint { address, backup, drain, ..endpoint(*slot, weight) }
         };
         let [a, b, c, d] = every_balance();
-        let balance = [a, b, c, d]
-            .into_iter()
-            .nth(balance)
-            .expect("there are four");
+        let balance = [a, b, c, d].into_iter().nth(balance).expect("there are four");
         let group = group_of(balance, self.backends.iter().map(endpoint).collect());
         let group = if self.checked { checked(group) } else { group };
         small_table(group)
@@ -100,12 +74,7 @@ fn small_table(mut group: Group) -> Group {
             endpoint.weight > 0 && !endpoint.backup
         });
         let entries: Vec<u32> = open.collect();
-        *table = entries
-            .iter()
-            .copied()
-            .cycle()
-            .take(if entries.is_empty() { 0 } else { 101 })
-            .collect();
+        *table = entries.iter().copied().cycle().take(if entries.is_empty() { 0 } else { 101 }).collect();
     }
     group
 }
@@ -124,12 +93,7 @@ enum Step {
 }
 
 fn health() -> impl Strategy<Value = Health> {
-    prop_oneof![
-        Just(Health::Up),
-        Just(Health::Up),
-        Just(Health::Unproven),
-        Just(Health::Down)
-    ]
+    prop_oneof![Just(Health::Up), Just(Health::Up), Just(Health::Unproven), Just(Health::Down)]
 }
 
 fn step(slots: u32) -> impl Strategy<Value = Step> {
@@ -201,27 +165,15 @@ fn check(slots: u32, mut balance: usize, steps: Vec<Step>) -> Result<(), TestCas
             }
             Step::Health { slot, health } => {
                 picker.set_health(EndpointSlot(slot), health);
-                model
-                    .backends
-                    .get_mut(&slot)
-                    .into_iter()
-                    .for_each(|b| b.health = health);
+                model.backends.get_mut(&slot).into_iter().for_each(|b| b.health = health);
             }
             Step::Resolved { slot, resolved } => {
                 picker.set_resolved(EndpointSlot(slot), resolved);
-                model
-                    .backends
-                    .get_mut(&slot)
-                    .into_iter()
-                    .for_each(|b| b.resolved = resolved);
+                model.backends.get_mut(&slot).into_iter().for_each(|b| b.resolved = resolved);
             }
             Step::Full { slot, full } => {
                 picker.set_full(EndpointSlot(slot), full);
-                model
-                    .backends
-                    .get_mut(&slot)
-                    .into_iter()
-                    .for_each(|b| b.full = full);
+                model.backends.get_mut(&slot).into_iter().for_each(|b| b.full = full);
             }
             Step::Closed { slot } => {
                 picker.closed(EndpointSlot(slot));
@@ -230,10 +182,7 @@ fn check(slots: u32, mut balance: usize, steps: Vec<Step>) -> Result<(), TestCas
             }
             Step::Pick { n, tried, open } => {
                 let tried: Vec<EndpointSlot> = tried.into_iter().map(EndpointSlot).collect();
-                let answer = picker.pick(&Ask {
-                    tried: &tried,
-                    ..ask(n)
-                });
+                let answer = picker.pick(&Ask { tried: &tried, ..ask(n) });
                 let choices = match (model.choices(&tried), answer) {
                     (Err(expected), answer) => {
                         prop_assert_eq!(answer, expected);
@@ -248,8 +197,7 @@ fn check(slots: u32, mut balance: usize, steps: Vec<Step>) -> Result<(), TestCas
                     1 => prop_assert_eq!(choices.iter().find(busier_than), None),
                     // Whoever is busier than all others loses against whomever it is drawn with.
                     2 => prop_assert!(
-                        choices.len() == 1
-                            || choices.iter().filter(busier_than).count() < choices.len() - 1
+                        choices.len() == 1 || choices.iter().filter(busier_than).count() < choices.len() - 1
                     ),
                     _ => {}
                 }

@@ -38,16 +38,10 @@ fn open_connections_follow_the_weights() {
 fn missed_turns_are_not_made_up_for() {
     let mut picker = picker(&group(Balance::LeastConnections, &[1; 4]));
     (0..3).for_each(|_| picker.opened(EndpointSlot(0)));
-    assert_eq!(
-        counts(&picks(&mut picker, 3_000), 4),
-        [0, 1_000, 1_000, 1_000]
-    );
+    assert_eq!(counts(&picks(&mut picker, 3_000), 4), [0, 1_000, 1_000, 1_000]);
     (0..3).for_each(|_| picker.closed(EndpointSlot(0)));
     let shares = counts(&picks(&mut picker, 40), 4);
-    assert!(
-        shares.iter().all(|share| (9..=11).contains(share)),
-        "{shares:?}"
-    );
+    assert!(shares.iter().all(|share| (9..=11).contains(share)), "{shares:?}");
 }
 
 #[test]

@@ -3,12 +3,7 @@
 use super::*;
 
 fn shares(picker: &mut Picker, endpoints: usize, draws: u64) -> Vec<u32> {
-    counts(
-        &(0..draws)
-            .map(|n| slot_of(picker.pick(&ask(n))))
-            .collect::<Vec<_>>(),
-        endpoints,
-    )
+    counts(&(0..draws).map(|n| slot_of(picker.pick(&ask(n)))).collect::<Vec<_>>(), endpoints)
 }
 
 /// Nobody is busy, so the first drawn is taken: shares are the weights'.
@@ -46,8 +41,6 @@ fn open_connections_stay_even() {
         let slot = slot_of(picker.pick(&ask(n)));
         picker.opened(EndpointSlot(slot));
     }
-    let most = (0..100)
-        .map(|slot| picker.in_flight(EndpointSlot(slot)))
-        .max();
+    let most = (0..100).map(|slot| picker.in_flight(EndpointSlot(slot))).max();
     assert!(most < Some(108), "{most:?}");
 }

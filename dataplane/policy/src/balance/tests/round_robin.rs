@@ -10,14 +10,8 @@ fn nginx(weights: &[u32], count: usize) -> Vec<u32> {
     let mut wealth = vec![0; weights.len()];
     let mut picks = Vec::new();
     for _ in 0..count {
-        wealth
-            .iter_mut()
-            .zip(weights)
-            .for_each(|(wealth, w)| *wealth += i64::from(*w));
-        let richest = (0..wealth.len())
-            .rev()
-            .max_by_key(|at| wealth[*at])
-            .unwrap();
+        wealth.iter_mut().zip(weights).for_each(|(wealth, w)| *wealth += i64::from(*w));
+        let richest = (0..wealth.len()).rev().max_by_key(|at| wealth[*at]).unwrap();
         wealth[richest] -= total;
         picks.push(richest as u32);
     }
@@ -28,11 +22,7 @@ fn nginx(weights: &[u32], count: usize) -> Vec<u32> {
 fn widest_gap(picks: &[u32], slot: u32) -> usize {
     let at: Vec<usize> = (0..picks.len()).filter(|at| picks[*at] == slot).collect();
     let round = at.first().map(|first| first + picks.len());
-    at.iter()
-        .zip(at.iter().copied().skip(1).chain(round))
-        .map(|(a, b)| b - a)
-        .max()
-        .unwrap()
+    at.iter().zip(at.iter().copied().skip(1).chain(round)).map(|(a, b)| b - a).max().unwrap()
 }
 
 #[test]
@@ -147,10 +137,7 @@ fn a_change_of_one_weight_does_not_restart_the_rotation() {
         assert_eq!(picks(&mut picker, 5), [0, 1, 2, 3, 4]);
         weights[changed] = 5;
         picker.adopt(&group(Balance::RoundRobin, &weights));
-        let rest: Vec<u32> = picks(&mut picker, 5)
-            .into_iter()
-            .filter(|slot| *slot != changed as u32)
-            .collect();
+        let rest: Vec<u32> = picks(&mut picker, 5).into_iter().filter(|slot| *slot != changed as u32).collect();
         assert!(rest.iter().all(|slot| *slot >= 5), "{changed}: {rest:?}");
         picker.check_invariants();
     }
@@ -160,13 +147,8 @@ fn a_change_of_one_weight_does_not_restart_the_rotation() {
 fn joining_and_leaving_does_not_restart_the_rotation() {
     let mut picker = picker(&group(Balance::RoundRobin, &[1; 10]));
     assert_eq!(picks(&mut picker, 5), [0, 1, 2, 3, 4]);
-    let without_2_and_with_10 = (0..11)
-        .filter(|slot| *slot != 2)
-        .map(|slot| endpoint(slot, 1));
-    picker.adopt(&group_of(
-        Balance::RoundRobin,
-        without_2_and_with_10.collect(),
-    ));
+    let without_2_and_with_10 = (0..11).filter(|slot| *slot != 2).map(|slot| endpoint(slot, 1));
+    picker.adopt(&group_of(Balance::RoundRobin, without_2_and_with_10.collect()));
     let mut rest = picks(&mut picker, 6);
     rest.sort_unstable();
     assert_eq!(rest, [5, 6, 7, 8, 9, 10]);
@@ -189,6 +171,16 @@ fn a_backend_that_flaps_or_was_away_is_not_favoured() {
     assert_eq!(counts(&picks(&mut picker, 900), 10)[3], 0);
     set(&mut picker, Health::Up);
     assert!(counts(&picks(&mut picker, 100), 10)[3] <= 12);
+}
+
+/// Who takes the seat of one that left does not take over its turns.
+#[test]
+fn a_newcomer_begins_now() {
+    let mut picker = picker(&group(Balance::RoundRobin, &[1; 10]));
+    assert_eq!(pick(&mut picker), 0);
+    let with_10_for_0 = (1..11).map(|slot| endpoint(slot, 1));
+    picker.adopt(&group_of(Balance::RoundRobin, with_10_for_0.collect()));
+    assert_eq!(pick(&mut picker), 10);
 }
 
 /// Weights set over and over, faster than turns come, must not put a backend off for ever.

@@ -3,9 +3,7 @@
 use super::*;
 
 fn where_clients_go(picker: &mut Picker) -> Vec<u32> {
-    (0..5_000)
-        .map(|client| slot_of(picker.pick(&ask(client))))
-        .collect()
+    (0..5_000).map(|client| slot_of(picker.pick(&ask(client)))).collect()
 }
 
 /// Asserts that exactly the clients of `gone` moved.
@@ -46,15 +44,20 @@ fn only_the_clients_of_who_is_gone_move_and_they_come_back() {
 fn a_drain_moves_only_its_own_clients() {
     let mut picker = picker(&source_hash(&[1; 8]));
     let before = where_clients_go(&mut picker);
-    let drained = |slot| Endpoint {
-        drain: slot == 3,
-        ..endpoint(slot, 1)
-    };
-    picker.adopt(&with_table(group_of(
-        source_hash(&[]).balance,
-        (0..8).map(drained).collect(),
-    )));
+    let drained = |slot| Endpoint { drain: slot == 3, ..endpoint(slot, 1) };
+    picker.adopt(&with_table(group_of(source_hash(&[]).balance, (0..8).map(drained).collect())));
     assert_moved(&before, &where_clients_go(&mut picker), &[3]);
+}
+
+#[test]
+fn a_new_table_is_followed_as_by_a_new_picker() {
+    let mut running = picker(&source_hash(&[1; 8]));
+    let before = where_clients_go(&mut running);
+    let next = source_hash(&[1, 1, 1, 1, 1, 9, 1]);
+    running.adopt(&next);
+    let after = where_clients_go(&mut running);
+    assert_ne!(before, after);
+    assert_eq!(after, where_clients_go(&mut picker(&next)));
 }
 
 /// One of ten thousand is up, so the probes find it for few clients; all go there all the same.
@@ -62,27 +65,17 @@ fn a_drain_moves_only_its_own_clients() {
 fn the_last_one_standing_takes_all() {
     let mut picker = picker(&checked(source_hash(&[1; 10_000])));
     (0..9_999).for_each(|slot| picker.set_health(EndpointSlot(slot), Health::Down));
-    assert!(
-        where_clients_go(&mut picker)
-            .iter()
-            .all(|slot| *slot == 9_999)
-    );
+    assert!(where_clients_go(&mut picker).iter().all(|slot| *slot == 9_999));
 }
 
 #[test]
 fn backups_share_the_clients_while_no_primary_is_there() {
-    let endpoint = |slot| Endpoint {
-        backup: slot > 0,
-        ..endpoint(slot, 1)
-    };
+    let endpoint = |slot| Endpoint { backup: slot > 0, ..endpoint(slot, 1) };
     let group = group_of(source_hash(&[]).balance, (0..3).map(endpoint).collect());
     let mut picker = picker(&checked(with_table(group)));
     picker.set_health(EndpointSlot(0), Health::Down);
     let once = where_clients_go(&mut picker);
     assert_eq!(once, where_clients_go(&mut picker));
     let shares = counts(&once, 3);
-    assert!(
-        shares[0] == 0 && shares[1].abs_diff(2_500) < 250,
-        "{shares:?}"
-    );
+    assert!(shares[0] == 0 && shares[1].abs_diff(2_500) < 250, "{shares:?}");
 }

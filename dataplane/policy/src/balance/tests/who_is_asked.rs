@@ -15,10 +15,8 @@ fn check(backends: &[Backend], tried: &[u32], expected: Result<&[u32], Pick>) {
     let tried: Vec<EndpointSlot> = tried.iter().map(|slot| EndpointSlot(*slot)).collect();
     for balance in every_balance() {
         let case = format!("{balance:?}: {backends:?}, tried {tried:?}");
-        let endpoints = (0..).zip(backends).map(|(slot, (backup, ..))| Endpoint {
-            backup: *backup,
-            ..endpoint(slot, 1)
-        });
+        let endpoints =
+            (0..).zip(backends).map(|(slot, (backup, ..))| Endpoint { backup: *backup, ..endpoint(slot, 1) });
         let group = checked(with_table(group_of(balance, endpoints.collect())));
         let mut picker = picker(&group);
         for (slot, (_, health, full)) in (0..).map(EndpointSlot).zip(backends) {
@@ -72,11 +70,7 @@ fn the_first_tier_in_rotation_decides() {
     check(&[], &[], Err(Nobody));
     check(&[up, up, unproven, backup], &[], Ok(&[0, 1]));
     check(&[down, unproven, unproven, backup], &[], Ok(&[1, 2]));
-    check(
-        &[down, down, backup, backup, backup_unproven],
-        &[],
-        Ok(&[2, 3]),
-    );
+    check(&[down, down, backup, backup, backup_unproven], &[], Ok(&[2, 3]));
     check(&[down, backup_unproven], &[], Ok(&[1]));
     check(&[down, down], &[], Err(Nobody));
     // Full is busy, not gone: neither the unproven nor the backups take over.
@@ -109,22 +103,10 @@ fn what_was_tried_is_not_tried_again() {
 #[test]
 fn weight_drain_and_names_without_address_keep_out_of_rotation() {
     for balance in every_balance() {
-        let name = Address::Name {
-            host: "a".into(),
-            port: 1,
-        };
-        let named = Endpoint {
-            address: name,
-            ..endpoint(3, 1)
-        };
-        let drained = Endpoint {
-            drain: true,
-            ..endpoint(2, 5)
-        };
-        let group = with_table(group_of(
-            balance,
-            vec![endpoint(1, 0), drained, named, endpoint(4, 1)],
-        ));
+        let name = Address::Name { host: "a".into(), port: 1 };
+        let named = Endpoint { address: name, ..endpoint(3, 1) };
+        let drained = Endpoint { drain: true, ..endpoint(2, 5) };
+        let group = with_table(group_of(balance, vec![endpoint(1, 0), drained, named, endpoint(4, 1)]));
         let mut picker = picker(&group);
         let seen = |picker: &mut Picker| {
             let mut seen: Vec<u32> = (0..50).map(|n| slot_of(picker.pick(&ask(n)))).collect();

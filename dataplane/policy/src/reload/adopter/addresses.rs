@@ -30,15 +30,8 @@ impl Addresses {
             self.entries.resize_with(listener.ix() + 1, || None);
         }
         let entry = &mut self.entries[listener.ix()];
-        assert!(
-            entry.is_none(),
-            "listener {listener} is used again while it is here"
-        );
-        *entry = Some(Address {
-            life,
-            pool,
-            last: None,
-        });
+        assert!(entry.is_none(), "listener {listener} is used again while it is here");
+        *entry = Some(Address { life, pool, last: None });
         self.note(listener, life);
     }
 
@@ -52,24 +45,22 @@ impl Addresses {
 
     /// Where the address stands from now on.
     pub fn set(&mut self, listener: ListenerSlot, life: Listener) {
-        self.find_mut(listener)
-            .expect("an address that is here")
-            .life = life;
+        let address = self.find_mut(listener);
+        address.expect("an address that is here").life = life;
+        self.leaving.retain(|slot| *slot != listener);
         self.note(listener, life);
     }
 
-    /// Which pool serves what comes out of it from now on.
-    pub fn lead(&mut self, listener: ListenerSlot, pool: PoolSlot) {
-        self.find_mut(listener)
-            .expect("an address that is here")
-            .pool = pool;
+    /// Which pool serves what comes out of it from now on. Answers with the last root of the pool before.
+    pub fn lead(&mut self, listener: ListenerSlot, pool: PoolSlot) -> Option<RootLease> {
+        let address = self.find_mut(listener).expect("an address that is here");
+        address.pool = pool;
+        address.last.take()
     }
 
     pub fn remove(&mut self, listener: ListenerSlot) -> Address {
         self.leaving.retain(|slot| *slot != listener);
-        self.entries[listener.ix()]
-            .take()
-            .expect("an address that is here")
+        self.entries[listener.ix()].take().expect("an address that is here")
     }
 
     /// The pool is about to go: each of its addresses that is leaving keeps a lease on the root.
@@ -87,18 +78,12 @@ impl Addresses {
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (ListenerSlot, &Address)> {
-        (0..)
-            .map(ListenerSlot)
-            .zip(&self.entries)
-            .filter_map(|(slot, entry)| Some((slot, entry.as_ref()?)))
+        (0..).map(ListenerSlot).zip(&self.entries).filter_map(|(slot, entry)| Some((slot, entry.as_ref()?)))
     }
 
     /// Slots in one state, as of now.
     pub fn which(&self, wanted: impl Fn(&Address) -> bool) -> Vec<ListenerSlot> {
-        self.iter()
-            .filter(|(_, address)| wanted(address))
-            .map(|(slot, _)| slot)
-            .collect()
+        self.iter().filter(|(_, address)| wanted(address)).map(|(slot, _)| slot).collect()
     }
 
     pub fn is_empty(&self) -> bool {
@@ -106,27 +91,17 @@ impl Addresses {
     }
 
     fn note(&mut self, listener: ListenerSlot, life: Listener) {
-        if matches!(life, Listener::Leaving | Listener::Draining)
-            && !self.leaving.contains(&listener)
-        {
+        if matches!(life, Listener::Leaving | Listener::Draining) {
             self.leaving.push(listener);
         }
     }
 
     pub fn check_invariants(&self) {
-        let leaving =
-            self.which(|address| matches!(address.life, Listener::Leaving | Listener::Draining));
-        assert_eq!(
-            leaving.len(),
-            self.leaving.len(),
-            "the list of leaving addresses is complete"
-        );
+        let leaving = self.which(|address| matches!(address.life, Listener::Leaving | Listener::Draining));
+        assert_eq!(leaving.len(), self.leaving.len(), "the list of leaving addresses is complete");
         for (slot, address) in self.iter() {
             let leaves = self.leaving.contains(&slot);
-            assert!(
-                leaves || address.last.is_none(),
-                "listener {slot} outlives its pool without leaving"
-            );
+            assert!(leaves || address.last.is_none(), "listener {slot} outlives its pool without leaving");
         }
     }
 }

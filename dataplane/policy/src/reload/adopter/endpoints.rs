@@ -28,11 +28,7 @@ enum Life {
     /// The current root of its pool names it.
     Named,
     /// The current root does not. `nameable`: an older one that is alive may, so it can still be chosen.
-    Leaving {
-        pool: PoolSlot,
-        since: u64,
-        nameable: bool,
-    },
+    Leaving { pool: PoolSlot, since: u64, nameable: bool },
 }
 
 impl Endpoints {
@@ -46,11 +42,7 @@ impl Endpoints {
     pub fn go(&mut self, pool: PoolSlot, endpoint: EndpointSlot) -> Departure {
         self.departures += 1;
         let since = self.departures;
-        self.at(endpoint).life = Life::Leaving {
-            pool,
-            since,
-            nameable: true,
-        };
+        self.at(endpoint).life = Life::Leaving { pool, since, nameable: true };
         Departure { endpoint, since }
     }
 
@@ -58,9 +50,7 @@ impl Endpoints {
     pub fn unnamed(&mut self, departure: Departure) -> Option<EndpointSlot> {
         let at = self.at(departure.endpoint);
         match &mut at.life {
-            Life::Leaving {
-                since, nameable, ..
-            } if *since == departure.since => *nameable = false,
+            Life::Leaving { since, nameable, .. } if *since == departure.since => *nameable = false,
             _ => return None, // it came back, and perhaps left again
         }
         self.release(departure.endpoint)
@@ -80,10 +70,7 @@ impl Endpoints {
     /// A connection is done with it. `Some` if it is released by that.
     pub fn closed(&mut self, endpoint: EndpointSlot) -> Option<EndpointSlot> {
         let at = self.at(endpoint);
-        at.connections = at
-            .connections
-            .checked_sub(1)
-            .expect("closed as often as opened");
+        at.connections = at.connections.checked_sub(1).expect("closed as often as opened");
         self.release(endpoint)
     }
 
@@ -93,38 +80,24 @@ impl Endpoints {
 
     pub fn leaving(&self) -> impl Iterator<Item = (PoolSlot, EndpointSlot)> {
         let slots = (0..).map(EndpointSlot);
-        self.uses
-            .iter()
-            .zip(slots)
-            .filter_map(|(at, slot)| match at.life {
-                Life::Leaving { pool, .. } => Some((pool, slot)),
-                Life::Absent | Life::Named => None,
-            })
+        self.uses.iter().zip(slots).filter_map(|(at, slot)| match at.life {
+            Life::Leaving { pool, .. } => Some((pool, slot)),
+            Life::Absent | Life::Named => None,
+        })
     }
 
     /// Whether a root that is alive here names it, or a connection uses it.
     pub fn is_here(&self, endpoint: EndpointSlot) -> bool {
-        self.uses
-            .get(endpoint.ix())
-            .is_some_and(|at| at.life != Life::Absent)
+        self.uses.get(endpoint.ix()).is_some_and(|at| at.life != Life::Absent)
     }
 
     pub fn is_named(&self, endpoint: EndpointSlot) -> bool {
-        self.uses
-            .get(endpoint.ix())
-            .is_some_and(|at| at.life == Life::Named)
+        self.uses.get(endpoint.ix()).is_some_and(|at| at.life == Life::Named)
     }
 
     fn release(&mut self, endpoint: EndpointSlot) -> Option<EndpointSlot> {
         let at = self.at(endpoint);
-        let released = at.connections == 0
-            && matches!(
-                at.life,
-                Life::Leaving {
-                    nameable: false,
-                    ..
-                }
-            );
+        let released = at.connections == 0 && matches!(at.life, Life::Leaving { nameable: false, .. });
         released.then(|| {
             at.life = Life::Absent;
             endpoint
@@ -141,13 +114,8 @@ impl Endpoints {
     pub fn check_invariants(&self) {
         for (ix, at) in self.uses.iter().enumerate() {
             match at.life {
-                Life::Absent => assert_eq!(
-                    at.connections, 0,
-                    "endpoint {ix} is used and no generation names it"
-                ),
-                Life::Leaving {
-                    nameable: false, ..
-                } => assert!(at.connections > 0, "endpoint {ix} was not released"),
+                Life::Absent => assert_eq!(at.connections, 0, "endpoint {ix} is used and no generation names it"),
+                Life::Leaving { nameable: false, .. } => assert!(at.connections > 0, "endpoint {ix} was not released"),
                 Life::Named | Life::Leaving { .. } => {}
             }
         }

@@ -24,21 +24,23 @@
 //! The shard keeps no `Arc` of a generation beyond the event: it borrows through its lease. Then what is
 //! released here is really let go, and the reference travels home in the report.
 
-use super::listener::{Listener, Step};
+use super::listener::Listener;
 use super::planted::{Mistake, is};
-use super::{Held, Order, Part, Refusal, Report};
-use crate::generation::{Change, EndpointState, Listen, PoolGeneration, Snapshot, TunnelPolicy};
+use super::{Committed, Held, Order, Part, Refusal, Report};
+use crate::generation::{Change, EndpointState, PoolGeneration, TunnelPolicy};
 use crate::ids::{EndpointSlot, JobId, ListenerSlot, PoolSlot, RootVersion, ShardId};
 use crate::tick::Tick;
 use addresses::Addresses;
 use endpoints::Endpoints;
 use roots::{Departure, LetGo, Roots, Seen};
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 mod addresses;
 mod endpoints;
+mod listening;
 mod roots;
+mod sync;
 
 pub use roots::{PolicyLease, RootLease};
 
@@ -89,7 +91,7 @@ pub struct Adopter {
     endpoints: Endpoints,
     addresses: Addresses,
     prepared: BTreeMap<JobId, Arc<Change>>,
-    committed: VecDeque<JobId>,
+    committed: Committed,
     /// Connections that have a lease.
     connections: u64,
 }
@@ -105,10 +107,6 @@ enum Mode {
 impl Adopter {
     /// Most changes that can be prepared at once: jobs on disjoint pools.
     pub const PREPARED_MAX: usize = 64;
-    /// Commits that are remembered for a control that restarts. A job is under way for at most the
-    /// adopt time-out after its first Commit; this many others in that time are not expected.
-    pub const COMMITTED_KEPT: usize = 1024;
-
     /// A shard that has just started: it accepts nothing before its first Sync and Resume.
     pub fn new(shard: ShardId) -> Adopter {
         Adopter {
@@ -119,25 +117,20 @@ impl Adopter {
             endpoints: Endpoints::default(),
             addresses: Addresses::default(),
             prepared: BTreeMap::new(),
-            committed: VecDeque::new(),
+            committed: Committed::default(),
             connections: 0,
         }
     }
 
     /// Takes the next order. `room` does for a Prepare what can fail (borrow sockets, grow tables), and
     /// undoes it if it fails; it is not called for other orders.
-    pub fn on_order(
-        &mut self,
-        order: Order,
-        room: impl FnOnce(&Change) -> Result<(), Refusal>,
-        deeds: &mut Vec<Deed>,
-    ) {
+    pub fn on_order(&mut self, order: Order, room: impl FnOnce(&Change) -> Result<(), Refusal>, deeds: &mut Vec<Deed>) {
         match order {
             Order::Prepare { job, change } => self.prepare(job, change, room, deeds),
             Order::Commit { job, version } => self.commit(job, version, deeds),
             Order::Abort { job } => {
                 if let Some(change) = self.prepared.remove(&job) {
-                    self.unbind(job, &change, deeds);
+                    self.unbind_all(job, &change, deeds);
                 }
                 deeds.push(Deed::Report(Report::Forgotten { job }));
             }
@@ -159,10 +152,7 @@ impl Adopter {
                     deeds.push(Deed::ResumeAccept);
                 }
             }
-            Order::Tell { epoch } => deeds.push(Deed::Report(Report::Holding {
-                epoch,
-                held: Box::new(self.held()),
-            })),
+            Order::Tell { epoch } => deeds.push(Deed::Report(Report::Holding { epoch, held: Box::new(self.held()) })),
             // Control sends it again behind the Commit that brings the endpoint; and of one that has left
             // it must not wait here for the next identity under the slot.
             Order::Endpoint(state) => {
@@ -176,24 +166,27 @@ impl Adopter {
         }
     }
 
-    /// A connection has come out of this address: it leases the root that serves it.
-    ///
-    /// `None`: the address does not accept here yet. That happens to a connection that another shard has
-    /// accepted and handed over; it waits for [`Deed::Open`]. A connection is handed over only while the
-    /// address is listening, only to a shard that listens there too, and through the mailbox that orders
-    /// use, so that it arrives before the Close.
-    pub fn accept(&mut self, listener: ListenerSlot) -> Option<RootLease> {
+    /// A connection has come out of this address, here or on a shard that handed it over: it leases the root
+    /// that serves it.
+    pub fn accept(&mut self, listener: ListenerSlot) -> RootLease {
         assert!(self.accepts(), "accepted while {:?}", self.mode);
-        let address = self
-            .addresses
-            .find(listener)
-            .filter(|address| address.life.accepts())?;
+        let address = self.addresses.find(listener).expect("an address that is open here");
+        assert!(address.life.accepts(), "accepted on an address that is {:?}", address.life);
         let lease = match &address.last {
             Some(last) => self.roots.again(last),
-            None => self.roots.lease(address.pool)?,
+            None => self.roots.lease(address.pool).expect("an open address leads somewhere"),
         };
         self.connections += 1;
-        Some(lease)
+        lease
+    }
+
+    /// Whether a connection from this address may be handed to another shard that listens there too and was
+    /// last seen at root `version`: where the root is the same the address is open, and as the mailbox is
+    /// the one that orders use, it will not be closed before the connection arrives. One that arrives while
+    /// the shard is suspended waits for `ResumeAccept`, as one that raced with the suspension does.
+    pub fn may_hand_over(&self, listener: ListenerSlot, version: RootVersion) -> bool {
+        let address = self.addresses.find(listener);
+        version == self.version && address.is_some_and(|address| address.life == Listener::Listening)
     }
 
     /// Whether connections are taken at all.
@@ -209,10 +202,7 @@ impl Adopter {
         let leased = self.roots.leased(&lease);
         match self.roots.current(leased.slot) {
             Some(current) if current.part != leased.part => {
-                let newest = self
-                    .roots
-                    .lease(leased.slot)
-                    .expect("it has a current root");
+                let newest = self.roots.lease(leased.slot).expect("it has a current root");
                 let mut gone = LetGo::default();
                 self.roots.give_back(lease, &mut gone);
                 self.let_go(gone, deeds);
@@ -230,10 +220,10 @@ impl Adopter {
     /// The decisions are taken: from now on only the policy of that very root is kept.
     pub fn exchange(&mut self, lease: RootLease, deeds: &mut Vec<Deed>) -> PolicyLease {
         let mut gone = LetGo::default();
-        if is(Mistake::ExchangeForCurrentPolicy) {
-            let lease = self.renew(lease, deeds);
-            return self.roots.exchange(lease, &mut gone);
-        }
+        let lease = match is(Mistake::ExchangeForCurrentPolicy) {
+            true => self.renew(lease, deeds),
+            false => lease,
+        };
         let policy = self.roots.exchange(lease, &mut gone);
         self.let_go(gone, deeds);
         policy
@@ -287,25 +277,9 @@ impl Adopter {
         self.endpoints.connections(endpoint)
     }
 
-    /// The accept that [`Deed::CancelAccept`] cancelled is over, and the queue is empty.
-    pub fn accept_ended(&mut self, listener: ListenerSlot, deeds: &mut Vec<Deed>) {
-        let address = self.addresses.remove(listener);
-        deeds.push(step(listener, address.life.drained()));
-        deeds.push(Deed::Report(Report::ListenerClosed { listener }));
-        let mut gone = LetGo::default();
-        if let Some(last) = address.last {
-            self.roots.give_back(last, &mut gone);
-        }
-        self.let_go(gone, deeds);
-        self.check_stopped(deeds);
-    }
-
     /// The stop's deadline: what the addresses still hold is not waited for.
     pub fn deadline_reached(&mut self, deeds: &mut Vec<Deed>) {
-        assert!(
-            matches!(self.mode, Mode::Stopping | Mode::Stopped),
-            "a deadline without a stop"
-        );
+        assert!(matches!(self.mode, Mode::Stopping | Mode::Stopped), "a deadline without a stop");
         for listener in self.addresses.which(|_| true) {
             self.close(listener, deeds);
         }
@@ -317,15 +291,9 @@ impl Adopter {
             version: self.version,
             current: self.roots.all_current().cloned().collect(),
             pinned: self.roots.pinned().collect(),
-            prepared: self
-                .prepared
-                .iter()
-                .map(|(job, change)| (*job, change.clone()))
-                .collect(),
-            committed: self.committed.iter().copied().collect(),
-            listening: self
-                .addresses
-                .which(|address| address.life == Listener::Listening),
+            prepared: self.prepared.iter().map(|(job, change)| (*job, change.clone())).collect(),
+            committed: self.committed.clone(),
+            listening: self.addresses.which(|address| address.life == Listener::Listening),
             leaving: self.addresses.leaving().to_vec(),
             endpoints_leaving: self.endpoints.leaving().collect(),
         }
@@ -340,35 +308,12 @@ impl Adopter {
     ) {
         let room = match self.mode {
             Mode::Serving if self.prepared.len() < Self::PREPARED_MAX => room(&change),
-            Mode::Serving => Err(Refusal::TableFull {
-                table: "prepared changes",
-                bound: Self::PREPARED_MAX,
-            }),
+            Mode::Serving => Err(Refusal::TableFull { table: "prepared changes", bound: Self::PREPARED_MAX }),
             Mode::Suspended | Mode::Stopping | Mode::Stopped => Err(Refusal::NotServing),
         };
         let answer = match room {
             Ok(()) => {
-                for listen in change
-                    .listen
-                    .iter()
-                    .filter(|listen| listen.shards.contains(self.shard))
-                {
-                    match self
-                        .addresses
-                        .find(listen.listener)
-                        .map(|address| address.life)
-                    {
-                        None => {
-                            self.addresses.insert(listen, Listener::Bound { by: job });
-                            if is(Mistake::OpenAtPrepare) {
-                                deeds.push(Deed::Open(listen.listener));
-                            }
-                        }
-                        Some(life) => {
-                            assert_eq!(life, Listener::Listening, "listener {}", listen.listener)
-                        }
-                    }
-                }
+                self.bind_all(job, &change, deeds);
                 let twice = self.prepared.insert(job, change);
                 assert!(twice.is_none(), "job {job} was prepared twice");
                 Report::Prepared { job }
@@ -380,15 +325,9 @@ impl Adopter {
 
     /// The switch: between two events, and nothing in it can fail.
     fn commit(&mut self, job: JobId, version: RootVersion, deeds: &mut Vec<Deed>) {
-        let change = self
-            .prepared
-            .remove(&job)
-            .unwrap_or_else(|| panic!("job {job} is committed but not prepared here"));
-        assert!(
-            version > self.version,
-            "commit of {version:?} on a root at {:?}",
-            self.version
-        );
+        let change =
+            self.prepared.remove(&job).unwrap_or_else(|| panic!("job {job} is committed but not prepared here"));
+        assert!(version > self.version, "commit of {version:?} on a root at {:?}", self.version);
         let mut gone = LetGo::default();
         for listener in &change.leave {
             self.leave(*listener, deeds);
@@ -398,114 +337,37 @@ impl Adopter {
         }
         let mut left = BTreeMap::<PoolSlot, Vec<Departure>>::new();
         for (pool, endpoint) in &change.endpoints_gone {
-            left.entry(*pool)
-                .or_default()
-                .push(self.endpoints.go(*pool, *endpoint));
+            left.entry(*pool).or_default().push(self.endpoints.go(*pool, *endpoint));
         }
         for (slot, pool) in &change.pools {
             let left = left.remove(slot).unwrap_or_default();
             self.switch(*slot, pool.clone(), left, Seen::Never, &mut gone, deeds);
         }
-        assert!(
-            left.is_empty(),
-            "job {job} takes endpoints from pools that it does not change"
-        );
-        self.open_all(&change.listen, deeds);
+        assert!(left.is_empty(), "job {job} takes endpoints from pools that it does not change");
+        self.open_all(&change.listen, &mut gone, deeds);
         self.version = version;
-        if self.committed.len() == Self::COMMITTED_KEPT {
-            self.committed.pop_front();
-        }
-        self.committed.push_back(job);
+        self.committed.push(job);
         drop(change); // before the report: control then holds the only reference
         deeds.push(Deed::Adopted { job });
         self.let_go(gone, deeds);
     }
 
-    /// Takes the whole root; whatever the difference is to the one that was here.
-    fn sync(&mut self, epoch: u64, to: Arc<Snapshot>, deeds: &mut Vec<Deed>) {
-        let mut gone = LetGo::default();
-        for (job, change) in std::mem::take(&mut self.prepared) {
-            self.unbind(job, &change, deeds);
-        }
-        let named: HashSet<EndpointSlot> = to
-            .pools
-            .iter()
-            .flat_map(|pool| pool.group.endpoints.iter())
-            .map(|endpoint| endpoint.slot)
-            .collect();
-        let wanted: HashSet<PoolSlot> = to.pools.iter().map(|pool| pool.slot).collect();
-        let listening: HashSet<ListenerSlot> =
-            to.listen.iter().map(|listen| listen.listener).collect();
-        for listener in self
-            .addresses
-            .which(|address| address.life == Listener::Listening)
-            .iter()
-            .filter(|l| !listening.contains(l))
-        {
-            self.leave(*listener, deeds);
-        }
-        let dropped = self
-            .roots
-            .all_current()
-            .filter(|pool| !wanted.contains(&pool.slot) && !is(Mistake::SyncKeepsOldPools))
-            .map(|pool| (pool.slot, None));
-        let switches: Vec<_> = dropped
-            .chain(to.pools.iter().map(|pool| (pool.slot, Some(pool.clone()))))
-            .collect();
-        for (slot, pool) in switches {
-            let old = self.roots.current(slot);
-            if old.map(|old| old.part) == pool.as_ref().map(|pool| pool.part) {
-                continue;
-            }
-            let group = old.map(|old| old.group.clone());
-            let endpoints = group
-                .iter()
-                .flat_map(|group| group.endpoints.iter())
-                .map(|endpoint| endpoint.slot);
-            let left = endpoints
-                .filter(|endpoint| !named.contains(endpoint))
-                .map(|endpoint| self.endpoints.go(slot, endpoint))
-                .collect();
-            self.switch(slot, pool, left, Seen::Perhaps, &mut gone, deeds);
-        }
-        for endpoint in named {
-            self.endpoints.come(endpoint);
-        }
-        if self.mode != Mode::Stopping {
-            self.open_all(&to.listen, deeds);
-        }
-        let states = to
-            .endpoints
-            .iter()
-            .filter(|state| self.endpoints.is_here(state.slot));
-        deeds.extend(states.cloned().map(Deed::Endpoint));
-        self.version = to.version;
-        drop(to);
-        self.let_go(gone, deeds);
-        deeds.push(Deed::Report(Report::Synced {
-            epoch,
-            held: Box::new(self.held()),
-        }));
-    }
-
     fn stop(&mut self, deadline: Tick, deeds: &mut Vec<Deed>) {
         if self.mode == Mode::Stopped {
-            return; // asked again
+            self.mode = Mode::Stopping; // asked by another control: it is told again
         }
         if self.mode == Mode::Suspended {
             deeds.push(Deed::ResumeAccept); // what is queued gets the root we have rather than a reset
         }
         self.mode = Mode::Stopping;
         for (job, change) in std::mem::take(&mut self.prepared) {
-            self.unbind(job, &change, deeds);
+            self.unbind_all(job, &change, deeds);
         }
-        for listener in self
-            .addresses
-            .which(|address| address.life == Listener::Listening)
-        {
+        for listener in self.addresses.which(|address| address.life == Listener::Listening) {
             self.leave(listener, deeds);
         }
-        deeds.push(Deed::Report(Report::Leaving));
+        let listeners = self.addresses.leaving().to_vec();
+        deeds.push(Deed::Report(Report::Leaving { listeners }));
         deeds.push(Deed::StopBy(deadline));
         self.check_stopped(deeds);
     }
@@ -526,65 +388,6 @@ impl Adopter {
         deeds.push(Deed::Switched { pool: slot });
     }
 
-    /// The addresses that the new root names: bound by the change or, in a Sync, perhaps not yet here.
-    fn open_all(&mut self, listens: &[Listen], deeds: &mut Vec<Deed>) {
-        let shard = self.shard;
-        for listen in listens
-            .iter()
-            .filter(|listen| listen.shards.contains(shard))
-        {
-            let listener = listen.listener;
-            match self.addresses.find(listener).map(|address| address.life) {
-                None => {
-                    self.addresses.insert(listen, Listener::Listening);
-                    deeds.push(Deed::Open(listener));
-                }
-                // It may lead to another pool from now on.
-                Some(Listener::Listening) => self.addresses.lead(listener, listen.pool),
-                Some(life) => {
-                    let (life, next) = life.open();
-                    self.addresses.set(listener, life);
-                    deeds.push(step(listener, next));
-                }
-            }
-        }
-    }
-
-    fn leave(&mut self, listener: ListenerSlot, deeds: &mut Vec<Deed>) {
-        let Some(address) = self.addresses.find(listener) else {
-            return;
-        };
-        let (life, next) = address.life.leave();
-        self.addresses.set(listener, life);
-        deeds.push(step(listener, next));
-    }
-
-    fn close(&mut self, listener: ListenerSlot, deeds: &mut Vec<Deed>) {
-        let Some(address) = self.addresses.find(listener) else {
-            return;
-        };
-        let (life, next) = address.life.close();
-        self.addresses.set(listener, life);
-        deeds.extend(next.map(|next| step(listener, next)));
-        if is(Mistake::CloseWithoutDraining) {
-            self.accept_ended(listener, deeds);
-        }
-    }
-
-    /// Gives back the addresses that a change has bound and nothing else names.
-    fn unbind(&mut self, job: JobId, change: &Change, deeds: &mut Vec<Deed>) {
-        for listen in &change.listen {
-            let bound = self
-                .addresses
-                .find(listen.listener)
-                .map(|address| address.life);
-            if bound == Some(Listener::Bound { by: job }) {
-                let address = self.addresses.remove(listen.listener);
-                deeds.push(step(listen.listener, address.life.abort()));
-            }
-        }
-    }
-
     fn connection_ended(&mut self, gone: LetGo, deeds: &mut Vec<Deed>) {
         self.connections -= 1;
         self.let_go(gone, deeds);
@@ -592,22 +395,14 @@ impl Adopter {
     }
 
     fn let_go(&mut self, gone: LetGo, deeds: &mut Vec<Deed>) {
-        let LetGo {
-            parts,
-            unnamed,
-            pools,
-        } = gone;
+        let LetGo { parts, unnamed, pools } = gone;
         deeds.extend(pools.into_iter().map(|pool| Deed::Forget { pool }));
         for departure in unnamed {
             if let Some(endpoint) = self.endpoints.unnamed(departure) {
                 endpoint_released(endpoint, deeds);
             }
         }
-        deeds.extend(
-            parts
-                .into_iter()
-                .map(|part: Part| Deed::Report(Report::Released { part })),
-        );
+        deeds.extend(parts.into_iter().map(|part: Part| Deed::Report(Report::Released { part })));
     }
 
     fn check_stopped(&mut self, deeds: &mut Vec<Deed>) {
@@ -633,10 +428,7 @@ impl Adopter {
         }
         for (slot, address) in self.addresses.iter() {
             if let Listener::Bound { by } = address.life {
-                assert!(
-                    self.prepared.contains_key(&by),
-                    "listener {slot} is bound by job {by}, which is not prepared"
-                );
+                assert!(self.prepared.contains_key(&by), "listener {slot} is bound by job {by}, which is not prepared");
             } else {
                 let leads = address.last.is_some() || self.roots.current(address.pool).is_some();
                 assert!(leads, "listener {slot} accepts and leads nowhere");
@@ -648,13 +440,4 @@ impl Adopter {
 fn endpoint_released(endpoint: EndpointSlot, deeds: &mut Vec<Deed>) {
     deeds.push(Deed::ForgetEndpoint(endpoint));
     deeds.push(Deed::Report(Report::EndpointReleased { endpoint }));
-}
-
-fn step(listener: ListenerSlot, step: Step) -> Deed {
-    match step {
-        Step::Open => Deed::Open(listener),
-        Step::DropSyns => Deed::DropSyns(listener),
-        Step::CancelAccept => Deed::CancelAccept(listener),
-        Step::GiveBack => Deed::GiveBack(listener),
-    }
 }

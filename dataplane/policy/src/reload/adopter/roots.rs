@@ -105,11 +105,10 @@ impl Roots {
             None => (None, None),
         };
         if let Some(new) = new {
-            let policy =
-                match old_policy.take_if(|hold| self.policies.held(hold).part == new.policy.part) {
-                    Some(hold) => hold,
-                    None => self.hold_policy(&new.policy, seen),
-                };
+            let policy = match old_policy.take_if(|hold| self.policies.held(hold).part == new.policy.part) {
+                Some(hold) => hold,
+                None => self.hold_policy(&new.policy, seen),
+            };
             let root = self.hold_root(new, &policy, seen);
             self.pools[slot.ix()].current = Some(Current { root, policy });
             self.forget_released(slot, gone);
@@ -117,11 +116,7 @@ impl Roots {
         match old_root {
             Some(hold) => {
                 let part = self.roots.held(&hold).pool.part;
-                self.pools[slot.ix()].past.push_back(Past {
-                    part,
-                    released: false,
-                    left,
-                });
+                self.pools[slot.ix()].past.push_back(Past { part, released: false, left });
                 if let Some(released) = self.roots.supersede(hold) {
                     self.root_released(released, gone);
                 }
@@ -145,21 +140,14 @@ impl Roots {
     }
 
     pub fn all_current(&self) -> impl Iterator<Item = &Arc<PoolGeneration>> {
-        self.pools
-            .iter()
-            .filter_map(|pool| Some(&self.roots.held(&pool.current.as_ref()?.root).pool))
+        self.pools.iter().filter_map(|pool| Some(&self.roots.held(&pool.current.as_ref()?.root).pool))
     }
 
     /// Superseded parts that are leased, roots before policies.
     pub fn pinned(&self) -> impl Iterator<Item = Pinned> {
-        let roots = self.roots.pinned().map(|(root, leases)| Pinned {
-            part: Part::Pool(root.pool.clone()),
-            leases,
-        });
-        let policies = self.policies.pinned().map(|(policy, leases)| Pinned {
-            part: Part::Policy(policy.clone()),
-            leases,
-        });
+        let roots = self.roots.pinned().map(|(root, leases)| Pinned { part: Part::Pool(root.pool.clone()), leases });
+        let policies =
+            self.policies.pinned().map(|(policy, leases)| Pinned { part: Part::Policy(policy.clone()), leases });
         roots.chain(policies)
     }
 
@@ -199,24 +187,14 @@ impl Roots {
         }
     }
 
-    fn hold_root(
-        &mut self,
-        new: Arc<PoolGeneration>,
-        policy: &Hold<Arc<TunnelPolicy>>,
-        seen: Seen,
-    ) -> Hold<Root> {
+    fn hold_root(&mut self, new: Arc<PoolGeneration>, policy: &Hold<Arc<TunnelPolicy>>, seen: Seen) -> Hold<Root> {
         let past = &mut self.pools[new.slot.ix()].past;
         if seen == Seen::Perhaps
-            && let Some(at) = past
-                .iter()
-                .position(|past| past.part == new.part && !past.released)
+            && let Some(at) = past.iter().position(|past| past.part == new.part && !past.released)
         {
             // Its departures are void: it names those endpoints, and is current.
             past.remove(at);
-            return self
-                .roots
-                .revive(|root| root.pool.part == new.part)
-                .expect("past and not released");
+            return self.roots.revive(|root| root.pool.part == new.part).expect("past and not released");
         }
         let policy = self.policies.lease(policy);
         self.roots.hold(Root { pool: new, policy })
@@ -248,8 +226,7 @@ impl Roots {
     fn forget_released(&mut self, slot: PoolSlot, gone: &mut LetGo) {
         let pool = &mut self.pools[slot.ix()];
         while pool.past.front().is_some_and(|past| past.released) {
-            gone.unnamed
-                .extend(pool.past.pop_front().expect("looked at").left);
+            gone.unnamed.extend(pool.past.pop_front().expect("looked at").left);
         }
         if pool.past.is_empty() && pool.current.is_none() {
             gone.pools.push(slot);
@@ -260,31 +237,16 @@ impl Roots {
         self.roots.check_invariants();
         self.policies.check_invariants();
         for (ix, pool) in self.pools.iter().enumerate() {
-            assert!(
-                !pool.past.front().is_some_and(|past| past.released),
-                "a released root at the old end"
-            );
+            assert!(!pool.past.front().is_some_and(|past| past.released), "a released root at the old end");
             if let Some(current) = &pool.current {
                 let root = self.roots.held(&current.root);
                 assert_eq!(root.pool.slot.ix(), ix, "a root in another pool's slot");
                 let policy = self.policies.held(&current.policy);
-                assert!(
-                    Arc::ptr_eq(policy, self.policies.leased(&root.policy)),
-                    "a root leases its own policy"
-                );
+                assert!(Arc::ptr_eq(policy, self.policies.leased(&root.policy)), "a root leases its own policy");
                 assert_eq!(policy.part, root.pool.policy.part);
             }
         }
-        let past = self
-            .pools
-            .iter()
-            .flat_map(|pool| &pool.past)
-            .filter(|past| !past.released)
-            .count();
-        assert_eq!(
-            past,
-            self.roots.pinned().count(),
-            "superseded and leased, or gone"
-        );
+        let past = self.pools.iter().flat_map(|pool| &pool.past).filter(|past| !past.released).count();
+        assert_eq!(past, self.roots.pinned().count(), "superseded and leased, or gone");
     }
 }

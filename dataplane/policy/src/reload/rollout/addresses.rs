@@ -6,13 +6,14 @@
 //! ```text
 //! unbind (its job was aborted) ──▶ Unbinding ───────── every shard has forgotten ──────▶ Free
 //!
-//! leave ──▶ Leaving: Possible ── every holder drops SYNs ──▶ Asked ── none pending ──▶ Over: Close is sent
-//!                                  (Check)                                              │
-//!                                                             every holder has closed ──┴──▶ Free
+//! leave ──▶ Tentative ── confirm ──▶ Possible ── every holder ──▶ Asked ── none pending ──▶ Over: Close is sent
+//!                                                drops SYNs (Check)                         │
+//!                                                               every holder has closed ────┴──▶ Free
 //! ```
 //!
 //! Only when every holder drops SYNs can no new handshake begin, so only then is it worth asking the kernel
-//! whether one is pending.
+//! whether one is pending. And before it is confirmed that the job which took it away is in force, a
+//! control that restarts may find a root in which the address stays.
 
 use crate::ids::{ListenerSlot, ShardId, ShardSet};
 use crate::reload::planted::{Mistake, is};
@@ -24,21 +25,22 @@ pub struct Addresses {
 }
 
 enum Going {
-    Unbinding {
-        owed: ShardSet,
-    },
-    Leaving {
-        holders: ShardSet,
-        dropping: ShardSet,
-        handshakes: Handshakes,
-    },
+    Unbinding { owed: ShardSet },
+    Leaving { holders: ShardSet, dropping: ShardSet, handshakes: Handshakes },
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Handshakes {
+    Tentative,
     Possible,
     Asked,
     Over,
+}
+
+impl Going {
+    fn leaving(holders: ShardSet) -> Going {
+        Going::Leaving { holders, dropping: ShardSet::empty(), handshakes: Handshakes::Tentative }
+    }
 }
 
 /// What the address needs next.
@@ -59,12 +61,24 @@ impl Addresses {
 
     /// No generation names it any more; these shards may use it.
     pub fn leave(&mut self, listener: ListenerSlot, holders: ShardSet) -> Option<Next> {
-        let going = Going::Leaving {
-            holders,
-            dropping: ShardSet::empty(),
-            handshakes: Handshakes::Possible,
-        };
-        self.insert(listener, going)
+        self.insert(listener, Going::leaving(holders))
+    }
+
+    /// It does not come back.
+    pub fn confirm(&mut self, listener: ListenerSlot) -> Option<Next> {
+        if let Some(Going::Leaving { handshakes, .. }) = self.going.get_mut(&listener)
+            && *handshakes == Handshakes::Tentative
+        {
+            *handshakes = Handshakes::Possible;
+        }
+        self.settle(listener)
+    }
+
+    /// Those that are not confirmed yet.
+    pub fn tentative(&self) -> Vec<ListenerSlot> {
+        let tentative = |going: &Going| matches!(going, Going::Leaving { handshakes: Handshakes::Tentative, .. });
+        let going = self.going.iter().filter(|(_, going)| tentative(going));
+        going.map(|(slot, _)| *slot).collect()
     }
 
     /// This shard lets no handshake begin there any more.
@@ -78,11 +92,7 @@ impl Addresses {
     /// The kernel shows no handshake. Answers with the shards that must close now.
     pub fn handshakes_over(&mut self, listener: ListenerSlot) -> ShardSet {
         match self.going.get_mut(&listener) {
-            Some(Going::Leaving {
-                holders,
-                handshakes,
-                ..
-            }) if *handshakes != Handshakes::Possible => {
+            Some(Going::Leaving { holders, handshakes, .. }) if *handshakes != Handshakes::Possible => {
                 *handshakes = Handshakes::Over;
                 *holders
             }
@@ -92,13 +102,7 @@ impl Addresses {
 
     /// Whether a shard that comes back must be told (again) to close.
     pub fn is_over(&self, listener: ListenerSlot) -> bool {
-        matches!(
-            self.going.get(&listener),
-            Some(Going::Leaving {
-                handshakes: Handshakes::Over,
-                ..
-            })
-        )
+        matches!(self.going.get(&listener), Some(Going::Leaving { handshakes: Handshakes::Over, .. }))
     }
 
     /// This shard does not use it any more.
@@ -112,21 +116,14 @@ impl Addresses {
     }
 
     /// This shard is seen to hold an address that nobody has mentioned so far. `others` may hold it too.
-    pub fn found_leaving(
-        &mut self,
-        listener: ListenerSlot,
-        shard: ShardId,
-        others: ShardSet,
-    ) -> Option<Next> {
-        if !self.going.contains_key(&listener) {
-            let mut holders = others;
-            holders.insert(shard);
-            let found = self.leave(listener, holders);
-            assert!(
-                found.is_none(),
-                "it is held, and others could begin a handshake"
-            );
-        }
+    pub fn found_leaving(&mut self, listener: ListenerSlot, shard: ShardId, others: ShardSet) -> Option<Next> {
+        let mut known = match self.going.get(&listener) {
+            Some(Going::Leaving { .. }) => return self.drops_syns(listener, shard),
+            Some(Going::Unbinding { owed }) => *owed,
+            None => others,
+        };
+        known.insert(shard);
+        self.going.insert(listener, Going::leaving(known));
         self.drops_syns(listener, shard)
     }
 
@@ -136,11 +133,7 @@ impl Addresses {
             Going::Unbinding { owed } => owed.contains(shard),
             Going::Leaving { holders, .. } => holders.contains(shard),
         };
-        self.going
-            .iter()
-            .filter(|(_, going)| uses(going))
-            .map(|(slot, _)| *slot)
-            .collect()
+        self.going.iter().filter(|(_, going)| uses(going)).map(|(slot, _)| *slot).collect()
     }
 
     pub fn contains(&self, listener: ListenerSlot) -> bool {
@@ -156,16 +149,11 @@ impl Addresses {
     fn settle(&mut self, listener: ListenerSlot) -> Option<Next> {
         let unused = match self.going.get_mut(&listener)? {
             Going::Unbinding { owed } => owed.is_empty(),
-            Going::Leaving {
-                holders,
-                dropping,
-                handshakes,
-            } => {
-                if !holders.is_empty()
-                    && (holders.without(*dropping).is_empty()
-                        || is(Mistake::CheckBeforeAllDrop) && !dropping.is_empty())
-                    && *handshakes == Handshakes::Possible
-                {
+            Going::Leaving { handshakes: Handshakes::Tentative, .. } => false,
+            Going::Leaving { holders, dropping, handshakes } => {
+                let early = is(Mistake::CheckBeforeAllDrop) && !dropping.is_empty();
+                let all_drop = holders.without(*dropping).is_empty() || early;
+                if !holders.is_empty() && all_drop && *handshakes == Handshakes::Possible {
                     *handshakes = Handshakes::Asked;
                     return Some(Next::Check(listener));
                 }
@@ -178,22 +166,18 @@ impl Addresses {
         })
     }
 
-    pub fn check_invariants(&self) {
+    pub fn check_invariants(&self, alive: ShardSet) {
         for (slot, going) in &self.going {
+            let (Going::Unbinding { owed: users } | Going::Leaving { holders: users, .. }) = going;
+            assert!(users.without(alive).is_empty(), "listener {slot}: a dead shard uses it");
             match going {
                 Going::Unbinding { owed } => assert!(!owed.is_empty(), "listener {slot} is free"),
-                Going::Leaving {
-                    holders,
-                    dropping,
-                    handshakes,
-                } => {
+                Going::Leaving { handshakes: Handshakes::Tentative, .. } => {}
+                Going::Leaving { holders, dropping, handshakes } => {
                     assert!(!holders.is_empty(), "listener {slot} is free");
                     let all_drop = holders.without(*dropping).is_empty();
-                    assert_eq!(
-                        all_drop,
-                        *handshakes != Handshakes::Possible,
-                        "listener {slot}"
-                    );
+                    let possible = *handshakes == Handshakes::Possible;
+                    assert!(all_drop != possible, "listener {slot}: it is time to check, or too early");
                 }
             }
         }

@@ -50,7 +50,7 @@ struct Endpoint {
 
 /// One part that is kept, and who keeps it.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Kept {
+pub struct Pin {
     pub pool: PoolSlot,
     pub part: PartId,
     pub number: GenerationId,
@@ -72,14 +72,7 @@ impl Ledger {
             sum.bytes += part.bytes();
         });
         let id = part.id();
-        let twice = self.parts.insert(
-            id,
-            Entry {
-                part,
-                held_by,
-                kind,
-            },
-        );
+        let twice = self.parts.insert(id, Entry { part, held_by, kind });
         assert!(twice.is_none(), "part {id} was superseded twice");
         None
     }
@@ -134,11 +127,7 @@ impl Ledger {
 
     /// One shard has let go of an endpoint. Answers with its pool if that was the last.
     #[must_use]
-    pub fn endpoint_released(
-        &mut self,
-        endpoint: EndpointSlot,
-        shard: ShardId,
-    ) -> Option<PoolSlot> {
+    pub fn endpoint_released(&mut self, endpoint: EndpointSlot, shard: ShardId) -> Option<PoolSlot> {
         let entry = self.endpoints.get_mut(&endpoint)?;
         entry.held_by.remove(shard);
         if !entry.held_by.is_empty() && !is(Mistake::EndpointFreedEarly) {
@@ -166,12 +155,7 @@ impl Ledger {
     /// that they may hold what is heard of for the first time. Answers with the parts that nobody holds now
     /// and the pools in which an endpoint was let go.
     #[must_use]
-    pub fn correct(
-        &mut self,
-        shard: ShardId,
-        held: &Held,
-        others: ShardSet,
-    ) -> (Vec<Part>, BTreeSet<PoolSlot>) {
+    pub fn correct(&mut self, shard: ShardId, held: &Held, others: ShardSet) -> (Vec<Part>, BTreeSet<PoolSlot>) {
         let mut holders = others;
         holders.insert(shard);
         let pinned: BTreeSet<PartId> = held.pinned.iter().map(|pinned| pinned.part.id()).collect();
@@ -184,11 +168,8 @@ impl Ledger {
                 }
             }
         }
-        let leaving: BTreeMap<EndpointSlot, PoolSlot> = held
-            .endpoints_leaving
-            .iter()
-            .map(|(pool, endpoint)| (*endpoint, *pool))
-            .collect();
+        let leaving: BTreeMap<EndpointSlot, PoolSlot> =
+            held.endpoints_leaving.iter().map(|(pool, endpoint)| (*endpoint, *pool)).collect();
         for (endpoint, pool) in &leaving {
             match self.endpoints.get_mut(endpoint) {
                 Some(entry) => {
@@ -198,11 +179,7 @@ impl Ledger {
                 None => self.endpoint_gone(*pool, *endpoint, holders),
             }
         }
-        self.drop_shard(
-            shard,
-            |part| !pinned.contains(&part),
-            |endpoint| !leaving.contains_key(&endpoint),
-        )
+        self.drop_shard(shard, |part| !pinned.contains(&part), |endpoint| !leaving.contains_key(&endpoint))
     }
 
     /// The shard holds nothing any more. Answers as [`Ledger::correct`].
@@ -225,57 +202,34 @@ impl Ledger {
         part_dropped: impl Fn(PartId) -> bool,
         endpoint_dropped: impl Fn(EndpointSlot) -> bool,
     ) -> (Vec<Part>, BTreeSet<PoolSlot>) {
-        let parts: Vec<PartId> = self
-            .parts
-            .keys()
-            .copied()
-            .filter(|part| part_dropped(*part))
-            .collect();
-        let endpoints: Vec<EndpointSlot> = self
-            .endpoints
-            .keys()
-            .copied()
-            .filter(|endpoint| endpoint_dropped(*endpoint))
-            .collect();
-        let freed = parts
-            .into_iter()
-            .filter_map(|part| self.release(part, shard))
-            .collect();
-        let pools = endpoints
-            .into_iter()
-            .filter_map(|endpoint| self.endpoint_released(endpoint, shard))
-            .collect();
+        let parts: Vec<PartId> = self.parts.keys().copied().filter(|part| part_dropped(*part)).collect();
+        let endpoints: Vec<EndpointSlot> =
+            self.endpoints.keys().copied().filter(|endpoint| endpoint_dropped(*endpoint)).collect();
+        let freed = parts.into_iter().filter_map(|part| self.release(part, shard)).collect();
+        let pools = endpoints.into_iter().filter_map(|endpoint| self.endpoint_released(endpoint, shard)).collect();
         (freed, pools)
     }
 
-    pub fn kept(&self) -> impl Iterator<Item = Kept> {
-        self.parts.iter().map(
-            |(
-                id,
-                Entry {
-                    part,
-                    held_by,
-                    kind,
-                },
-            )| Kept {
-                pool: part.pool(),
-                part: *id,
-                number: part.number(),
-                is_root: matches!(part, Part::Pool(_)),
-                bytes: part.bytes(),
-                held_by: *held_by,
-                kind: *kind,
-            },
-        )
+    pub fn pins(&self) -> impl Iterator<Item = Pin> {
+        self.parts.iter().map(|(id, Entry { part, held_by, kind })| Pin {
+            pool: part.pool(),
+            part: *id,
+            number: part.number(),
+            is_root: matches!(part, Part::Pool(_)),
+            bytes: part.bytes(),
+            held_by: *held_by,
+            kind: *kind,
+        })
     }
 
-    pub fn check_invariants(&self) {
+    pub fn check_invariants(&self, alive: ShardSet) {
+        let parts = self.parts.values().map(|entry| entry.held_by);
+        let endpoints = self.endpoints.values().map(|endpoint| endpoint.held_by);
+        let by_dead = |held_by: ShardSet| !held_by.without(alive).is_empty();
+        assert!(!parts.chain(endpoints).any(by_dead), "a dead shard holds something");
         let mut sums = BTreeMap::<PoolSlot, Sum>::new();
         for (id, entry) in &self.parts {
-            assert!(
-                !entry.held_by.is_empty(),
-                "part {id} is held by nobody and was not freed"
-            );
+            assert!(!entry.held_by.is_empty(), "part {id} is held by nobody and was not freed");
             let sum = sums.entry(entry.part.pool()).or_default();
             sum.parts += 1;
             sum.bytes += entry.part.bytes();
@@ -283,18 +237,11 @@ impl Ledger {
         for endpoint in self.endpoints.values() {
             sums.entry(endpoint.pool).or_default().endpoints += 1;
         }
-        assert_eq!(
-            sums, self.by_pool,
-            "the sums by pool agree with what is kept"
-        );
+        assert_eq!(sums, self.by_pool, "the sums by pool agree with what is kept");
         for (slot, endpoint) in &self.endpoints {
             let unheld = self.unheld.contains(&(endpoint.pool, *slot));
             assert_eq!(endpoint.held_by.is_empty(), unheld, "endpoint {slot}");
         }
-        assert!(
-            self.unheld
-                .iter()
-                .all(|(_, slot)| self.endpoints.contains_key(slot))
-        );
+        assert!(self.unheld.iter().all(|(_, slot)| self.endpoints.contains_key(slot)));
     }
 }

@@ -56,6 +56,23 @@ impl Lines {
         assert!(twice.is_none(), "job {job} stands in line already");
     }
 
+    /// A job that stands first in all its lines enters further ones, in front of whoever stands there.
+    pub fn enter_first(&mut self, job: JobId, mut touches: Touches) {
+        assert!(self.is_first(job), "job {job} waits, and would make others wait");
+        let place = self.jobs.get_mut(&job).expect("a job that stands in line");
+        touches.pools = &touches.pools - &place.touches.pools;
+        touches.listeners = &touches.listeners - &place.touches.listeners;
+        place.touches.pools.extend(&touches.pools);
+        place.touches.listeners.extend(&touches.listeners);
+        for claim in touches.claims() {
+            let line = self.lines.entry(claim).or_default();
+            if let Some(head) = line.front() {
+                self.jobs.get_mut(head).expect("in line").behind += 1;
+            }
+            line.push_front(job);
+        }
+    }
+
     /// Gives up all places. Answers with what the job touched; the heads may have changed there.
     pub fn leave(&mut self, job: JobId) -> Touches {
         let Place { touches, .. } = self.jobs.remove(&job).expect("a job that stands in line");
@@ -79,10 +96,7 @@ impl Lines {
 
     /// The heads of the lines in which this job waits, each once.
     pub fn before(&self, job: JobId) -> Vec<JobId> {
-        let heads = self.jobs[&job]
-            .touches
-            .claims()
-            .map(|claim| self.lines[&claim][0]);
+        let heads = self.jobs[&job].touches.claims().map(|claim| self.lines[&claim][0]);
         let heads: BTreeSet<JobId> = heads.filter(|head| *head != job).collect();
         heads.into_iter().collect()
     }
@@ -96,9 +110,7 @@ impl Lines {
     }
 
     pub fn head_of_address(&self, listener: ListenerSlot) -> Option<JobId> {
-        self.lines
-            .get(&Claim::Address(listener))
-            .map(|line| line[0])
+        self.lines.get(&Claim::Address(listener)).map(|line| line[0])
     }
 
     pub fn check_invariants(&self) {
@@ -109,11 +121,7 @@ impl Lines {
             }
         }
         for (job, place) in &self.jobs {
-            let behind = place
-                .touches
-                .claims()
-                .filter(|claim| self.lines[claim][0] != *job)
-                .count();
+            let behind = place.touches.claims().filter(|claim| self.lines[claim][0] != *job).count();
             assert_eq!(place.behind, behind, "job {job}");
         }
     }
@@ -148,10 +156,7 @@ mod tests {
     #[test]
     fn overlapping_jobs_go_in_the_order_they_came() {
         let mut lines = lines(&[(1, &[0], &[]), (2, &[0, 1], &[]), (3, &[1], &[])]);
-        assert!(
-            !lines.is_first(JobId(2)) && !lines.is_first(JobId(3)),
-            "3 waits for 2, which waits for 1"
-        );
+        assert!(!lines.is_first(JobId(2)) && !lines.is_first(JobId(3)), "3 waits for 2, which waits for 1");
         assert_eq!(lines.before(JobId(3)), [JobId(2)]);
         lines.leave(JobId(1));
         lines.check_invariants();
@@ -167,6 +172,19 @@ mod tests {
         lines.check_invariants();
         assert!(lines.is_first(JobId(3)));
         assert_eq!(lines.head_of_pool(PoolSlot(0)), Some(JobId(1)));
+    }
+
+    #[test]
+    fn one_that_is_first_can_enter_further_lines_in_front() {
+        let mut lines = lines(&[(1, &[9], &[]), (2, &[9, 0], &[]), (3, &[0], &[])]);
+        lines.enter_first(JobId(1), touches(&[9, 0, 5], &[7]));
+        lines.check_invariants();
+        assert!(lines.is_first(JobId(1)));
+        assert_eq!(lines.before(JobId(2)), [JobId(1)]);
+        assert_eq!(lines.head_of_address(ListenerSlot(7)), Some(JobId(1)));
+        lines.leave(JobId(1));
+        lines.check_invariants();
+        assert!(lines.is_first(JobId(2)) && !lines.is_first(JobId(3)));
     }
 
     #[test]

@@ -4,7 +4,6 @@
 //! no more than that it is there; its `Synced` then tells all that it holds at one moment, and the account
 //! is corrected to that. So no report from before can be taken for one of after.
 
-use super::addresses::Next;
 use super::shards::Standing;
 use super::stop::Stopping;
 use super::{Effect, Effects, Mode, Rollout};
@@ -15,49 +14,36 @@ use crate::tick::Tick;
 use std::sync::Arc;
 
 impl Rollout {
-    /// An executor runs. Incarnations of one shard have different numbers.
-    pub fn shard_started(
-        &mut self,
-        shard: ShardId,
-        incarnation: u32,
-        now: Tick,
-        effects: &mut Effects,
-    ) {
-        assert!(
-            shard.ix() < ShardSet::MAX,
-            "at most {} shards",
-            ShardSet::MAX
-        );
+    /// An executor runs. Incarnations of one shard have rising numbers from 1. The one before is dead then,
+    /// whether that has been reported or not; and one that is known already, as a control that has restarted
+    /// knows those it was given, is not taken for another.
+    pub fn shard_started(&mut self, shard: ShardId, incarnation: u32, now: Tick, effects: &mut Effects) {
+        assert!(shard.ix() < ShardSet::MAX, "at most {} shards", ShardSet::MAX);
+        if !self.shards.is_new(shard, incarnation) {
+            return;
+        }
+        if self.shards.standing(shard) != Standing::Dead {
+            self.died(shard, now, effects);
+        }
         // It holds nothing that it was not given by this control.
         self.shards.begin(shard, incarnation, Standing::Lost, true);
         match &self.mode {
             Mode::Running => self.join(shard, now, effects),
             Mode::Recovering(_) => self.ask_or_join(shard, now, effects),
             Mode::Stopping(Stopping { deadline, .. }) => {
-                effects.push(Effect::Send {
-                    shard,
-                    order: Order::Stop {
-                        deadline: *deadline,
-                    },
-                });
+                effects.push(Effect::Send { shard, order: Order::Stop { deadline: *deadline } });
             }
         }
     }
 
-    pub fn on_report(
-        &mut self,
-        shard: ShardId,
-        incarnation: u32,
-        report: Report,
-        now: Tick,
-        effects: &mut Effects,
-    ) {
+    pub fn on_report(&mut self, shard: ShardId, incarnation: u32, report: Report, now: Tick, effects: &mut Effects) {
         let current = self.shards.incarnation(shard);
         if current == Some(incarnation) || current.is_some() && is(Mistake::IncarnationIgnored) {
             self.believe(shard, report, now, effects);
             self.steer(effects);
+            self.account(effects);
         } else {
-            self.travelled_home(&report, effects);
+            self.travelled_home(&report, shard, now, effects);
         }
     }
 
@@ -71,12 +57,9 @@ impl Rollout {
         }
         match (standing, report) {
             (Standing::Live, report) => self.on_live(shard, report, now, effects),
-            (
-                Standing::Lost | Standing::Joining { .. },
-                report @ (Report::Released { .. }
-                | Report::EndpointReleased { .. }
-                | Report::ListenerClosed { .. }),
-            ) if is(Mistake::LostIsBelieved) => {
+            (Standing::Lost, report @ (Report::Adopted { .. } | Report::EndpointReleased { .. }))
+                if is(Mistake::LostIsBelieved) =>
+            {
                 self.on_live(shard, report, now, effects);
             }
             (Standing::Joining { epoch, .. }, Report::Synced { epoch: of, held })
@@ -90,7 +73,7 @@ impl Rollout {
                 self.has_told(shard, *held, now, effects);
             }
             (standing, report) => {
-                self.travelled_home(&report, effects);
+                self.travelled_home(&report, shard, now, effects);
                 if standing == Standing::Lost {
                     self.ask_or_join(shard, now, effects);
                 }
@@ -98,22 +81,14 @@ impl Rollout {
         }
     }
 
-    pub(super) fn on_live(
-        &mut self,
-        shard: ShardId,
-        report: Report,
-        now: Tick,
-        effects: &mut Effects,
-    ) {
+    pub(super) fn on_live(&mut self, shard: ShardId, report: Report, now: Tick, effects: &mut Effects) {
         match report {
             Report::Prepared { job } => self.on_prepared(job, shard, now, effects),
             Report::Refused { job, refusal } => self.on_refused(job, shard, refusal, now, effects),
-            Report::Adopted { job, adoption } => {
-                self.on_adopted(job, shard, adoption, now, effects)
-            }
+            Report::Adopted { job, adoption } => self.on_adopted(job, shard, adoption, now, effects),
             Report::Forgotten { job } => self.on_forgotten(job, shard, now, effects),
             Report::Released { ref part } => {
-                self.travelled_home(&report, effects);
+                self.travelled_home(&report, shard, now, effects);
                 let freed = self.ledger.release(part.id(), shard);
                 self.free(freed.into_iter().collect(), now, effects);
             }
@@ -127,31 +102,28 @@ impl Rollout {
                 self.address(next, now, effects);
             }
             // Answers to questions that were asked before it became live, or by a control before this one.
-            Report::Synced { .. } | Report::Holding { .. } | Report::Leaving | Report::Stopped => {}
+            Report::Synced { .. } | Report::Holding { .. } | Report::Leaving { .. } | Report::Stopped => {}
             Report::Died => unreachable!("handled before"),
         }
     }
 
-    /// Silent for too long: it gets no new connections, accepts none, and no job waits for it.
-    pub(super) fn lose(&mut self, shard: ShardId, now: Tick, effects: &mut Effects) {
-        match self.shards.standing(shard) {
-            Standing::Dead | Standing::Lost => return,
-            Standing::Live | Standing::Joining { .. } | Standing::Asked { .. } | Standing::Told => {
-            }
+    /// Silent for too long: they get no new connections, accept none, and no job waits for them.
+    pub(super) fn lose(&mut self, shards: ShardSet, now: Tick, effects: &mut Effects) {
+        let known = |shard: &ShardId| !matches!(self.shards.standing(*shard), Standing::Dead | Standing::Lost);
+        let shards: ShardSet = shards.iter().filter(known).collect();
+        for shard in shards.iter() {
+            self.shards.set(shard, Standing::Lost);
+            let order = Order::Suspend;
+            effects.push(Effect::Send { shard, order });
         }
-        self.shards.set(shard, Standing::Lost);
-        effects.push(Effect::Send {
-            shard,
-            order: Order::Suspend,
-        });
-        self.leave_jobs(shard, true, now, effects);
+        self.leave_jobs(shards, true, now, effects);
         self.steer(effects);
     }
 
     fn died(&mut self, shard: ShardId, now: Tick, effects: &mut Effects) {
         self.shards.set(shard, Standing::Dead);
         if !is(Mistake::DeadIsAwaited) {
-            self.leave_jobs(shard, false, now, effects);
+            self.leave_jobs(ShardSet::one(shard), false, now, effects);
         }
         let (freed, pools) = match is(Mistake::DeadStillHolds) {
             true => Default::default(),
@@ -164,56 +136,37 @@ impl Rollout {
     /// Sends the whole root. Whoever was asked before is asked anew.
     pub(super) fn join(&mut self, shard: ShardId, now: Tick, effects: &mut Effects) {
         let epoch = self.next_epoch();
-        let to = Arc::new(self.snapshot());
-        effects.push(Effect::Send {
-            shard,
-            order: Order::Sync { epoch, to },
-        });
+        let to = Arc::new(self.root.snapshot(&self.states));
+        effects.push(Effect::Send { shard, order: Order::Sync { epoch, to } });
         let until = now.after(self.bounds.adopt_timeout);
         self.shards.set(shard, Standing::Joining { epoch, until });
     }
 
     fn joined(&mut self, shard: ShardId, held: Held, now: Tick, effects: &mut Effects) {
-        if held.version != self.root.version && !is(Mistake::LiveAtOldRoot) {
+        if held.version != self.root.version() && !is(Mistake::LiveAtOldRoot) {
             // Jobs that were under way have been committed without it. New ones wait, so this ends.
             return self.join(shard, now, effects);
         }
         self.assert_same_root(shard, &held);
         self.shards.tell(shard);
-        let untold = match is(Mistake::UntoldHoldNothing) {
-            true => ShardSet::empty(),
-            false => self.shards.untold(),
-        };
-        self.pools
-            .extend(held.pinned.iter().map(|pinned| pinned.part.pool()));
-        self.pools
-            .extend(held.endpoints_leaving.iter().map(|(pool, _)| *pool));
+        let untold = self.shards.untold();
+        self.pools.extend(held.pinned.iter().map(|pinned| pinned.part.pool()));
+        self.pools.extend(held.endpoints_leaving.iter().map(|(pool, _)| *pool));
         let (freed, pools) = self.ledger.correct(shard, &held, untold);
-        self.holds_no_more(
-            shard,
-            freed,
-            pools,
-            |listener| !held.leaving.contains(&listener),
-            now,
-            effects,
-        );
+        self.holds_no_more(shard, freed, pools, |listener| !held.leaving.contains(&listener), now, effects);
         for listener in &held.leaving {
             let next = self.addresses.found_leaving(*listener, shard, untold);
             self.address(next, now, effects);
             if self.addresses.is_over(*listener) {
-                effects.push(Effect::Send {
-                    shard,
-                    order: Order::Close {
-                        listener: *listener,
-                    },
-                });
+                effects.push(Effect::Send { shard, order: Order::Close { listener: *listener } });
             }
         }
         self.shards.set(shard, Standing::Live);
-        effects.push(Effect::Send {
-            shard,
-            order: Order::Resume,
-        });
+        effects.push(Effect::Send { shard, order: Order::Resume });
+        self.join_jobs(shard, now, effects);
+        if !self.is_recovering() {
+            self.confirm(now, effects);
+        }
         self.membership_changed(now, effects);
     }
 
@@ -249,26 +202,14 @@ impl Rollout {
         if self.shards.joining().is_empty() {
             self.launch_all(now, effects);
         }
-        self.stop_if_done(effects);
+        self.stop_if_done(now, effects);
     }
 
     pub(super) fn shards_late(&mut self, now: Tick, effects: &mut Effects) {
         let late = self.shards.late(now);
-        late.iter().for_each(|shard| self.lose(shard, now, effects));
+        self.lose(late, now, effects);
         if !late.is_empty() {
             self.membership_changed(now, effects);
-        }
-    }
-
-    /// What the address needs next.
-    pub(super) fn address(&mut self, next: Option<Next>, now: Tick, effects: &mut Effects) {
-        match next {
-            Some(Next::Check(listener)) => effects.push(Effect::CheckHandshakes(listener)),
-            Some(Next::Free(listener)) => {
-                effects.push(Effect::FreeListener(listener));
-                self.recheck(self.lines.head_of_address(listener), now, effects);
-            }
-            None => {}
         }
     }
 
@@ -283,30 +224,9 @@ impl Rollout {
         }
     }
 
-    /// A part that nobody here accounts for (its shard outlived the control that knew it) is freed like any.
-    fn travelled_home(&mut self, report: &Report, effects: &mut Effects) {
-        if let Report::Released { part } = report
-            && !self.ledger.knows(part.id())
-            && !self.runs(part)
-        {
-            effects.push(Effect::Free(part.clone()));
-        }
-    }
-
-    pub(super) fn runs(&self, part: &Part) -> bool {
-        let pool = self.root.pools.get(&part.pool());
-        pool.is_some_and(|pool| [pool.part, pool.policy.part].contains(&part.id()))
-    }
-
     fn assert_same_root(&self, shard: ShardId, held: &Held) {
         let told = held.current.iter().map(|pool| pool.part);
-        assert!(
-            told.eq(self.root.pools.values().map(|pool| pool.part)),
-            "shard {shard} runs another root"
-        );
-        assert!(
-            held.prepared.is_empty(),
-            "shard {shard} has not forgotten what it had prepared"
-        );
+        assert!(told.eq(self.root.pools().map(|pool| pool.part)), "shard {shard} runs another root");
+        assert!(held.prepared.is_empty(), "shard {shard} has not forgotten what it had prepared");
     }
 }

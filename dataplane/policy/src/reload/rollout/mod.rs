@@ -11,24 +11,25 @@
 //!     (from every stage before Committing too: refused, late, withdrawn, expired; then nothing was visible)
 //! ```
 //!
-//! The rest of the module, by idea: [`lines`] says who goes first, `jobs` takes one job through its stages,
-//! `membership` lets shards in and out, `recovery` finds the root again after control itself has died,
-//! [`ledger`] and [`addresses`] know what must not be freed yet.
+//! The rest of the module, by idea: [`lines`] says who goes first, `jobs` takes a job from its submission to
+//! its end and `delivery` its change through the shards, [`root`] is what they run, `membership` lets them in
+//! and out, `recovery` finds the root again after control itself has died, [`ledger`] and [`addresses`] know
+//! what must not be freed yet and `care` frees it, `stop` ends everything.
 //!
 //! Slots: a job's touches, its endpoints and its addresses are in this machine's care from the call that
 //! names them ([`Rollout::submit`] for pools, [`Rollout::prepare`] for the others) until the effect that
 //! frees them. So a slot that a waiting job names is not given to somebody else meanwhile.
 
-use super::{Adoption, Order, Part, Refusal};
-use crate::generation::{Change, EndpointState, Listen, PoolGeneration, Snapshot};
-use crate::ids::{
-    EndpointSlot, GenerationId, JobId, ListenerSlot, PoolSlot, RootVersion, ShardId, ShardSet,
-};
+use super::{Adoption, Committed, Order, Part, Refusal};
+use crate::generation::{Change, EndpointState, PoolGeneration};
+use crate::ids::{EndpointSlot, GenerationId, JobId, ListenerSlot, PoolSlot, RootVersion, ShardId, ShardSet};
 use crate::tick::Tick;
 use addresses::Addresses;
+use delivery::{Committing, Forgetting, Preparing};
 use ledger::Ledger;
 use lines::Lines;
 use recovery::Recovery;
+use root::Root;
 use shards::Shards;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -36,16 +37,21 @@ use std::time::Duration;
 use stop::Stopping;
 
 mod addresses;
+mod care;
+mod delivery;
 mod jobs;
 mod ledger;
 mod lines;
 mod membership;
 mod recovery;
+mod root;
 mod shards;
 mod stop;
 
-pub use ledger::{Kept, Kind};
+pub use ledger::{Kind, Pin};
 pub use lines::Touches;
+pub use recovery::Kept;
+pub use shards::Standing;
 
 /// Control's end.
 pub struct Rollout {
@@ -64,6 +70,8 @@ pub struct Rollout {
     pools: BTreeSet<PoolSlot>,
     /// Numbers questions, so that an old answer cannot pass for a new one.
     epoch: u64,
+    /// What has been told to submitters is in roots of this version and newer.
+    confirmed: RootVersion,
     /// The live set as last told.
     steered: ShardSet,
     /// Control has restarted, and [`Effect::Accounted`] is still to come.
@@ -136,9 +144,11 @@ pub enum Effect {
     CheckHandshakes(ListenerSlot),
     /// New connections go to these shards only, also on addresses that are added later. Never empty.
     Steer(ShardSet),
-    /// Control has restarted and the root is known again: this generation. Jobs go on.
+    /// Control has restarted and the root is known again: this generation. `is_behind`: it lacks something
+    /// that a submitter was told is in force, as every shard that had it has died since.
     Recovered {
         generation: Option<GenerationId>,
+        is_behind: bool,
     },
     /// Since the recovery every shard has told what it holds: slots and sockets that
     /// [`Rollout::uses_pool`] and its like do not know are free.
@@ -171,11 +181,7 @@ pub enum Obstacle {
     /// A listen address that it brings back has not been given back by all shards.
     Address(ListenerSlot),
     /// So much of this pool is kept by connections that replacing it would go beyond the bound.
-    Retained {
-        pool: PoolSlot,
-        bytes: u64,
-        bound: u64,
-    },
+    Retained { pool: PoolSlot, bytes: u64, bound: u64 },
     /// No shard is live, or some are being let in, or control is finding its root again.
     Shards,
 }
@@ -202,25 +208,17 @@ pub enum Outcome {
     PrepareTimeout { silent: ShardSet },
     /// Nothing was visible: every shard was lost or died before all had prepared.
     NoShard,
+    /// Committed, and every shard that could have confirmed it was lost or has died. Those that come back
+    /// take it, unless control restarts before.
+    Unconfirmed,
     /// Nothing was visible: its deadline came while it stood there.
-    Expired {
-        phase: Phase,
-        obstacle: Option<Obstacle>,
-    },
+    Expired { phase: Phase, obstacle: Option<Obstacle> },
     /// Nothing was visible: the submitter took it back.
     Withdrawn,
     /// Nothing was visible: the process stops.
     Stopping,
     /// Nothing was visible on any shard that answers: control restarted before it was committed.
     Interrupted,
-}
-
-/// What every live shard runs, or is about to.
-#[derive(Default)]
-struct Root {
-    version: RootVersion,
-    generation: Option<GenerationId>,
-    pools: BTreeMap<PoolSlot, Arc<PoolGeneration>>,
 }
 
 struct Job {
@@ -231,24 +229,9 @@ struct Job {
 enum Stage {
     Waiting,
     Compiling,
-    Compiled {
-        change: Arc<Change>,
-    },
-    Preparing {
-        change: Arc<Change>,
-        asked: ShardSet,
-        prepared: ShardSet,
-        /// Lost since they were asked; they may hold the change.
-        strayed: ShardSet,
-        until: Tick,
-    },
-    Committing {
-        /// Addresses that every adopting shard leaves.
-        leave: Vec<ListenerSlot>,
-        awaiting: ShardSet,
-        lost: ShardSet,
-        until: Tick,
-    },
+    Compiled { change: Arc<Change> },
+    Preparing(Preparing),
+    Committing(Committing),
 }
 
 impl Stage {
@@ -257,17 +240,10 @@ impl Stage {
             Stage::Waiting => Phase::Waiting,
             Stage::Compiling => Phase::Compiling,
             Stage::Compiled { .. } => Phase::Compiled,
-            Stage::Preparing { .. } => Phase::Preparing,
-            Stage::Committing { .. } => Phase::Committing,
+            Stage::Preparing(_) => Phase::Preparing,
+            Stage::Committing(_) => Phase::Committing,
         }
     }
-}
-
-/// An aborted change, as long as a shard may hold it.
-struct Forgetting {
-    owed: ShardSet,
-    parts: Vec<crate::ids::PartId>,
-    listeners: Vec<ListenerSlot>,
 }
 
 enum Mode {
@@ -282,13 +258,10 @@ impl Rollout {
     /// At the start of the process: `first` is what the first shard will be told to run.
     pub fn new(bounds: Bounds, first: &Change, generation: GenerationId) -> Rollout {
         let mut rollout = Rollout::empty(bounds, Mode::Running);
-        for (slot, pool) in &first.pools {
-            let pool = pool.clone().expect("a first generation takes nothing away");
-            rollout.pools.insert(*slot);
-            rollout.root.pools.insert(*slot, pool);
-        }
-        rollout.root.version = RootVersion(1);
-        rollout.root.generation = Some(generation);
+        let pools = first.pools.iter().map(|(_, pool)| pool.clone().expect("a first generation takes nothing away"));
+        rollout.root = Root::new(RootVersion(1), Some(generation), Committed::default(), pools);
+        rollout.confirmed = rollout.root.version();
+        rollout.pools = rollout.root.pools().map(|pool| pool.slot).collect();
         rollout
     }
 
@@ -305,6 +278,7 @@ impl Rollout {
             states: BTreeMap::new(),
             pools: BTreeSet::new(),
             epoch: 0,
+            confirmed: RootVersion::default(),
             steered: ShardSet::empty(),
             owes_account: false,
             mode,
@@ -317,23 +291,20 @@ impl Rollout {
         self.recheck(self.jobs.keys().copied().collect::<Vec<_>>(), now, effects);
     }
 
-    /// Health or addresses of an endpoint have changed.
+    /// Health or addresses of an endpoint have changed. Of one that is not in care it is not taken.
     pub fn endpoint_state(&mut self, state: EndpointState, effects: &mut Effects) {
+        if !self.uses_endpoint(state.slot) {
+            return;
+        }
         let to = self.shards.live().or(self.shards.joining());
-        effects.extend(to.iter().map(|shard| Effect::Send {
-            shard,
-            order: Order::Endpoint(state.clone()),
-        }));
+        effects.extend(to.iter().map(|shard| Effect::Send { shard, order: Order::Endpoint(state.clone()) }));
         self.states.insert(state.slot, state);
     }
 
     /// Ends the tunnels of an endpoint now, paced.
     pub fn retire(&mut self, endpoint: EndpointSlot, effects: &mut Effects) {
         let alive = self.shards.alive();
-        effects.extend(alive.iter().map(|shard| Effect::Send {
-            shard,
-            order: Order::Retire { endpoint },
-        }));
+        effects.extend(alive.iter().map(|shard| Effect::Send { shard, order: Order::Retire { endpoint } }));
     }
 
     /// The kernel shows no handshake on an address that [`Effect::CheckHandshakes`] named.
@@ -344,10 +315,7 @@ impl Rollout {
             Mode::Running | Mode::Recovering(_) => self.shards.live(),
         };
         let close = holders.and(told).iter();
-        effects.extend(close.map(|shard| Effect::Send {
-            shard,
-            order: Order::Close { listener },
-        }));
+        effects.extend(close.map(|shard| Effect::Send { shard, order: Order::Close { listener } }));
     }
 
     /// Time has passed: every deadline that is due by `now` has its effect.
@@ -356,35 +324,45 @@ impl Rollout {
         self.shards_late(now, effects);
         self.stop_late(now, effects);
         self.steer(effects);
+        self.account(effects);
     }
 
     /// When [`Rollout::on_tick`] is due.
     pub fn next_deadline(&self) -> Option<Tick> {
         let jobs = self.jobs.values().map(|job| match &job.stage {
-            Stage::Preparing { until, .. } => job.deadline.min(*until),
-            Stage::Committing { until, .. } => *until,
+            Stage::Preparing(preparing) => job.deadline.min(preparing.until),
+            Stage::Committing(committing) if committing.nobody_left() => job.deadline,
+            Stage::Committing(committing) => committing.until,
             Stage::Waiting | Stage::Compiling | Stage::Compiled { .. } => job.deadline,
         });
-        jobs.chain(self.shards.next_deadline())
-            .chain(self.stop_deadline())
-            .min()
+        jobs.chain(self.shards.next_deadline()).chain(self.stop_deadline()).min()
     }
 
     /// The generation in force.
     pub fn generation(&self) -> Option<GenerationId> {
-        self.root.generation
+        self.root.generation()
+    }
+
+    /// A root older than this lacks something that a submitter was told is in force. For whoever restarts
+    /// control: see [`Rollout::recover`].
+    pub fn confirmed(&self) -> RootVersion {
+        self.confirmed
     }
 
     pub fn pool(&self, slot: PoolSlot) -> Option<&Arc<PoolGeneration>> {
-        self.root.pools.get(&slot)
+        self.root.pool(slot)
     }
 
     pub fn pools(&self) -> impl Iterator<Item = &Arc<PoolGeneration>> {
-        self.root.pools.values()
+        self.root.pools()
     }
 
     pub fn live(&self) -> ShardSet {
         self.shards.live()
+    }
+
+    pub fn standing(&self, shard: ShardId) -> Standing {
+        self.shards.standing(shard)
     }
 
     pub fn phase(&self, job: JobId) -> Option<Phase> {
@@ -396,13 +374,13 @@ impl Rollout {
         match self.jobs.get(&job)?.stage {
             Stage::Waiting => self.obstacle(job),
             Stage::Compiled { .. } => Some(Obstacle::Shards),
-            Stage::Compiling | Stage::Preparing { .. } | Stage::Committing { .. } => None,
+            Stage::Compiling | Stage::Preparing(_) | Stage::Committing(_) => None,
         }
     }
 
     /// Everything that is kept beyond what runs, and which shards keep it.
-    pub fn who_pins(&self) -> impl Iterator<Item = Kept> {
-        self.ledger.kept()
+    pub fn who_pins(&self) -> impl Iterator<Item = Pin> {
+        self.ledger.pins()
     }
 
     /// Whether the slot is in this machine's care.
@@ -411,35 +389,13 @@ impl Rollout {
     }
 
     pub fn uses_endpoint(&self, endpoint: EndpointSlot) -> bool {
-        let named = |pool: &Arc<PoolGeneration>| {
-            pool.group
-                .endpoints
-                .binary_search_by_key(&endpoint, |endpoint| endpoint.slot)
-                .is_ok()
-        };
-        self.ledger.uses_endpoint(endpoint)
-            || self.root.pools.values().any(named)
-            || self.changes().any(|change| {
-                change
-                    .endpoints_come
-                    .iter()
-                    .any(|(_, slot)| *slot == endpoint)
-            })
+        let comes = |change: &Arc<Change>| change.endpoints_come.iter().any(|(_, slot)| *slot == endpoint);
+        self.root.names_endpoint(endpoint) || self.ledger.uses_endpoint(endpoint) || self.changes().any(comes)
     }
 
     pub fn uses_listener(&self, listener: ListenerSlot) -> bool {
-        self.addresses.contains(listener)
-            || self
-                .root
-                .pools
-                .values()
-                .any(|pool| pool.listeners.contains(&listener))
-            || self.changes().any(|change| {
-                change
-                    .listen
-                    .iter()
-                    .any(|listen| listen.listener == listener)
-            })
+        let comes = |change: &Arc<Change>| change.listen.iter().any(|listen| listen.listener == listener);
+        self.root.names_listener(listener) || self.addresses.contains(listener) || self.changes().any(comes)
     }
 
     /// Whether every shard has told what it holds (always true but for some time after a recovery).
@@ -450,27 +406,10 @@ impl Rollout {
     /// Changes that are not in force yet.
     fn changes(&self) -> impl Iterator<Item = &Arc<Change>> {
         self.jobs.values().filter_map(|job| match &job.stage {
-            Stage::Compiled { change } | Stage::Preparing { change, .. } => Some(change),
-            Stage::Waiting | Stage::Compiling | Stage::Committing { .. } => None,
+            Stage::Compiled { change } => Some(change),
+            Stage::Preparing(preparing) => Some(preparing.change()),
+            Stage::Waiting | Stage::Compiling | Stage::Committing(_) => None,
         })
-    }
-
-    /// The whole newest root.
-    fn snapshot(&self) -> Snapshot {
-        let listen = self.root.pools.values().flat_map(|pool| {
-            pool.listeners.iter().map(|listener| Listen {
-                listener: *listener,
-                pool: pool.slot,
-                shards: pool.shards,
-            })
-        });
-        Snapshot {
-            version: self.root.version,
-            generation: self.root.generation,
-            pools: self.root.pools.values().cloned().collect(),
-            listen: listen.collect(),
-            endpoints: self.states.values().cloned().collect(),
-        }
     }
 
     fn next_epoch(&mut self) -> u64 {
@@ -487,39 +426,30 @@ impl Rollout {
     }
 
     pub fn check_invariants(&self) {
+        let (live, alive) = (self.shards.live(), self.shards.alive());
         self.lines.check_invariants();
-        self.ledger.check_invariants();
-        self.addresses.check_invariants();
-        let live = self.shards.live();
+        self.ledger.check_invariants(alive);
+        self.addresses.check_invariants(alive);
         for (id, job) in &self.jobs {
             if job.stage.phase() != Phase::Waiting {
-                assert!(
-                    self.lines.is_first(*id),
-                    "job {id} runs beside one that touches the same"
-                );
+                assert!(self.lines.is_first(*id), "job {id} runs beside one that touches the same");
             }
             match &job.stage {
-                Stage::Preparing {
-                    asked, prepared, ..
-                } => {
-                    assert!(
-                        !asked.is_empty(),
-                        "job {id}: all have prepared, and it is not committed"
-                    );
+                Stage::Preparing(Preparing { asked, prepared, .. }) => {
+                    assert!(!asked.is_empty(), "job {id}: all have prepared, and it is not committed");
                     assert!(asked.and(*prepared).is_empty(), "job {id}");
                     assert!(
                         asked.or(*prepared).without(live).is_empty(),
-                        "job {id} waits for a shard that is not live"
+                        "job {id} counts on a shard that is not live"
                     );
                 }
-                Stage::Committing { awaiting, .. } => {
+                Stage::Committing(committing) => {
+                    let Committing { awaiting, adopted, .. } = committing;
+                    let open = !awaiting.is_empty() || committing.nobody_left();
+                    assert!(open, "job {id}: all have adopted, and it has not ended");
                     assert!(
-                        !awaiting.is_empty(),
-                        "job {id}: all have adopted, and it has not ended"
-                    );
-                    assert!(
-                        awaiting.without(live).is_empty(),
-                        "job {id} waits for a shard that is not live"
+                        awaiting.or(*adopted).without(live).is_empty(),
+                        "job {id} counts on a shard that is not live"
                     );
                 }
                 Stage::Waiting if !self.is_recovering() => {
@@ -528,17 +458,12 @@ impl Rollout {
                 Stage::Waiting | Stage::Compiling | Stage::Compiled { .. } => {}
             }
         }
-        for slot in self.root.pools.keys() {
-            assert!(
-                self.pools.contains(slot),
-                "pool {slot} runs and its slot could be given away"
-            );
+        self.root.check_invariants();
+        for pool in self.root.pools() {
+            assert!(self.pools.contains(&pool.slot), "{} runs and its slot could be given away", pool.id);
         }
         for forgetting in self.forgetting.values() {
-            assert!(
-                !forgetting.owed.is_empty()
-                    && forgetting.owed.without(self.shards.alive()).is_empty()
-            );
+            assert!(!forgetting.owed.is_empty() && forgetting.owed.without(alive).is_empty());
         }
     }
 }

@@ -14,6 +14,7 @@
 //! Owns nothing else: what follows from a change of standing is decided in `membership`.
 
 use crate::ids::{ShardId, ShardSet};
+use crate::reload::planted::{Mistake, is};
 use crate::tick::Tick;
 
 #[derive(Default)]
@@ -51,9 +52,7 @@ pub enum Standing {
 
 impl Shards {
     pub fn standing(&self, shard: ShardId) -> Standing {
-        self.shards
-            .get(shard.ix())
-            .map_or(Standing::Dead, |shard| shard.standing)
+        self.shards.get(shard.ix()).map_or(Standing::Dead, |shard| shard.standing)
     }
 
     /// The executor that is alive.
@@ -66,26 +65,19 @@ impl Shards {
         self.shards[shard.ix()].standing = standing;
     }
 
+    /// Whether it is not one that is known, or was.
+    pub fn is_new(&self, shard: ShardId, incarnation: u32) -> bool {
+        self.shards.get(shard.ix()).is_none_or(|known| known.incarnation < incarnation)
+    }
+
     /// A new executor, or one that a restarted control has found.
     pub fn begin(&mut self, shard: ShardId, incarnation: u32, standing: Standing, told: bool) {
         while self.shards.len() <= shard.ix() {
-            self.shards.push(Shard {
-                incarnation: 0,
-                standing: Standing::Dead,
-                told: true,
-            });
+            self.shards.push(Shard { incarnation: 0, standing: Standing::Dead, told: true });
         }
-        let new = Shard {
-            incarnation,
-            standing,
-            told,
-        };
+        let new = Shard { incarnation, standing, told };
         let old = std::mem::replace(&mut self.shards[shard.ix()], new);
-        assert_eq!(
-            old.standing,
-            Standing::Dead,
-            "shard {shard} is started while it lives"
-        );
+        assert_eq!(old.standing, Standing::Dead, "shard {shard} is started while it lives");
     }
 
     pub fn tell(&mut self, shard: ShardId) {
@@ -114,7 +106,7 @@ impl Shards {
 
     /// Alive, and it may hold things that this control has never heard of.
     pub fn untold(&self) -> ShardSet {
-        self.which(|shard| shard.standing != Standing::Dead && !shard.told)
+        self.which(|shard| shard.standing != Standing::Dead && !shard.told && !is(Mistake::UntoldHoldNothing))
     }
 
     /// Those from which an answer was due by `now`.
@@ -128,9 +120,7 @@ impl Shards {
 
     fn which(&self, wanted: impl Fn(&Shard) -> bool) -> ShardSet {
         let all = self.shards.iter().zip(0u16..);
-        all.filter(|(shard, _)| wanted(shard))
-            .map(|(_, ix)| ShardId(ix))
-            .collect()
+        all.filter(|(shard, _)| wanted(shard)).map(|(_, ix)| ShardId(ix)).collect()
     }
 }
 

@@ -14,6 +14,8 @@ pub struct Stopping {
     pub deadline: Tick,
     /// The deadline, and time for the shards to say that it has come.
     pub until: Tick,
+    /// Shards that have told which addresses they still use.
+    left: ShardSet,
     stopped: ShardSet,
     done: bool,
 }
@@ -24,7 +26,10 @@ impl Rollout {
     pub fn stop(&mut self, deadline: Tick, now: Tick, effects: &mut Effects) {
         let until = deadline.after(self.bounds.adopt_timeout);
         match &mut self.mode {
-            Mode::Recovering(recovery) => return recovery.stop_by = Some(deadline),
+            Mode::Recovering(recovery) => {
+                recovery.stop_by = Some(deadline);
+                return self.stop_if_done(now, effects);
+            }
             Mode::Stopping(stopping) => (stopping.deadline, stopping.until) = (deadline, until),
             Mode::Running => {
                 for job in self.jobs.keys().copied().collect::<Vec<JobId>>() {
@@ -33,6 +38,7 @@ impl Rollout {
                 self.mode = Mode::Stopping(Stopping {
                     deadline,
                     until,
+                    left: ShardSet::empty(),
                     stopped: ShardSet::empty(),
                     done: false,
                 });
@@ -40,27 +46,13 @@ impl Rollout {
             }
         }
         let alive = self.shards.alive();
-        effects.extend(alive.iter().map(|shard| Effect::Send {
-            shard,
-            order: Order::Stop { deadline },
-        }));
-        self.stop_if_done(effects);
+        effects.extend(alive.iter().map(|shard| Effect::Send { shard, order: Order::Stop { deadline } }));
+        self.stop_if_done(now, effects);
     }
 
-    pub(super) fn while_stopping(
-        &mut self,
-        shard: ShardId,
-        report: Report,
-        now: Tick,
-        effects: &mut Effects,
-    ) {
+    pub(super) fn while_stopping(&mut self, shard: ShardId, report: Report, now: Tick, effects: &mut Effects) {
         match report {
-            Report::Leaving => {
-                for listener in self.addresses.of(shard) {
-                    let next = self.addresses.drops_syns(listener, shard);
-                    self.address(next, now, effects);
-                }
-            }
+            Report::Leaving { listeners } => self.leaves(shard, listeners, now, effects),
             Report::Stopped => {
                 for listener in self.addresses.of(shard) {
                     let next = self.addresses.let_go(listener, shard);
@@ -69,30 +61,55 @@ impl Rollout {
                 if let Mode::Stopping(stopping) = &mut self.mode {
                     stopping.stopped.insert(shard);
                 }
-                self.stop_if_done(effects);
+                self.stop_if_done(now, effects);
             }
-            Report::ListenerClosed { .. }
-            | Report::Released { .. }
-            | Report::EndpointReleased { .. } => {
+            Report::ListenerClosed { .. } | Report::Released { .. } | Report::EndpointReleased { .. } => {
                 self.on_live(shard, report, now, effects);
             }
-            report if self.shards.live().contains(shard) => {
-                self.on_live(shard, report, now, effects)
-            }
+            report if self.shards.live().contains(shard) => self.on_live(shard, report, now, effects),
             _ => {}
         }
     }
 
-    pub(super) fn stop_if_done(&mut self, effects: &mut Effects) {
+    /// All that a shard still uses, and every one of them drops SYNs.
+    fn leaves(&mut self, shard: ShardId, listeners: Vec<ListenerSlot>, now: Tick, effects: &mut Effects) {
+        let Mode::Stopping(stopping) = &mut self.mode else {
+            return;
+        };
+        stopping.left.insert(shard);
+        let others = self.shards.alive().without(stopping.left);
+        for listener in self.addresses.of(shard) {
+            if !listeners.contains(&listener) {
+                let next = self.addresses.let_go(listener, shard);
+                self.address(next, now, effects);
+            }
+        }
+        for listener in listeners {
+            let next = self.addresses.found_leaving(listener, shard, others);
+            self.address(next, now, effects);
+            let next = self.addresses.confirm(listener);
+            self.address(next, now, effects);
+            if self.addresses.is_over(listener) {
+                effects.push(Effect::Send { shard, order: Order::Close { listener } });
+            }
+        }
+    }
+
+    pub(super) fn stop_if_done(&mut self, now: Tick, effects: &mut Effects) {
         let alive = self.shards.alive();
+        if let Mode::Recovering(recovery) = &self.mode
+            && recovery.stop_by.is_some()
+            && alive.is_empty()
+        {
+            return self.give_up_recovery(now, effects);
+        }
         if let Mode::Stopping(stopping) = &mut self.mode
             && !stopping.done
             && alive.without(stopping.stopped).is_empty()
         {
             stopping.done = true;
-            effects.push(Effect::Stopped {
-                unfinished: ShardSet::empty(),
-            });
+            self.end_committed(now, effects);
+            effects.push(Effect::Stopped { unfinished: ShardSet::empty() });
         }
     }
 
@@ -103,9 +120,9 @@ impl Rollout {
             && stopping.until <= now
         {
             stopping.done = true;
-            effects.push(Effect::Stopped {
-                unfinished: alive.without(stopping.stopped),
-            });
+            let unfinished = alive.without(stopping.stopped);
+            self.end_committed(now, effects);
+            effects.push(Effect::Stopped { unfinished });
         }
         if let Mode::Recovering(recovery) = &self.mode
             && recovery.stop_by.is_some_and(|deadline| deadline <= now)
@@ -124,18 +141,12 @@ impl Rollout {
 
     fn leave_all(&mut self, now: Tick, effects: &mut Effects) {
         let alive = self.shards.alive();
-        let addresses: Vec<(ListenerSlot, ShardSet)> = self
-            .root
-            .pools
-            .values()
-            .flat_map(|pool| {
-                pool.listeners
-                    .iter()
-                    .map(|listener| (*listener, pool.shards.and(alive)))
-            })
-            .collect();
-        for (listener, holders) in addresses {
-            let next = self.addresses.leave(listener, holders);
+        for listen in self.root.listeners().collect::<Vec<_>>() {
+            let next = self.addresses.leave(listen.listener, alive);
+            self.address(next, now, effects);
+        }
+        for listener in self.addresses.tentative() {
+            let next = self.addresses.confirm(listener);
             self.address(next, now, effects);
         }
     }

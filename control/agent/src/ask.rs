@@ -1,0 +1,200 @@
+//! A submission: who wants what, before it is a job.
+//!
+//! Reading a document costs what its size costs, so it happens here, on a thread of its own, before control
+//! hears of it.
+
+use crate::job::View;
+use crate::tell;
+use api::Problem;
+use api::receipt::{Author, Source};
+use config::{Config, Disk, Edit, NoFiles, Surroundings};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+use tokio::sync::watch;
+
+/// What is wanted, by whom.
+#[derive(Clone)]
+pub struct Ask {
+    /// `None`: nobody, as at start or by a signal.
+    pub author: Option<Author>,
+    pub source: Source,
+    /// The order that it came with over the socket.
+    pub order: Option<&'static str>,
+    /// Only if this generation runs.
+    pub if_generation: Option<u64>,
+    pub what: What,
+}
+
+#[derive(Clone)]
+pub enum What {
+    Document {
+        config: Arc<Config>,
+        warnings: Vec<Problem>,
+        origin: api::status::ConfigSource,
+    },
+    /// A document that is not in order: it still is an attempt, with a number and a receipt.
+    Invalid {
+        message: String,
+        problems: Vec<Problem>,
+    },
+    /// All or none.
+    Edits(Vec<api::Edit>),
+}
+
+/// An ask and whoever waits for its outcome.
+pub struct Wish {
+    pub ask: Ask,
+    pub voice: watch::Sender<View>,
+    pub submitted: SystemTime,
+    /// What reading it took.
+    pub check: Duration,
+}
+
+impl What {
+    pub fn edits(&self) -> Vec<Edit> {
+        match self {
+            What::Edits(edits) => edits.iter().map(tell::edit).collect(),
+            What::Document { .. } | What::Invalid { .. } => Vec::new(),
+        }
+    }
+}
+
+/// A document and where it was found.
+#[derive(Clone, Debug)]
+pub enum Text {
+    /// A file to be read now.
+    File(PathBuf),
+    /// Text that somebody sent. Includes are relative to the folder; without one there are none.
+    Sent { text: String, name: Option<String>, folder: Option<PathBuf> },
+    /// The default that is built in.
+    Embedded(String),
+}
+
+impl From<&api::order::Document> for Text {
+    fn from(document: &api::order::Document) -> Text {
+        Text::Sent {
+            text: document.document.clone(),
+            name: document.name.clone(),
+            folder: document.base.clone().map(PathBuf::from),
+        }
+    }
+}
+
+/// A document that was read.
+#[derive(Debug)]
+pub struct Reading {
+    pub config: Config,
+    pub warnings: Vec<Problem>,
+}
+
+/// Why it could not be: what is wrong in one sentence, and all of it.
+#[derive(Debug)]
+pub struct Unreadable {
+    pub message: String,
+    pub problems: Vec<Problem>,
+}
+
+impl Text {
+    /// What answers, receipts and problems call it.
+    pub fn origin(&self) -> api::status::ConfigSource {
+        use api::status::ConfigSource;
+        match self {
+            Text::File(_) => ConfigSource::File(self.name()),
+            Text::Sent { .. } => ConfigSource::Submitted(self.name()),
+            Text::Embedded(_) => ConfigSource::Embedded,
+        }
+    }
+
+    fn name(&self) -> String {
+        match self {
+            Text::File(path) => path.display().to_string(),
+            Text::Sent { name, .. } => name.clone().unwrap_or_else(|| UNNAMED.into()),
+            Text::Embedded(_) => "the embedded default".into(),
+        }
+    }
+
+    /// Reads and validates it. Blocks for as long as files and parsing take.
+    pub fn read(&self, shards_auto: usize) -> Result<Reading, Unreadable> {
+        match self.parse(shards_auto) {
+            Ok(Ok(parsed)) => Ok(Reading { warnings: tell::problems(&parsed.warnings), config: parsed.config }),
+            Ok(Err(problems)) => {
+                let count = problems.errors().len() + problems.more();
+                let plural = if count == 1 { "" } else { "s" };
+                let message = format!("{} has {count} problem{plural}", self.name());
+                Err(Unreadable { message, problems: tell::problems(&problems) })
+            }
+            Err(error) => Err(Unreadable { message: error, problems: Vec::new() }),
+        }
+    }
+
+    /// As [`Text::read`], with problems that can be drawn in colour.
+    pub fn parse(&self, shards_auto: usize) -> Result<Result<config::Parsed, config::Problems>, String> {
+        let variables = |name: &str| std::env::var(name).ok();
+        let around = |source| Surroundings { source, variables: &variables, shards_auto };
+        match self {
+            Text::File(path) => {
+                use config::Source;
+                let text = Disk
+                    .read(path, config::FILE_BYTES_MAX)
+                    .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+                Ok(config::parse(path, &text, &around(&Disk)))
+            }
+            Text::Sent { text, name, folder: Some(folder) } => {
+                // The name is what the sender typed, seen from where he stood.
+                let name = name.as_deref().and_then(|name| Path::new(name).file_name());
+                let path = folder.join(name.unwrap_or(UNNAMED.as_ref()));
+                Ok(config::parse(&path, text.as_bytes(), &around(&Disk)))
+            }
+            Text::Sent { text, name, folder: None } => {
+                let name = name.as_deref().unwrap_or(UNNAMED);
+                Ok(config::parse(Path::new(name), text.as_bytes(), &around(&NoFiles)))
+            }
+            Text::Embedded(text) => {
+                Ok(config::parse(Path::new("embedded default"), text.as_bytes(), &around(&NoFiles)))
+            }
+        }
+    }
+}
+
+const UNNAMED: &str = "document";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DB: &str = "[pool.db.create]\nservice = \"tcp\"\nlisten = [\"127.0.0.1:7000\"]\n\
+                      [[pool.db.group.main.backend]]\naddress = \"127.0.0.1:9001\"\n";
+
+    fn sent(text: &str, name: Option<&str>, folder: Option<&Path>) -> Text {
+        Text::Sent { text: text.into(), name: name.map(Into::into), folder: folder.map(Into::into) }
+    }
+
+    #[test]
+    fn a_file_and_the_same_text_are_the_same_configuration() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("site.toml");
+        std::fs::write(&path, DB).unwrap();
+        let by_file = Text::File(path).read(2).unwrap().config;
+        let by_text = sent(DB, None, None).read(2).unwrap().config;
+        assert_eq!(by_file.hash(), by_text.hash());
+    }
+
+    #[test]
+    fn problems_name_the_document_as_the_sender_does() {
+        let wrong = sent("[pool.db]\nnonsense = 1\n", Some("site.toml"), None).read(2).unwrap_err();
+        assert!(wrong.message.starts_with("site.toml has"), "{}", wrong.message);
+        assert!(wrong.problems.iter().any(|problem| problem.place.as_ref().is_some_and(|at| at.file == "site.toml")));
+        assert!(Text::File("/no/such/file.toml".into()).read(2).unwrap_err().message.contains("/no/such/file.toml"));
+    }
+
+    #[test]
+    fn includes_are_found_from_the_senders_folder_only() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("db.toml"), DB).unwrap();
+        let text = "include = [\"db.toml\"]\n";
+        let read = sent(text, Some("../elsewhere/site.toml"), Some(folder.path())).read(2).unwrap();
+        assert_eq!(read.config.pools.len(), 1);
+        assert!(sent(text, None, None).read(2).is_err());
+    }
+}

@@ -1,0 +1,77 @@
+//! The two times that control tells: one that only goes on, and one that people write down.
+
+use policy::Tick;
+use std::time::{Duration, Instant, SystemTime};
+use time::OffsetDateTime;
+use time::macros::format_description;
+
+/// Reads the monotonic clock as [`Tick`]s since its origin. One for the process, so that a deadline means
+/// the same to control and to every shard.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    origin: Instant,
+}
+
+impl Clock {
+    #[cfg(test)]
+    pub fn start() -> Clock {
+        Clock::since(Instant::now())
+    }
+
+    pub fn since(origin: Instant) -> Clock {
+        Clock { origin }
+    }
+
+    pub fn now(&self) -> Tick {
+        let millis = self.origin.elapsed().as_millis();
+        Tick(u64::try_from(millis).expect("584 million years of uptime"))
+    }
+
+    /// When that tick is, for a timer.
+    pub fn instant(&self, tick: Tick) -> Instant {
+        // Deadlines may be as far as `Tick` reaches; a timer is set again long before a year is over.
+        self.origin + Duration::from_millis(tick.0.min(FAR_MILLIS + self.now().0))
+    }
+
+    pub fn uptime(&self) -> Duration {
+        self.origin.elapsed()
+    }
+}
+
+const FAR_MILLIS: u64 = 365 * 24 * 3600 * 1000;
+
+/// RFC 3339 with microseconds, UTC.
+pub fn rfc3339(at: SystemTime) -> String {
+    let format = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6]Z");
+    OffsetDateTime::from(at).format(format).expect("every part of the format exists in every date")
+}
+
+/// Now, as [`rfc3339`].
+pub fn date() -> String {
+    rfc3339(SystemTime::now())
+}
+
+/// Saturates after 584,000 years.
+pub fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_read_as_rfc_3339() {
+        let at = SystemTime::UNIX_EPOCH + Duration::from_micros(1_795_255_200_000_123);
+        assert_eq!(rfc3339(at), "2026-11-21T10:00:00.000123Z");
+    }
+
+    #[test]
+    fn a_tick_is_found_again_as_an_instant() {
+        let clock = Clock::start();
+        let now = clock.now();
+        assert!(clock.instant(now) <= Instant::now());
+        assert!(clock.instant(Tick(now.0 + 60_000)) > Instant::now());
+        assert!(clock.instant(Tick(u64::MAX)) > Instant::now(), "no overflow at the end of time");
+    }
+}

@@ -1,0 +1,334 @@
+//! The thread `sluice-compile`: everything of a job that may take long and is not a matter of time-outs.
+//!
+//! Diffs, compiles, binds, opens logs, asks the kernel about handshakes, writes receipts down, and drops what
+//! nobody holds any more. Owns the slots of all identities, because compiling gives them out. Works at low
+//! priority: on a small machine every core has a shard.
+
+use crate::ask::{Ask, What};
+use crate::event_log::Level;
+use crate::events::Events;
+use crate::history::Journal;
+use crate::log::{Format, Output, Sink, Target};
+use crate::names::Name;
+use crate::tell;
+use crate::touched::Counted;
+use api::{Plan, Problem, Receipt};
+use config::{AccessFormat, AccessLog, Bind, Compiled, Freed, LogSink, Running, RunningPool, Slots};
+use link::listen::{BindAddress, ListenGroup, bind, pending_handshakes};
+use policy::generation::Address;
+use policy::reload::Part;
+use policy::{EndpointSlot, JobId, ListenerSlot, PoolId, PoolSlot, ShardSet};
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+/// Connections that may wait to be accepted, per address and shard. The kernel's own bound is
+/// `net.core.somaxconn`, 4,096 since Linux 5.4.
+const BACKLOG: u32 = 4096;
+
+/// File mode of a Unix socket that clients come in by. Who may reach it is decided by its folder, as for an
+/// address of the loopback.
+const SOCKET_MODE: u32 = 0o666;
+
+/// Priority of the thread: everything else goes first.
+const NICE: i32 = 10;
+
+/// What control asks for. Done in order.
+pub enum Work {
+    /// Answered by [`Done::Built`].
+    Build(Box<Build>),
+    /// Answered by [`Done::Bound`].
+    Bind {
+        job: JobId,
+        binds: Vec<Bind>,
+        log: Option<AccessLog>,
+    },
+    Settle {
+        compiled: Box<Compiled>,
+        how: Settling,
+    },
+    Release {
+        pools: Vec<PoolSlot>,
+        endpoints: Vec<EndpointSlot>,
+        listeners: Vec<ListenerSlot>,
+    },
+    /// Answered by [`Done::Handshakes`].
+    Handshakes(Vec<(ListenerSlot, Arc<ListenGroup>)>),
+    /// The last references to these, and what they were made of.
+    Free(Vec<(Part, Option<RunningPool>)>),
+    Sockets(Vec<Arc<ListenGroup>>),
+    WriteDown(Arc<Receipt>),
+}
+
+/// A job whose turn it is.
+pub struct Build {
+    pub job: JobId,
+    pub ask: Ask,
+    /// Pools that a document may touch: those that differed when it was submitted, and those that jobs
+    /// before it were changing.
+    pub claims: BTreeSet<PoolId>,
+    pub running: Arc<Running>,
+}
+
+/// How a compiled job ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Settling {
+    Applied,
+    /// Shards may hold it until they have forgotten it.
+    TakenBack,
+}
+
+/// What control gets back.
+pub enum Done {
+    Built {
+        job: JobId,
+        result: Built,
+    },
+    Bound {
+        job: JobId,
+        result: Result<Bound, String>,
+    },
+    /// Addresses on which nothing is pending and nothing waits to be accepted.
+    Handshakes {
+        over: Vec<ListenerSlot>,
+    },
+    /// Slots that the end of a job has freed at once.
+    Freed(Freed),
+}
+
+/// What became of a build.
+pub enum Built {
+    Unchanged {
+        plan: Plan,
+    },
+    Invalid {
+        problems: Vec<Problem>,
+        not_found: bool,
+    },
+    NeedsRestart {
+        plan: Plan,
+    },
+    /// A table of the process is at its bound.
+    TooMany {
+        plan: Plan,
+        message: String,
+        compiled: Box<Compiled>,
+    },
+    Ready {
+        plan: Plan,
+        compiled: Box<Compiled>,
+        times: BuildTimes,
+    },
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct BuildTimes {
+    pub check: Duration,
+    pub compile: Duration,
+}
+
+/// Sockets that listen behind their filters, and the log that is opened.
+#[derive(Debug, Default)]
+pub struct Bound {
+    pub groups: Vec<(ListenerSlot, ListenGroup)>,
+    pub log: Option<Output>,
+}
+
+/// What the thread owns and what it may look at.
+pub struct Compiler {
+    pub slots: Slots,
+    pub shards: ShardSet,
+    pub counted: Counted,
+    pub journal: Option<Journal>,
+    pub events: Events,
+}
+
+impl Compiler {
+    /// Starts the thread. It ends when nobody can ask any more.
+    pub fn start(
+        mut self,
+        core: Option<core_affinity::CoreId>,
+        done: impl Fn(Done) + Send + 'static,
+    ) -> io::Result<mpsc::Sender<Work>> {
+        let (sender, works) = mpsc::channel();
+        std::thread::Builder::new().name(Name::Compile.to_string()).spawn(move || {
+            if let Some(core) = core {
+                core_affinity::set_for_current(core);
+            }
+            // Without the right to be nice it works all the same.
+            let _ = rustix::process::nice(NICE);
+            for work in works {
+                self.work(work, &done);
+            }
+        })?;
+        Ok(sender)
+    }
+
+    fn work(&mut self, work: Work, done: &dyn Fn(Done)) {
+        match work {
+            Work::Build(build) => {
+                let job = build.job;
+                done(Done::Built { job, result: self.build(*build) });
+            }
+            Work::Bind { job, binds, log } => {
+                let result = bind_all(&binds, log.as_ref());
+                done(Done::Bound { job, result });
+            }
+            Work::Settle { compiled, how } => {
+                let freed = match how {
+                    Settling::Applied => compiled.applied(&mut self.slots),
+                    Settling::TakenBack => compiled.taken_back(&mut self.slots),
+                };
+                done(Done::Freed(freed));
+            }
+            Work::Release { pools, endpoints, listeners } => {
+                for slot in pools {
+                    self.slots.release_pool(slot);
+                }
+                for slot in endpoints {
+                    self.slots.release_endpoint(slot);
+                }
+                for slot in listeners {
+                    self.slots.release_listener(slot);
+                }
+            }
+            Work::Handshakes(groups) => {
+                let over = groups.into_iter().filter(|(_, group)| is_quiet(group)).map(|(slot, _)| slot);
+                done(Done::Handshakes { over: over.collect() });
+            }
+            Work::Free(parts) => drop(parts),
+            Work::Sockets(groups) => drop(groups),
+            Work::WriteDown(receipt) => self.write_down(&receipt),
+        }
+    }
+
+    fn build(&mut self, build: Build) -> Built {
+        let Build { job, ask, claims, running } = build;
+        let begin = Instant::now();
+        let (new, warnings) = match &ask.what {
+            What::Document { config, warnings, .. } => (running.config.taking(config, &claims), warnings.clone()),
+            What::Edits(_) => match running.config.edit(&ask.what.edits()) {
+                Ok(edited) => (edited.config, tell::problems(&edited.warnings)),
+                Err(problems) => {
+                    let not_found = problems.errors().iter().all(|problem| problem.code == config::Code::NotFound);
+                    return Built::Invalid { problems: tell::problems(&problems), not_found };
+                }
+            },
+            What::Invalid { problems, .. } => {
+                return Built::Invalid { problems: problems.clone(), not_found: false };
+            }
+        };
+        let check = begin.elapsed();
+        let new = Arc::new(new);
+        let diff = config::diff(&running.config, &new);
+        let generation = running.generation.map(|generation| generation.0);
+        let touched = self.counted.over(&running);
+        let plan = tell::plan(&diff, generation, &warnings, &|pool, object| touched.of(pool, object));
+        if diff.unchanged {
+            return Built::Unchanged { plan };
+        }
+        let Ok(live) = tell::live(&diff) else {
+            return Built::NeedsRestart { plan };
+        };
+        let compiling = Instant::now();
+        let compiled = config::compile(&running, &new, live, job, self.shards, &mut self.slots);
+        let compiled = Box::new(compiled);
+        if let Err(message) = self.make_room(&compiled) {
+            return Built::TooMany { plan, message, compiled };
+        }
+        let times = BuildTimes { check, compile: compiling.elapsed() };
+        Built::Ready { plan, compiled, times }
+    }
+
+    /// Rows for all that is new, so that no shard allocates for it.
+    fn make_room(&self, compiled: &Compiled) -> Result<(), String> {
+        let pools = compiled.change.pools.iter().map(|(slot, _)| *slot);
+        let endpoints = compiled.change.endpoints_come.iter().map(|(_, slot)| *slot);
+        self.counted.make_room(pools, endpoints)
+    }
+
+    fn write_down(&mut self, receipt: &Receipt) {
+        if let Some(journal) = &mut self.journal
+            && let Err(error) = journal.append(receipt)
+        {
+            // The receipt is in memory; the operator must know that it is nowhere else.
+            let text = format!("receipt {} could not be written down: {error}", receipt.job);
+            self.events.log().say(Level::Error, &text);
+        }
+    }
+}
+
+/// The first generation, compiled before there is a thread.
+pub fn first(
+    running: &Running,
+    config: &Arc<config::Config>,
+    shards: ShardSet,
+    slots: &mut Slots,
+) -> (Compiled, config::Plan) {
+    let plan = config::diff(&running.config, config);
+    let live = plan.live().expect("to add pools to none is always possible");
+    let compiled = config::compile(running, config, live, JobId(1), shards, slots);
+    (compiled, plan)
+}
+
+/// All or none: what was bound is closed again when another cannot be.
+pub fn bind_all(binds: &[Bind], log: Option<&AccessLog>) -> Result<Bound, String> {
+    let mut bound = Bound::default();
+    for address in binds {
+        let shards: Vec<u16> = address.shards.iter().map(|shard| shard.0).collect();
+        let group = bind(&bind_address(&address.address), &shards, BACKLOG).map_err(|error| error.to_string())?;
+        bound.groups.push((address.listener, group));
+    }
+    bound.log = log.map(open_log).transpose()?;
+    Ok(bound)
+}
+
+/// How long the start tries again to listen where somebody listens. The sockets of a process that was
+/// killed outlive it by some milliseconds, and no event tells of their end.
+const BIND_PATIENCE: Duration = Duration::from_secs(1);
+
+/// As [`bind_all`], at the start of the process.
+pub fn bind_patiently(binds: &[Bind], log: Option<&AccessLog>) -> Result<Bound, String> {
+    let began = Instant::now();
+    loop {
+        match bind_all(binds, log) {
+            Err(_) if began.elapsed() < BIND_PATIENCE => std::thread::sleep(Duration::from_millis(20)),
+            outcome => return outcome,
+        }
+    }
+}
+
+fn bind_address(address: &Address) -> BindAddress {
+    match address {
+        Address::Ip(address) => BindAddress::Ip(*address),
+        Address::Unix(path) => BindAddress::Unix { path: path.clone(), mode: SOCKET_MODE },
+        Address::Name { .. } => unreachable!("nobody listens on a name: config refuses it"),
+    }
+}
+
+/// Opens the access log as the document has it.
+pub fn open_log(log: &AccessLog) -> Result<Output, String> {
+    let format = match log.format {
+        AccessFormat::Common => Format::Common,
+        AccessFormat::Json => Format::Json,
+    };
+    let target = match (log.sink, &log.path) {
+        (LogSink::Off, _) => return Ok(Output { format, sink: None }),
+        (LogSink::Stdout, _) => Target::Stdout,
+        (LogSink::Stderr, _) => Target::Stderr,
+        (LogSink::File, Some(path)) => Target::File(path.clone()),
+        (LogSink::File, None) => unreachable!("config wants a path for a file"),
+    };
+    let sink = Sink::open(&target).map_err(|error| format!("the access log {target} cannot be opened: {error}"))?;
+    Ok(Output { format, sink: Some((target, sink)) })
+}
+
+/// Whether nobody is on the way in: no handshake under way and nothing in the accept queues. Where the
+/// kernel does not say, the time-out of the watch decides.
+fn is_quiet(group: &ListenGroup) -> bool {
+    let none_pending = pending_handshakes(group.local_addr()).is_ok_and(|pending| pending == 0);
+    let mut sockets = group.shards().filter_map(|shard| group.socket(shard));
+    none_pending && sockets.all(|socket| socket.accept_queue_len().is_ok_and(|waiting| waiting == 0))
+}

@@ -1,0 +1,430 @@
+//! Control: what happens, one event at a time, and what follows from it.
+//!
+//! Owns the jobs, control's end of the conversation ([`Rollout`]), and what runs. Every call takes at most a
+//! millisecond: what may take longer is asked of the compiler thread and comes back as an event. Sockets,
+//! files and clocks of others are not here; `server` brings events, `keeper` catches panics.
+//!
+//! ```text
+//!            Submit                 Ready            Built              bound, resolved
+//! session ──────────▶ Waiting ───────────▶ Building ───────▶ Holding, Binding ─────────▶ Out ──▶ settled
+//!                     (rollout)           (compiler)         (compiler, prober)       (shards)
+//! ```
+//!
+//! By idea: [`submit`] takes a job to the shards, [`perform`] does what the rollout asks for, [`settle`] ends a
+//! job, [`release`] gives slots and addresses back when nobody uses them, [`recover`] goes on after a panic.
+
+mod perform;
+mod recover;
+mod release;
+mod settle;
+mod submit;
+
+use crate::ask::Wish;
+use crate::book::Book;
+use crate::compile::{Done, Work};
+use crate::job::{Ended, Job, State};
+use crate::log::{self, Log};
+use crate::probe::{Finding, Prober};
+use crate::publish::{Published, ShardView, Shared};
+use crate::seat::{Seat, Signed};
+use crate::status;
+use api::Happening;
+use api::order::StopMode;
+use api::receipt::JobOutcome;
+use api::status::{ConfigSource, ShardState};
+use config::{Running, RunningPool};
+use link::listen::{ListenGroup, Registry};
+use policy::generation::{Address, Health};
+use policy::reload::rollout::Standing;
+use policy::reload::{Bounds, Effect, Outcome, Report, Rollout};
+use policy::{EndpointSlot, JobId, ListenerSlot, PartId, RootVersion, ShardId, ShardSet, Tick};
+use release::{Checking, Unused};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+/// Jobs that may be under way. One more is told to come back later.
+pub const JOBS_MAX: usize = 1024;
+
+/// A shard whose mailbox is full is tried again after this.
+const OUTBOX_RETRY: Duration = Duration::from_millis(2);
+
+/// Something that control must know.
+pub enum Event {
+    Submit(Box<Wish>),
+    Done(Done),
+    /// The log thread has forgotten the names of these slots.
+    Forgotten(Vec<log::Slot>),
+    /// The shard's thread has ended for good.
+    ShardGone(ShardId),
+    /// Log files may have been moved away.
+    Reopen,
+    Stop {
+        mode: StopMode,
+        within: Option<Duration>,
+    },
+    /// A fault that a test plants: the next time control comes by here it panics.
+    #[cfg(test)]
+    Fault(Fault),
+}
+
+/// Where a test lets control die.
+#[cfg(test)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fault {
+    Submit,
+    Built,
+    /// After the first Commit was sent.
+    Committed,
+    Adopted,
+    Settle,
+}
+
+pub struct Control {
+    pub shared: Arc<Shared>,
+    rollout: Rollout,
+    /// What the rollout has asked for and is not done yet.
+    effects: VecDeque<Effect>,
+    performing: bool,
+    seats: Vec<Seat>,
+    running: Arc<Running>,
+    source: ConfigSource,
+    /// Jobs that have not ended.
+    jobs: BTreeMap<JobId, Job>,
+    next_job: u64,
+    book: Book,
+    log: Log,
+    prober: Arc<Prober>,
+    registry: Arc<Registry>,
+    works: mpsc::Sender<Work>,
+    /// New connections go to these.
+    steered: ShardSet,
+    /// Parts that are not in force any more and still held.
+    superseded: HashMap<PartId, Superseded>,
+    /// A root older than this lacks something that a submitter was told is in force.
+    confirmed: RootVersion,
+    checking: BTreeMap<ListenerSlot, Checking>,
+    handshakes_asked: bool,
+    next_check: Tick,
+    /// Slots that nobody uses, to be released when no job is being compiled.
+    unused: Unused,
+    /// Answers that wait for `reload.wait_after`.
+    late: Vec<(Tick, Job, Ended)>,
+    /// Which life of control this is.
+    life: u32,
+    stop_by: Option<Tick>,
+    /// The stop is over; these shards had not stopped.
+    stopped: Option<ShardSet>,
+    changed: bool,
+    #[cfg(test)]
+    faults: Vec<Fault>,
+}
+
+/// What was in force before.
+struct Superseded {
+    /// Which job put something else in its place.
+    by: JobId,
+    /// For a pool's root: the pool as it was, should control have to find its way back.
+    pool: Option<RunningPool>,
+}
+
+/// What control is made of at start.
+pub struct Parts {
+    pub shared: Arc<Shared>,
+    pub rollout: Rollout,
+    pub seats: Vec<Seat>,
+    pub running: Arc<Running>,
+    pub source: ConfigSource,
+    pub book: Book,
+    pub log: Log,
+    pub prober: Arc<Prober>,
+    pub registry: Arc<Registry>,
+    pub works: mpsc::Sender<Work>,
+}
+
+impl Control {
+    /// Job 1 is the start itself.
+    pub fn new(parts: Parts) -> Control {
+        let Parts { shared, rollout, seats, running, source, book, log, prober, registry, works } = parts;
+        let all = ShardSet::first(seats.len());
+        Control {
+            shared,
+            rollout,
+            effects: VecDeque::new(),
+            performing: false,
+            seats,
+            running,
+            source,
+            jobs: BTreeMap::new(),
+            next_job: 2,
+            book,
+            log,
+            prober,
+            registry,
+            works,
+            steered: all,
+            superseded: HashMap::new(),
+            confirmed: RootVersion::default(),
+            checking: BTreeMap::new(),
+            handshakes_asked: false,
+            next_check: Tick(0),
+            unused: Unused::default(),
+            late: Vec::new(),
+            life: 0,
+            stop_by: None,
+            stopped: None,
+            changed: true,
+            #[cfg(test)]
+            faults: Vec::new(),
+        }
+    }
+
+    /// Lets every shard in.
+    pub fn begin(&mut self) {
+        let now = self.now();
+        let mut effects = Vec::new();
+        for (seat, shard) in self.seats.iter().zip(0..) {
+            self.rollout.shard_started(ShardId(shard), seat.incarnation, now, &mut effects);
+        }
+        self.perform(effects);
+    }
+
+    pub fn on_event(&mut self, event: Event) {
+        self.changed = true;
+        match event {
+            Event::Submit(wish) => self.submit(*wish),
+            Event::Done(done) => self.on_done(done),
+            Event::Forgotten(slots) => self.on_forgotten(slots),
+            Event::ShardGone(shard) => self.on_shard_gone(shard),
+            Event::Reopen => self.log.reopen(),
+            Event::Stop { mode, within } => self.stop(mode, within),
+            #[cfg(test)]
+            Event::Fault(fault) => self.faults.push(fault),
+        }
+    }
+
+    pub fn on_report(&mut self, (shard, incarnation, report): Signed) {
+        self.changed = true;
+        let now = self.now();
+        let mut effects = Vec::new();
+        let died = matches!(report, Report::Died);
+        #[cfg(test)]
+        if matches!(report, Report::Adopted { .. }) {
+            self.fault(Fault::Adopted);
+        }
+        self.rollout.on_report(shard, incarnation, report, now, &mut effects);
+        if died && self.seats[shard.ix()].incarnation == incarnation {
+            self.shared.events.publish(Happening::ShardDied { shard: shard.0 });
+            let seat = &mut self.seats[shard.ix()];
+            seat.live = false;
+            if !seat.gone {
+                // Its keeper starts another at once; orders wait in its mailbox.
+                seat.reincarnate();
+                self.rollout.shard_started(shard, seat.incarnation, now, &mut effects);
+            }
+        }
+        self.perform(effects);
+    }
+
+    /// Its thread has ended: nobody starts it again.
+    fn on_shard_gone(&mut self, shard: ShardId) {
+        let seat = &mut self.seats[shard.ix()];
+        seat.gone = true;
+        let incarnation = seat.incarnation;
+        self.on_report((shard, incarnation, Report::Died));
+    }
+
+    pub fn on_findings(&mut self, findings: BTreeMap<EndpointSlot, Finding>) {
+        let mut effects = Vec::new();
+        let mut resolved = Vec::new();
+        for (slot, finding) in findings {
+            if !self.book.knows_endpoint(slot) {
+                continue;
+            }
+            self.tell_finding(slot, &finding);
+            if finding.moved {
+                resolved.push(slot);
+            }
+            self.shared.board.set(finding.state.clone());
+            self.rollout.endpoint_state(finding.state, &mut effects);
+        }
+        self.perform(effects);
+        resolved.into_iter().for_each(|slot| self.name_resolved(slot));
+    }
+
+    fn tell_finding(&self, slot: EndpointSlot, finding: &Finding) {
+        let Some(entry) = self.book.endpoint(slot) else { return };
+        let (pool, group) = (entry.pool.to_string(), entry.group.to_string());
+        let backend = entry.endpoint.id.to_string();
+        if finding.moved && matches!(entry.endpoint.address, Address::Name { .. }) {
+            self.shared.events.publish(Happening::Resolved {
+                pool: pool.clone(),
+                group: group.clone(),
+                backend: backend.clone(),
+                addresses: finding.state.addresses.iter().map(ToString::to_string).collect(),
+            });
+        }
+        if let (Some(cause), Health::Up | Health::Down) = (&finding.health_changed, finding.state.health) {
+            self.shared.events.publish(Happening::Health {
+                pool,
+                group,
+                backend,
+                health: status::told(finding.state.health, true),
+                cause: Some(cause.clone()),
+            });
+        }
+    }
+
+    pub fn on_tick(&mut self) {
+        let now = self.now();
+        if self.rollout.next_deadline().is_some_and(|deadline| deadline <= now) {
+            self.changed = true;
+            let mut effects = Vec::new();
+            self.rollout.on_tick(now, &mut effects);
+            self.perform(effects);
+        }
+        self.jobs_on_tick(now);
+        self.check_handshakes(now);
+        self.seats.iter_mut().filter(|seat| seat.is_behind()).for_each(Seat::flush);
+        self.answer_late(now);
+    }
+
+    /// When to call [`Control::on_tick`].
+    pub fn next_tick(&self) -> Option<Tick> {
+        let now = self.now();
+        let held = self.jobs.values().filter_map(|job| match &job.state {
+            State::Pausing { until } => Some(*until),
+            State::Holding { for_what, .. } if !for_what.names.is_empty() => Some(for_what.names_until),
+            _ => None,
+        });
+        let check = (!self.checking.is_empty() && !self.handshakes_asked).then_some(self.next_check);
+        let behind = self.seats.iter().any(Seat::is_behind).then(|| now.after(OUTBOX_RETRY));
+        let late = self.late.iter().map(|(at, ..)| *at);
+        held.chain(self.rollout.next_deadline()).chain(check).chain(behind).chain(late).min()
+    }
+
+    /// Shows what has come of the events since the last time.
+    pub fn publish(&mut self) {
+        if !std::mem::take(&mut self.changed) {
+            return;
+        }
+        self.look_at_seats();
+        let published = self.published();
+        self.shared.publish(published);
+    }
+
+    fn published(&self) -> Published {
+        let now = self.now();
+        let pins = self.rollout.who_pins().map(|pin| {
+            let pool = self.book.pool_name(pin.pool).map_or_else(|| pin.pool.to_string(), ToString::to_string);
+            (pin, pool)
+        });
+        let behind = |job: &Job| match self.rollout.waits_for(job.id) {
+            Some(policy::reload::rollout::Obstacle::Jobs(jobs)) => jobs.into_iter().map(|job| job.0).collect(),
+            _ => Vec::new(),
+        };
+        Published {
+            running: Arc::clone(&self.running),
+            source: self.source.clone(),
+            stopping: self.stop_by.is_some(),
+            shards: self.seats.iter().zip(0..).map(|(seat, shard)| self.shard_view(ShardId(shard), seat)).collect(),
+            listeners: self.book.moving(),
+            leaving: Arc::clone(&self.book.leaving),
+            pins: pins.collect(),
+            jobs: self.jobs.values().map(|job| job.line(now, behind(job))).collect(),
+        }
+    }
+
+    fn shard_view(&self, shard: ShardId, seat: &Seat) -> ShardView {
+        let state = match self.rollout.standing(shard) {
+            Standing::Dead => ShardState::Dead,
+            _ if self.stop_by.is_some() => ShardState::Stopping,
+            // Asked what they hold, shards go on serving.
+            Standing::Live | Standing::Asked { .. } | Standing::Told => ShardState::Serving,
+            Standing::Joining { .. } if !seat.was_live => ShardState::Starting,
+            Standing::Joining { .. } | Standing::Lost => ShardState::Lost,
+        };
+        ShardView { shard, state, restarts: seat.restarts }
+    }
+
+    /// Who serves now; coming back is news.
+    fn look_at_seats(&mut self) {
+        let live = self.rollout.live();
+        for (seat, shard) in self.seats.iter_mut().zip(0..) {
+            let is_live = live.contains(ShardId(shard));
+            if is_live && !seat.live && seat.was_live {
+                self.shared.events.publish(Happening::ShardBack { shard });
+            }
+            seat.live = is_live;
+            seat.was_live |= is_live;
+        }
+    }
+
+    /// Every shard serves.
+    pub fn all_live(&self) -> bool {
+        self.rollout.live() == ShardSet::first(self.seats.len())
+    }
+
+    fn stop(&mut self, mode: StopMode, within: Option<Duration>) {
+        let now = self.now();
+        let within = match mode {
+            StopMode::Now => Duration::ZERO,
+            StopMode::Graceful => within.unwrap_or(self.running.config.appliance.stop_grace),
+        };
+        let deadline = now.after(within);
+        self.stop_by = Some(deadline);
+        self.shared.events.publish(Happening::Stopping {
+            mode,
+            deadline_millis: Some(u64::try_from(within.as_millis()).unwrap_or(u64::MAX)),
+        });
+        let mut effects = Vec::new();
+        self.rollout.stop(deadline, now, &mut effects);
+        self.perform(effects);
+    }
+
+    /// The stop is over. Answers with the shards that had not stopped.
+    pub fn stopped(&self) -> Option<ShardSet> {
+        self.stopped
+    }
+
+    /// The last thing: ends the log, with all lines that were made until now.
+    pub fn end(self) {
+        for (_, job, ended) in self.late {
+            job.end(ended);
+        }
+        self.log.stop();
+    }
+
+    fn now(&self) -> Tick {
+        self.shared.clock.now()
+    }
+
+    /// A question to the compiler thread. It lives as long as this end of the channel.
+    fn ask(&self, work: Work) {
+        let asked = self.works.send(work);
+        assert!(asked.is_ok(), "the compiler thread is gone");
+    }
+
+    fn bounds(&self) -> Bounds {
+        bounds(&self.running)
+    }
+
+    #[cfg(test)]
+    fn fault(&mut self, here: Fault) {
+        if let Some(at) = self.faults.iter().position(|fault| *fault == here) {
+            self.faults.remove(at);
+            panic!("planted at {here:?}");
+        }
+    }
+}
+
+/// Rollout's bounds as the document has them.
+pub fn bounds(running: &Running) -> Bounds {
+    let reload = &running.config.reload;
+    Bounds {
+        prepare_timeout: reload.prepare_timeout,
+        adopt_timeout: reload.adopt_timeout,
+        retained_max: reload.retained_max,
+        jobs_max: JOBS_MAX,
+    }
+}

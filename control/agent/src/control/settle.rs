@@ -1,0 +1,319 @@
+//! A job ends: what runs is moved on, the receipt is stored, the submitter is answered.
+
+use super::*;
+use crate::ask::What;
+use crate::clock;
+use crate::compile::Settling;
+use crate::event_log::Level;
+use crate::job::Verdict;
+use crate::probe::Watch;
+use api::answer::{Failure, ShardRefusal};
+use api::{ErrorCode, Receipt, Stage};
+use config::Compiled;
+use policy::reload::rollout::{Obstacle, Phase};
+
+impl Control {
+    pub(super) fn settle(&mut self, id: JobId, outcome: Outcome) {
+        #[cfg(test)]
+        self.fault(Fault::Settle);
+        match outcome {
+            Outcome::Applied { lost } => self.settle_applied(id, lost),
+            // It is what every shard gets that comes back.
+            Outcome::Unconfirmed => self.settle_applied(id, ShardSet::first(self.seats.len())),
+            outcome => self.settle_kept(id, outcome),
+        }
+    }
+
+    fn settle_applied(&mut self, id: JobId, lost: ShardSet) {
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        let compiled = job.take_compiled();
+        let before = Arc::clone(&self.running);
+        let mut drains = Vec::new();
+        if let Some(compiled) = compiled {
+            // First of all: a control that dies after this knows what runs.
+            self.running = Arc::new(before.after(&compiled));
+            let gone = self.book.applied(id, &before, &compiled);
+            self.name_and_watch(&before, &compiled, &gone);
+            self.listeners_come(&compiled);
+            drains = gone;
+            self.ask(Work::Settle { compiled, how: Settling::Applied });
+        }
+        self.settings_change(&before);
+        let job = self.jobs.get_mut(&id).expect("looked up above");
+        if let What::Document { origin, .. } = &job.ask.what {
+            self.source = origin.clone();
+        }
+        if let Some(output) = job.log.take() {
+            self.log.switch(output);
+        }
+        for shard in lost.iter() {
+            self.shared.events.publish(Happening::ShardLost { shard: shard.0, job: id.0 });
+        }
+        self.retire_removed(id, &drains);
+        let generation = self.running.generation;
+        let job = self.jobs.get_mut(&id).expect("looked up above");
+        let receipt = job.receipt(JobOutcome::Applied, generation, lost.iter(), None);
+        let receipt = self.shared.history().insert(receipt);
+        self.account(&receipt);
+        let receipt = self.released(id).unwrap_or(receipt);
+        let job = self.jobs.remove(&id).expect("looked up above");
+        let drains = self.waited_for(&job, &drains);
+        let wait = self.running.config.reload.wait_after;
+        let ended = Ended::Done { receipt, drains };
+        if wait > Duration::ZERO {
+            self.late.push((self.now().after(wait), job, ended));
+        } else {
+            self.answer(job, ended);
+        }
+    }
+
+    fn settle_kept(&mut self, id: JobId, outcome: Outcome) {
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        let was_out = matches!(job.state, State::Out { .. });
+        let new = std::mem::take(&mut job.new);
+        if let Some(compiled) = job.take_compiled() {
+            // Backends that would have come back go on leaving, and nobody asks for their health.
+            let leaving = &self.book.leaving;
+            let come = compiled.change.endpoints_come.iter().map(|(_, slot)| *slot);
+            self.prober.watch(come.filter(|slot| leaving.contains_key(slot)).map(|slot| (slot, None)));
+            if was_out {
+                // Shards may hold it; the rollout says when its slots and sockets are free.
+                self.ask(Work::Settle { compiled, how: Settling::TakenBack });
+            } else {
+                self.discard(compiled, new);
+            }
+        }
+        let job = self.jobs.get_mut(&id).expect("looked up above");
+        let verdict = match (job.verdict.take(), outcome) {
+            (Some(verdict), Outcome::Withdrawn) => verdict,
+            (_, outcome) => Verdict::Failed(Box::new(self.failure(id, outcome))),
+        };
+        match verdict {
+            Verdict::Unchanged => {
+                let generation = self.running.generation;
+                let job = self.jobs.get_mut(&id).expect("looked up above");
+                let receipt = job.receipt(JobOutcome::Unchanged, generation, std::iter::empty(), None);
+                let receipt = self.shared.history().insert(receipt);
+                self.account(&receipt);
+                let job = self.jobs.remove(&id).expect("looked up above");
+                self.answer(job, Ended::Done { receipt, drains: Vec::new() });
+            }
+            Verdict::Failed(failure) => self.fail(id, *failure),
+        }
+    }
+
+    /// Ends a job that the rollout does not know.
+    pub(super) fn fail_early(&mut self, id: JobId, failure: Failure) {
+        self.fail(id, failure);
+    }
+
+    fn fail(&mut self, id: JobId, mut failure: Failure) {
+        let generation = self.running.generation;
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        failure.job = Some(id.0);
+        failure.generation = generation.map(|generation| generation.0);
+        failure.stage = failure.stage.or(Some(job.stage));
+        let receipt = job.receipt(JobOutcome::KeptOld, generation, std::iter::empty(), Some(failure.clone()));
+        let receipt = self.shared.history().insert(receipt);
+        self.account(&receipt);
+        self.complain(&receipt, &failure);
+        let job = self.jobs.remove(&id).expect("looked up above");
+        self.answer(job, Ended::Failed(Arc::new(failure)));
+    }
+
+    /// The account goes to the journal, the counters and whoever follows.
+    fn account(&self, receipt: &Arc<Receipt>) {
+        self.shared.count_ended(receipt.outcome, receipt.source);
+        self.shared.events.publish(Happening::JobEnded {
+            job: receipt.job,
+            outcome: receipt.outcome,
+            generation: receipt.generation_after,
+        });
+        self.ask(Work::WriteDown(Arc::clone(receipt)));
+    }
+
+    /// Why nothing was changed, for those who read the log. Who asked over the socket has it in the answer;
+    /// a signal has nobody to answer to, so there it is told with all its problems.
+    fn complain(&self, receipt: &Receipt, failure: &Failure) {
+        let mut text = format!("job {} kept-old: {}", receipt.job, failure.message);
+        if receipt.source != api::receipt::Source::Socket {
+            for problem in &failure.problems {
+                text += &format!("\n{}", problem.drawing.clone().unwrap_or_else(|| problem.to_string()));
+            }
+            for reason in &failure.restart_reasons {
+                text += &format!("\n{}: {}", reason.path, reason.reason);
+            }
+        }
+        self.shared.events.log().say(Level::Warning, &text);
+    }
+
+    fn answer(&mut self, job: Job, ended: Ended) {
+        // Whoever has the answer may look at once, and must see what it says.
+        self.changed = true;
+        self.publish();
+        job.end(ended);
+    }
+
+    pub(super) fn answer_late(&mut self, now: Tick) {
+        let (due, late) = std::mem::take(&mut self.late).into_iter().partition(|(at, ..)| *at <= now);
+        self.late = late;
+        let due: Vec<(Tick, Job, Ended)> = due;
+        due.into_iter().for_each(|(_, job, ended)| self.answer(job, ended));
+    }
+
+    /// One thing less that this job superseded. The receipt if it is complete with that.
+    pub(super) fn released(&mut self, id: JobId) -> Option<Arc<Receipt>> {
+        if self.superseded.values().any(|superseded| superseded.by == id) {
+            return None;
+        }
+        let receipt = self.shared.history().amend(id.0, |receipt| {
+            receipt.released.get_or_insert_with(clock::date);
+        })?;
+        self.ask(Work::WriteDown(Arc::clone(&receipt)));
+        Some(receipt)
+    }
+
+    /// Names for records to come, and checks as the new generation has them.
+    fn name_and_watch(&mut self, before: &Running, compiled: &Compiled, gone: &[EndpointSlot]) {
+        self.log.name(self.book.names(compiled));
+        self.prober.watch(gone.iter().map(|slot| (*slot, None)));
+        for (slot, pool) in &compiled.change.pools {
+            let Some(pool) = pool else { continue };
+            let old = before.pools.get(&pool.id).filter(|old| old.generation.slot == *slot);
+            if old.is_some_and(|old| old.generation.group.health != pool.group.health) {
+                let watch = |address: &Address| Watch { address: address.clone(), check: pool.group.health };
+                let all = pool.group.endpoints.iter();
+                self.prober.watch(all.map(|endpoint| (endpoint.slot, Some(watch(&endpoint.address)))));
+            }
+        }
+    }
+
+    fn listeners_come(&mut self, compiled: &Compiled) {
+        for listen in &compiled.change.listen {
+            self.tell_listener(listen.listener, api::status::ListenerState::Listening);
+        }
+    }
+
+    pub(super) fn tell_listener(&mut self, slot: ListenerSlot, state: api::status::ListenerState) {
+        if let Some(view) = self.book.listener_is(slot, state) {
+            self.shared.events.publish(Happening::Listener {
+                pool: view.pool.to_string(),
+                address: view.address,
+                state,
+            });
+        }
+    }
+
+    /// Settings of the reload and of the log that belong to no pool.
+    fn settings_change(&mut self, before: &Running) {
+        let (old, new) = (&before.config, Arc::clone(&self.running.config));
+        if old.reload != new.reload {
+            let mut effects = Vec::new();
+            self.rollout.set_bounds(self.bounds(), self.now(), &mut effects);
+            self.perform(effects);
+            self.shared.history().keep(new.reload.keep_receipts as usize);
+        }
+        if old.event_log != new.event_log {
+            self.shared.events.log().set(&new.event_log);
+        }
+    }
+
+    /// Backends removed with `now`: their tunnels are asked to end.
+    fn retire_removed(&mut self, id: JobId, gone: &[EndpointSlot]) {
+        let What::Edits(edits) = &self.jobs[&id].ask.what else { return };
+        let now: Vec<&api::order::BackendRemove> = edits
+            .iter()
+            .filter_map(|edit| match edit {
+                api::Edit::BackendRemove(remove) if remove.now => Some(remove),
+                _ => None,
+            })
+            .collect();
+        let retired: Vec<EndpointSlot> = gone.iter().copied().filter(|slot| self.is_removed(*slot, &now)).collect();
+        let mut effects = Vec::new();
+        for slot in retired {
+            self.rollout.retire(slot, &mut effects);
+        }
+        self.perform(effects);
+    }
+
+    /// Those of the backends that are gone whose last connections the submitter waits for.
+    fn waited_for(&self, job: &Job, gone: &[EndpointSlot]) -> Vec<EndpointSlot> {
+        let What::Edits(edits) = &job.ask.what else { return Vec::new() };
+        let waits: Vec<&api::order::BackendRemove> = edits
+            .iter()
+            .filter_map(|edit| match edit {
+                api::Edit::BackendRemove(remove) if remove.wait => Some(remove),
+                _ => None,
+            })
+            .collect();
+        gone.iter().copied().filter(|slot| self.is_removed(*slot, &waits)).collect()
+    }
+
+    fn is_removed(&self, slot: EndpointSlot, removals: &[&api::order::BackendRemove]) -> bool {
+        self.book.leaving.get(&slot).is_some_and(|leaving| {
+            removals.iter().any(|remove| {
+                // By its id or by its address, as the edit found it.
+                leaving.pool.as_str() == remove.pool
+                    && (*leaving.id == *remove.backend || leaving.address == remove.backend)
+            })
+        })
+    }
+
+    /// What the submitter is told of an end that was not his.
+    fn failure(&self, id: JobId, outcome: Outcome) -> Failure {
+        let staged = |code, message: String, stage| {
+            let mut failure = Failure::new(code, message);
+            failure.stage = Some(stage);
+            failure
+        };
+        match outcome {
+            Outcome::Applied { .. } | Outcome::Unconfirmed => unreachable!("that is no failure"),
+            Outcome::Refused { by, refusal } => {
+                let message = format!("shard {by} would not take the change, so none did");
+                let mut failure = staged(ErrorCode::Refused, message, Stage::Prepare);
+                failure.refusals = vec![ShardRefusal { shard: by.0, reason: refusal.to_string() }];
+                failure
+            }
+            Outcome::PrepareTimeout { silent } => {
+                let shards: Vec<String> = silent.iter().map(|shard| shard.to_string()).collect();
+                let message = format!("shard {} did not prepare in time, so nothing was changed", shards.join(", "));
+                staged(ErrorCode::TimedOut, message, Stage::Prepare)
+            }
+            Outcome::NoShard => {
+                staged(ErrorCode::Refused, "no shard serves, so nothing was changed".into(), Stage::Prepare)
+            }
+            Outcome::Expired { phase, obstacle } => {
+                let message = format!("the job's time was over while it {}", self.waited(phase, obstacle));
+                Failure::new(ErrorCode::TimedOut, message)
+            }
+            Outcome::Withdrawn => Failure::new(ErrorCode::Refused, "the job was withdrawn"),
+            Outcome::Stopping => Failure::new(ErrorCode::Stopping, "the appliance is stopping; nothing was changed"),
+            Outcome::Interrupted => {
+                let message = format!("control had to restart while job {id} was under way; nothing was changed");
+                Failure::new(ErrorCode::Refused, message)
+            }
+        }
+    }
+
+    fn waited(&self, phase: Phase, obstacle: Option<Obstacle>) -> String {
+        match obstacle {
+            Some(Obstacle::Jobs(jobs)) => {
+                let jobs: Vec<String> = jobs.iter().map(ToString::to_string).collect();
+                format!("waited for job {}", jobs.join(", "))
+            }
+            Some(Obstacle::Retained { pool, bytes, bound }) => {
+                let pool = self.book.pool_name(pool).map_or_else(|| pool.to_string(), ToString::to_string);
+                format!(
+                    "waited for superseded parts of pool {pool} to be released ({bytes} bytes are held, the bound is {bound})"
+                )
+            }
+            Some(Obstacle::Address(_)) => "waited for an address to be given back".into(),
+            Some(Obstacle::Shards) => "waited for shards to be let in".into(),
+            None => match phase {
+                Phase::Waiting => "waited".into(),
+                Phase::Compiling | Phase::Compiled => "was being compiled".into(),
+                Phase::Preparing | Phase::Committing => "was with the shards".into(),
+            },
+        }
+    }
+}

@@ -1,0 +1,370 @@
+//! A submission becomes a job and comes to the shards.
+
+use super::*;
+use crate::ask::What;
+use crate::compile::{Bound, Build, BuildTimes, Built};
+use crate::job::{Hold, Verdict};
+use crate::probe::Watch;
+use api::answer::{Failure, Progress};
+use api::{ErrorCode, Stage};
+use config::{Compiled, Config};
+use policy::PoolId;
+use policy::reload::Touches;
+use policy::reload::rollout::{Admission, Obstacle};
+
+/// How long a change waits for the first answer about the names of its new backends. Without one it goes on,
+/// and the backend gets connections when its name is resolved.
+const RESOLVE_WAIT: Duration = Duration::from_secs(2);
+
+impl Control {
+    pub(super) fn submit(&mut self, wish: Wish) {
+        let now = self.now();
+        let id = JobId(self.next_job);
+        self.next_job += 1;
+        // The time that reading took is the job's as well.
+        let deadline = now.after(self.running.config.reload.job_timeout.saturating_sub(wish.check));
+        let mut job = Job::new(id, wish, deadline, self.running.generation);
+        self.shared.events.publish(Happening::JobSubmitted { job: id.0, source: job.source() });
+        job.claims = self.claims(&job.ask.what);
+        self.jobs.insert(id, job);
+        #[cfg(test)]
+        self.fault(Fault::Submit);
+        if let Some(failure) = self.refusal(id) {
+            return self.fail_early(id, failure);
+        }
+        let touches = self.book.touches(&self.jobs[&id].claims);
+        let mut effects = Vec::new();
+        let admission = self.rollout.submit(id, touches, deadline, now, &mut effects);
+        self.perform(effects);
+        match admission {
+            Admission::Start => self.begin_job(id),
+            Admission::Wait(obstacle) => self.tell_obstacle(id, &obstacle),
+            Admission::TooMany { bound } => {
+                let message = format!("{bound} jobs are under way, which is the most; try again later");
+                self.fail_early(id, Failure::new(ErrorCode::Busy, message));
+            }
+            Admission::Stopping => {
+                let message = "the appliance is stopping; nothing was changed";
+                self.fail_early(id, Failure::new(ErrorCode::Stopping, message));
+            }
+        }
+    }
+
+    /// Pools that the job may change, by name. A document says what all pools are, so it comes after whatever
+    /// is under way and takes back what that changes; but pools that only later jobs change are not its.
+    fn claims(&self, what: &What) -> BTreeSet<PoolId> {
+        match what {
+            What::Document { config, .. } => {
+                let under_way = self.jobs.values().flat_map(|job| job.claims.iter().cloned());
+                differing(&self.running.config, config).chain(under_way).collect()
+            }
+            What::Edits(edits) => edits.iter().map(|edit| PoolId::new(pool_of(edit))).collect(),
+            What::Invalid { .. } => BTreeSet::new(),
+        }
+    }
+
+    /// What is known to be wrong before anything is asked.
+    fn refusal(&self, id: JobId) -> Option<Failure> {
+        let ask = &self.jobs[&id].ask;
+        if let What::Invalid { message, problems } = &ask.what {
+            let mut failure = Failure::new(ErrorCode::InvalidConfiguration, message.clone());
+            failure.problems.clone_from(problems);
+            failure.stage = Some(Stage::Check);
+            return Some(failure);
+        }
+        self.conflict(ask.if_generation)
+    }
+
+    fn conflict(&self, wanted: Option<u64>) -> Option<Failure> {
+        let running = self.running.generation.map_or(0, |generation| generation.0);
+        let wanted = wanted.filter(|wanted| *wanted != running)?;
+        let message = format!("the running generation is {running}, not {wanted}");
+        Some(Failure::new(ErrorCode::Conflict, message))
+    }
+
+    pub(super) fn tell_obstacle(&self, id: JobId, obstacle: &Obstacle) {
+        let job = &self.jobs[&id];
+        match obstacle {
+            Obstacle::Jobs(jobs) => {
+                job.say(Progress::Waiting { job: id.0, behind: jobs.iter().map(|job| job.0).collect() });
+            }
+            Obstacle::Retained { pool, bytes, .. } => {
+                let pool = self.book.pool_name(*pool).map_or_else(String::new, ToString::to_string);
+                job.say(Progress::Retained { job: id.0, pool, bytes: *bytes });
+            }
+            Obstacle::Address(_) | Obstacle::Shards => {
+                job.say(Progress::Waiting { job: id.0, behind: Vec::new() });
+            }
+        }
+    }
+
+    /// Its turn has come.
+    pub(super) fn begin_job(&mut self, id: JobId) {
+        let wait = self.running.config.reload.wait_before;
+        if wait > Duration::ZERO {
+            let until = self.now().after(wait);
+            self.set_state(id, State::Pausing { until });
+        } else {
+            self.build(id);
+        }
+    }
+
+    fn build(&mut self, id: JobId) {
+        let job = &self.jobs[&id];
+        // Asked again: jobs before this one may have been applied since it came.
+        if let Some(failure) = self.conflict(job.ask.if_generation) {
+            return self.withdraw(id, Verdict::Failed(Box::new(failure)));
+        }
+        // Slots that have come into being while it waited.
+        let touches = Touches { pools: self.book.slots(&job.claims), listeners: BTreeSet::new() };
+        if !self.rollout.touch_also(id, touches) {
+            return;
+        }
+        self.enter(id, Stage::Plan);
+        let job = &self.jobs[&id];
+        let build =
+            Build { job: id, ask: job.ask.clone(), claims: job.claims.clone(), running: Arc::clone(&self.running) };
+        self.set_state(id, State::Building);
+        self.ask(Work::Build(Box::new(build)));
+    }
+
+    pub(super) fn on_done(&mut self, done: Done) {
+        match done {
+            Done::Built { job, result } => self.on_built(job, result),
+            Done::Bound { job, result } => self.on_bound(job, result),
+            Done::Handshakes { over } => self.on_handshakes(over),
+            Done::Freed(freed) => self.on_freed(&freed),
+        }
+    }
+
+    fn on_built(&mut self, id: JobId, result: Built) {
+        #[cfg(test)]
+        self.fault(Fault::Built);
+        let waited_for = self.jobs.get(&id).is_some_and(|job| matches!(job.state, State::Building));
+        if !waited_for {
+            // The job has ended meanwhile.
+            if let Built::Ready { compiled, .. } | Built::TooMany { compiled, .. } = result {
+                let new = self.book.enter(&compiled);
+                self.discard(compiled, new);
+            }
+            return self.release_unused();
+        }
+        self.set_state(id, State::Waiting);
+        match result {
+            Built::Unchanged { plan } => {
+                self.set_plan(id, plan);
+                self.withdraw(id, Verdict::Unchanged);
+            }
+            Built::Invalid { problems, not_found } => {
+                let code = if not_found { ErrorCode::NotFound } else { ErrorCode::InvalidConfiguration };
+                let message = problems.first().map_or_else(String::new, |problem| problem.message.clone());
+                let mut failure = Failure::new(code, message);
+                failure.problems = problems;
+                failure.stage = Some(Stage::Check);
+                self.withdraw(id, Verdict::Failed(Box::new(failure)));
+            }
+            Built::NeedsRestart { plan } => {
+                let count = plan.restart_reasons.len();
+                let message = match count {
+                    1 => "1 change cannot be made live, so none was made".into(),
+                    _ => format!("{count} changes cannot be made live, so none was made"),
+                };
+                let mut failure = Failure::new(ErrorCode::RestartRequired, message);
+                failure.restart_reasons.clone_from(&plan.restart_reasons);
+                failure.stage = Some(Stage::Plan);
+                self.set_plan(id, plan);
+                self.withdraw(id, Verdict::Failed(Box::new(failure)));
+            }
+            Built::TooMany { plan, message, compiled } => {
+                self.set_plan(id, plan);
+                let new = self.book.enter(&compiled);
+                self.discard(compiled, new);
+                let mut failure = Failure::new(ErrorCode::Refused, message);
+                failure.stage = Some(Stage::Compile);
+                self.withdraw(id, Verdict::Failed(Box::new(failure)));
+            }
+            Built::Ready { plan, compiled, times } => self.on_ready(id, plan, compiled, times),
+        }
+        self.release_unused();
+    }
+
+    fn on_ready(&mut self, id: JobId, plan: api::Plan, compiled: Box<Compiled>, times: BuildTimes) {
+        self.set_plan(id, plan);
+        self.enter(id, Stage::Compile);
+        if let Some(job) = self.jobs.get_mut(&id) {
+            job.apportion(Stage::Plan, &[(Stage::Check, times.check), (Stage::Compile, times.compile)]);
+        }
+        let new = self.book.enter(&compiled);
+        // Names before shards can write records with these slots, checks as early as can be.
+        let names = self.book.names(&compiled).into_iter();
+        self.log.name(names.filter(|(slot, _)| new.holds(*slot)));
+        self.prober.watch(compiled.change.endpoints_come.iter().filter_map(|(_, slot)| {
+            let entry = self.book.endpoint(*slot)?;
+            let pool = compiled.change.pools.iter().find(|(pool, _)| *pool == entry.pool_slot)?.1.as_ref()?;
+            let watch = Watch { address: entry.endpoint.address.clone(), check: pool.group.health };
+            Some((*slot, Some(watch)))
+        }));
+        let bound = |slot: &ListenerSlot| self.registry.group(slot.0).is_some();
+        let binds = compiled.bind.iter();
+        let sockets = binds.flat_map(|bind| bind.after.into_iter().chain([bind.listener])).filter(bound).collect();
+        let unresolved = |slot: &EndpointSlot| {
+            let is_name = |entry: &crate::book::EndpointEntry| matches!(entry.endpoint.address, Address::Name { .. });
+            let known = self.shared.board.state(*slot).is_some_and(|state| !state.addresses.is_empty());
+            self.book.endpoint(*slot).is_some_and(is_name) && !known
+        };
+        let names = compiled.change.endpoints_come.iter().map(|(_, slot)| *slot).filter(unresolved).collect();
+        let names_until = self.now().after(RESOLVE_WAIT);
+        let for_what = Hold { sockets, names, names_until };
+        if let Some(job) = self.jobs.get_mut(&id) {
+            job.new = new;
+        }
+        self.set_state(id, State::Holding { compiled, for_what });
+        self.go_on(id);
+    }
+
+    /// What a held job waits for may have come.
+    pub(super) fn go_on(&mut self, id: JobId) {
+        let now = self.now();
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        let State::Holding { for_what, .. } = &job.state else { return };
+        let names_are_there = for_what.names.is_empty() || for_what.names_until <= now;
+        if !names_are_there || !for_what.sockets.is_empty() {
+            return;
+        }
+        let Some(compiled) = job.take_compiled() else { return };
+        let to = compiled.config();
+        let log = (to.access_log != self.running.config.access_log).then(|| to.access_log.clone());
+        if compiled.bind.is_empty() && log.is_none() {
+            return self.send_out(id, compiled);
+        }
+        let binds = compiled.bind.clone();
+        self.set_state(id, State::Binding { compiled });
+        self.enter(id, Stage::Bind);
+        self.ask(Work::Bind { job: id, binds, log });
+    }
+
+    fn on_bound(&mut self, id: JobId, result: Result<Bound, String>) {
+        let waited_for = self.jobs.get(&id).is_some_and(|job| matches!(job.state, State::Binding { .. }));
+        match result {
+            Ok(bound) if !waited_for => {
+                self.close(bound.groups.into_iter().map(|(_, group)| Arc::new(group)).collect());
+                self.release_unused();
+            }
+            Ok(bound) => {
+                for (listener, group) in bound.groups {
+                    let group = self.registry.insert(listener.0, group);
+                    self.steer_new(&group);
+                }
+                let Some(job) = self.jobs.get_mut(&id) else { return };
+                job.log = bound.log;
+                if let Some(compiled) = job.take_compiled() {
+                    self.send_out(id, compiled);
+                }
+            }
+            Err(_) if !waited_for => self.release_unused(),
+            Err(message) => {
+                let mut failure = Failure::new(ErrorCode::Refused, message);
+                failure.stage = Some(Stage::Bind);
+                self.withdraw(id, Verdict::Failed(Box::new(failure)));
+            }
+        }
+    }
+
+    /// Everything that can fail here has not failed: to the shards.
+    fn send_out(&mut self, id: JobId, compiled: Box<Compiled>) {
+        let now = self.now();
+        let change = Arc::clone(&compiled.change);
+        let touches = Touches {
+            pools: change.pools.iter().map(|(slot, _)| *slot).collect(),
+            listeners: change.listen.iter().map(|listen| listen.listener).collect(),
+        };
+        let come = change.endpoints_come.clone();
+        let mut effects = Vec::new();
+        let goes = self.rollout.touch_also(id, touches);
+        self.set_state(id, State::Out { compiled });
+        let went = goes && self.rollout.prepare(id, change, now, &mut effects);
+        assert!(went, "job {id} has ended, and nobody was told");
+        // What was found out of its backends until now was nobody's business.
+        let known = come.into_iter().filter_map(|(_, slot)| self.shared.board.state(slot));
+        known.for_each(|state| self.rollout.endpoint_state(state, &mut effects));
+        self.perform(effects);
+    }
+
+    /// Ends a job that has not reached the shards.
+    pub(super) fn withdraw(&mut self, id: JobId, verdict: Verdict) {
+        let now = self.now();
+        if let Some(job) = self.jobs.get_mut(&id) {
+            job.verdict = Some(verdict);
+        }
+        let mut effects = Vec::new();
+        self.rollout.withdraw(id, now, &mut effects);
+        self.perform(effects);
+    }
+
+    pub(super) fn jobs_on_tick(&mut self, now: Tick) {
+        let due = |job: &&Job| match &job.state {
+            State::Pausing { until } => *until <= now,
+            State::Holding { for_what, .. } => !for_what.names.is_empty() && for_what.names_until <= now,
+            _ => false,
+        };
+        let due: Vec<JobId> = self.jobs.values().filter(due).map(|job| job.id).collect();
+        for id in due {
+            self.changed = true;
+            match &mut self.jobs.get_mut(&id).expect("just seen").state {
+                State::Holding { for_what, .. } => {
+                    for_what.names.clear();
+                    self.go_on(id);
+                }
+                _ => self.build(id),
+            }
+        }
+    }
+
+    /// A name has led somewhere for the first time, or elsewhere.
+    pub(super) fn name_resolved(&mut self, slot: EndpointSlot) {
+        let waiting: Vec<JobId> = self.jobs.keys().copied().collect();
+        for id in waiting {
+            if let State::Holding { for_what, .. } = &mut self.jobs.get_mut(&id).expect("just seen").state
+                && for_what.names.remove(&slot)
+            {
+                self.go_on(id);
+            }
+        }
+    }
+
+    pub(super) fn enter(&mut self, id: JobId, stage: Stage) {
+        if let Some(job) = self.jobs.get_mut(&id)
+            && job.enter(stage)
+        {
+            self.shared.events.publish(Happening::JobStage { job: id.0, stage });
+        }
+    }
+
+    fn set_plan(&mut self, id: JobId, plan: api::Plan) {
+        if let Some(job) = self.jobs.get_mut(&id) {
+            job.plan = Some(plan);
+        }
+    }
+
+    fn set_state(&mut self, id: JobId, state: State) {
+        if let Some(job) = self.jobs.get_mut(&id) {
+            job.state = state;
+        }
+    }
+}
+
+/// Pools that are not the same in both, those that only one has included.
+fn differing<'a>(running: &'a Config, new: &'a Config) -> impl Iterator<Item = PoolId> {
+    let gone = running.pools.keys().filter(|id| !new.pools.contains_key(*id));
+    let other =
+        new.pools.iter().filter(|(id, pool)| running.pools.get(*id).is_none_or(|old| old.hash() != pool.hash()));
+    gone.chain(other.map(|(id, _)| id)).cloned()
+}
+
+fn pool_of(edit: &api::Edit) -> &str {
+    match edit {
+        api::Edit::BackendAdd(add) => &add.pool,
+        api::Edit::BackendRemove(remove) => &remove.pool,
+        api::Edit::BackendSet(set) => &set.pool,
+    }
+}

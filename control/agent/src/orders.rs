@@ -1,0 +1,322 @@
+//! One order of a client and its answers.
+//!
+//! What changes nothing is answered from what control has published. What changes something becomes a
+//! submission, and its job is followed until its one final answer; the client may leave before, and nothing
+//! of the job changes by that.
+
+use crate::ask::{Ask, Text, What, Wish};
+use crate::control::Event;
+use crate::job::{Ended, View};
+use crate::publish::{Published, Shared};
+use crate::{metrics, status, tell};
+use api::answer::{DrainingBackend, Failure, Progress};
+use api::order::{Check, StopMode};
+use api::receipt::{Author, Source, StageTime};
+use api::status::{Checked, Metrics, Stopped, Version};
+use api::{Body, Edit, ErrorCode, Order, Receipt, Stage};
+use link::counters::{EndpointCounter, ShardCounter};
+use policy::EndpointSlot;
+use policy::close::CloseReason;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+use tokio::sync::watch;
+
+/// How often a drain or a stop tells what is left, if that has changed.
+const TELL_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Where the answers before the last one go. An error: the client has left.
+pub trait Audience {
+    fn progress(&mut self, progress: Progress) -> impl Future<Output = Result<(), Left>>;
+}
+
+/// The client is gone. Nobody needs the rest of the answer.
+#[derive(Debug)]
+pub struct Left;
+
+pub type Answered = Result<Result<Body, Box<Failure>>, Left>;
+
+/// Carries out one order.
+pub async fn carry_out(
+    shared: &Arc<Shared>,
+    order: Order,
+    author: Option<Author>,
+    audience: &mut impl Audience,
+) -> Answered {
+    let name = order.name();
+    let ask = |if_generation, what| Ask { author, source: Source::Socket, order: Some(name), if_generation, what };
+    let body = match order {
+        Order::Status => on_a_thread(shared, |shared| Body::Status(status::status(shared))).await,
+        Order::ConfigGet => on_a_thread(shared, |shared| Body::Config(status::config(shared))).await,
+        Order::Generations => on_a_thread(shared, |shared| Body::Generations(status::generations(shared))).await,
+        Order::Metrics => on_a_thread(shared, |shared| Body::Metrics(Metrics { text: metrics::text(shared) })).await,
+        Order::Keys => Body::Keys(tell::keys()),
+        Order::Version => Body::Version(Version { version: shared.version.into(), protocol: api::PROTOCOL }),
+        Order::Jobs => Body::Jobs(api::receipt::Jobs { jobs: shared.published.load().jobs.clone() }),
+        Order::History(page) => Body::History(shared.history().page(page.limit, page.before)),
+        Order::Receipt(of) => match shared.history().receipt(of.job) {
+            Some(receipt) => Body::Receipt(Box::new(Receipt::clone(&receipt))),
+            None => return Ok(Err(no_receipt(shared, of.job))),
+        },
+        Order::Check(check) => {
+            let text = match check {
+                Check::Document(document) => Text::from(&document),
+                Check::Path(path) => Text::File(PathBuf::from(path)),
+            };
+            return Ok(on_a_thread(shared, move |shared| self::check(shared, &text)).await);
+        }
+        Order::Plan(document) => {
+            let text = Text::from(&document);
+            return Ok(on_a_thread(shared, move |shared| plan(shared, &text, None)).await);
+        }
+        Order::Apply(apply) => {
+            let document = api::order::Document { document: apply.document, name: apply.name, base: apply.base };
+            let text = Text::from(&document);
+            if apply.dry_run {
+                let if_generation = apply.if_generation;
+                return Ok(on_a_thread(shared, move |shared| plan(shared, &text, if_generation)).await);
+            }
+            let (what, check) = read(shared, text).await;
+            return submit(shared, ask(apply.if_generation, what), check, audience).await;
+        }
+        Order::Reload => {
+            let (what, check) = read(shared, shared.document.clone()).await;
+            return submit(shared, ask(None, what), check, audience).await;
+        }
+        Order::BackendAdd(add) => {
+            return edits(shared, ask(None, What::Edits(vec![Edit::BackendAdd(add)])), audience).await;
+        }
+        Order::BackendRemove(remove) => {
+            return edits(shared, ask(None, What::Edits(vec![Edit::BackendRemove(remove)])), audience).await;
+        }
+        Order::BackendSet(set) => {
+            return edits(shared, ask(None, What::Edits(vec![Edit::BackendSet(set)])), audience).await;
+        }
+        Order::Transaction(transaction) => {
+            let what = What::Edits(transaction.orders);
+            return edits(shared, ask(transaction.if_generation, what), audience).await;
+        }
+        Order::Events(wanted) => {
+            let mut subscription = shared.events.subscribe(wanted.from);
+            let mut over = shared.over.subscribe();
+            loop {
+                let event = tokio::select! {
+                    event = subscription.next() => event,
+                    _ = over.wait_for(|over| *over) => return Err(Left),
+                };
+                audience.progress(Progress::Event { event }).await?;
+            }
+        }
+        Order::Stop(stop) => {
+            let within = stop.deadline_millis.map(Duration::from_millis);
+            return self::stop(shared, stop.mode, within, audience).await;
+        }
+    };
+    Ok(Ok(body))
+}
+
+/// Reads a document off this thread.
+pub async fn read(shared: &Arc<Shared>, text: Text) -> (What, Duration) {
+    on_a_thread(shared, move |shared| {
+        let begin = Instant::now();
+        let what = match text.read(shared.shards_auto) {
+            Ok(reading) => {
+                What::Document { config: Arc::new(reading.config), warnings: reading.warnings, origin: text.origin() }
+            }
+            Err(unreadable) => What::Invalid { message: unreadable.message, problems: unreadable.problems },
+        };
+        (what, begin.elapsed())
+    })
+    .await
+}
+
+/// Gives the ask to control; the job is seen through what comes back.
+pub fn hand_in(shared: &Shared, ask: Ask, check: Duration) -> watch::Receiver<View> {
+    let (voice, view) = watch::channel(View::default());
+    let wish = Wish { ask, voice, submitted: SystemTime::now() - check, check };
+    let _ = shared.inbox.send(Event::Submit(Box::new(wish)));
+    view
+}
+
+async fn edits(shared: &Arc<Shared>, ask: Ask, audience: &mut impl Audience) -> Answered {
+    if let What::Edits(edits) = &ask.what
+        && edits.is_empty()
+    {
+        let message = "the transaction has no orders; accepted is at least one in `orders`";
+        return Ok(Err(Box::new(Failure::new(ErrorCode::InvalidRequest, message))));
+    }
+    submit(shared, ask, Duration::ZERO, audience).await
+}
+
+/// Follows the job to its end, and the connections of removed backends to theirs.
+async fn submit(shared: &Arc<Shared>, ask: Ask, check: Duration, audience: &mut impl Audience) -> Answered {
+    let mut view = hand_in(shared, ask, check);
+    loop {
+        if view.changed().await.is_err() {
+            return Ok(Err(gone(shared)));
+        }
+        let View { progress, ended } = view.borrow_and_update().clone();
+        match ended {
+            None => {
+                if let Some(progress) = progress {
+                    audience.progress(progress).await?;
+                }
+            }
+            Some(Ended::Failed(failure)) => return Ok(Err(Box::new(Failure::clone(&failure)))),
+            Some(Ended::Done { receipt, drains }) => {
+                let receipt = drain(shared, receipt, drains, audience).await?;
+                return Ok(Ok(Body::Receipt(Box::new(receipt))));
+            }
+        }
+    }
+}
+
+/// Tells the connections that are left until there is none, or until the backends are back in use.
+async fn drain(
+    shared: &Arc<Shared>,
+    receipt: Arc<Receipt>,
+    drains: Vec<EndpointSlot>,
+    audience: &mut impl Audience,
+) -> Result<Receipt, Left> {
+    if drains.is_empty() {
+        return Ok(Receipt::clone(&receipt));
+    }
+    let begin = Instant::now();
+    let mut turn = shared.turn.subscribe();
+    let mut clock = tokio::time::interval(TELL_INTERVAL);
+    let mut told = None;
+    loop {
+        turn.borrow_and_update();
+        let left = left(shared, receipt.job, &drains);
+        if left.is_empty() {
+            let grown = shared.history().amend(receipt.job, |receipt| {
+                if receipt.stages.iter().all(|stage| stage.name != Stage::Drain) {
+                    receipt
+                        .stages
+                        .push(StageTime { name: Stage::Drain, micros: crate::clock::micros(begin.elapsed()) });
+                }
+            });
+            return Ok(Receipt::clone(grown.as_deref().unwrap_or(&receipt)));
+        }
+        if told.as_ref() != Some(&left) {
+            audience
+                .progress(Progress::Draining {
+                    job: receipt.job,
+                    generation: receipt.generation_after.unwrap_or(receipt.job),
+                    connections: left.iter().map(|backend| backend.connections).sum(),
+                    backends: left.clone(),
+                })
+                .await?;
+            told = Some(left);
+        }
+        // The last connection is news at once, the others when their time has come.
+        tokio::select! {
+            _ = turn.changed() => {}
+            _ = clock.tick() => {}
+        }
+    }
+}
+
+fn left(shared: &Shared, job: u64, drains: &[EndpointSlot]) -> Vec<DrainingBackend> {
+    let published = shared.published.load();
+    let leaving = |slot: &EndpointSlot| {
+        let leaving = published.leaving.get(slot).filter(|leaving| leaving.job.0 == job)?;
+        Some(DrainingBackend {
+            pool: leaving.pool.to_string(),
+            group: leaving.group.to_string(),
+            backend: leaving.id.to_string(),
+            connections: shared.counted.endpoint(*slot, EndpointCounter::Connections),
+        })
+    };
+    drains.iter().filter_map(leaving).collect()
+}
+
+async fn stop(
+    shared: &Arc<Shared>,
+    mode: StopMode,
+    within: Option<Duration>,
+    audience: &mut impl Audience,
+) -> Answered {
+    let closed_before = closed_by_stop(shared, &shared.published.load());
+    let mut clock = tokio::time::interval(TELL_INTERVAL);
+    let mut over = shared.over.subscribe();
+    let _ = shared.inbox.send(Event::Stop { mode, within });
+    let mut told = None;
+    while !*over.borrow_and_update() {
+        tokio::select! {
+            _ = over.changed() => {}
+            _ = clock.tick() => {
+                let connections = shared.counted.shard(ShardCounter::Connections);
+                if told != Some(connections) {
+                    told = Some(connections);
+                    audience.progress(Progress::Stopping { connections }).await?;
+                }
+            }
+        }
+    }
+    let closed_connections = closed_by_stop(shared, &shared.published.load()).saturating_sub(closed_before);
+    Ok(Ok(Body::Stopped(Stopped { closed_connections })))
+}
+
+fn closed_by_stop(shared: &Shared, published: &Published) -> u64 {
+    let pools = published.running.pools.values();
+    pools.map(|pool| shared.counted.pool_closed(pool.generation.slot, CloseReason::Stopped as usize)).sum()
+}
+
+fn check(shared: &Shared, text: &Text) -> Result<Body, Box<Failure>> {
+    let reading = text.read(shared.shards_auto).map_err(|wrong| invalid(shared, wrong))?;
+    Ok(Body::Checked(Checked {
+        hash: reading.config.hash().to_string(),
+        pools: reading.config.pools.len() as u64,
+        warnings: reading.warnings,
+    }))
+}
+
+fn plan(shared: &Shared, text: &Text, if_generation: Option<u64>) -> Result<Body, Box<Failure>> {
+    let reading = text.read(shared.shards_auto).map_err(|wrong| invalid(shared, wrong))?;
+    let published = shared.published.load();
+    let running = status::generation(&published);
+    if let Some(wanted) = if_generation.filter(|wanted| *wanted != running) {
+        let message = format!("the running generation is {running}, not {wanted}");
+        let mut failure = Failure::new(ErrorCode::Conflict, message);
+        failure.generation = Some(running);
+        return Err(Box::new(failure));
+    }
+    let diff = config::diff(&published.running.config, &reading.config);
+    let touched = shared.counted.over(&published.running);
+    let plan = tell::plan(&diff, Some(running), &reading.warnings, &|pool, object| touched.of(pool, object));
+    Ok(Body::Plan(plan))
+}
+
+fn invalid(shared: &Shared, wrong: crate::ask::Unreadable) -> Box<Failure> {
+    let mut failure = Failure::new(ErrorCode::InvalidConfiguration, wrong.message);
+    failure.problems = wrong.problems;
+    failure.generation = Some(status::generation(&shared.published.load()));
+    Box::new(failure)
+}
+
+fn no_receipt(shared: &Shared, job: u64) -> Box<Failure> {
+    let published = shared.published.load();
+    let message = if published.jobs.iter().any(|line| line.job == job) {
+        format!("job {job} has not ended; `jobs` shows how far it is")
+    } else {
+        format!("there is no receipt of job {job}; `history` lists those that are kept")
+    };
+    Box::new(Failure::new(ErrorCode::NotFound, message))
+}
+
+/// The job was lost in a panic before it was a job.
+fn gone(shared: &Shared) -> Box<Failure> {
+    let mut failure = Failure::new(ErrorCode::Refused, "control panicked over this order; nothing was changed");
+    failure.generation = Some(status::generation(&shared.published.load()));
+    Box::new(failure)
+}
+
+/// Long work, away from control's thread.
+async fn on_a_thread<T: Send + 'static>(shared: &Arc<Shared>, work: impl FnOnce(&Shared) -> T + Send + 'static) -> T {
+    let shared = Arc::clone(shared);
+    match tokio::task::spawn_blocking(move || work(&shared)).await {
+        Ok(done) => done,
+        Err(died) => std::panic::resume_unwind(died.into_panic()),
+    }
+}

@@ -1,0 +1,394 @@
+//! How the binary starts the control side: a document is loaded, shards are made by it, control takes over.
+//!
+//! ```text
+//! load ──▶ Loaded: how many shards, how large ──▶ (the binary starts shards) ──▶ start ──▶ Agent
+//! ```
+//!
+//! Everything that can fail fails in [`start`], before a shard has been told anything.
+
+use crate::ask::{Ask, Text, What, Wish};
+use crate::book::Book;
+use crate::clock::Clock;
+use crate::compile::{self, Compiler};
+use crate::control::{Control, Event, Parts, bounds};
+use crate::event_log::EventLog;
+use crate::events::Events;
+use crate::history::Journal;
+use crate::job::{Job, View};
+use crate::keeper::{self, Inlets, Outcome};
+use crate::log::Log;
+use crate::names::Name;
+use crate::probe::{Prober, Watch};
+use crate::publish::{Published, Shared};
+use crate::resolve::NameSource;
+use crate::seat::{Addressed, Seat, Signed};
+use crate::session::{Socket, SocketTaken};
+use crate::touched::Counted;
+use api::Happening;
+use api::order::StopMode;
+use api::receipt::{JobOutcome, Source};
+use config::{Colour, Compiled, Config, Problems, Running, Shards, Slots};
+use core_affinity::CoreId;
+use link::counters::CounterPages;
+use link::listen::Registry;
+use link::log::LogReader;
+use link::mailbox::{Mailbox, Postbox};
+use policy::generation::{Address, EndpointState};
+use policy::record::TunnelRecord;
+use policy::reload::Rollout;
+use policy::{GenerationId, JobId, ShardId, ShardSet, Tick};
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime};
+use tokio::sync::{mpsc, watch};
+
+/// A document that is in order, before anything runs.
+#[derive(Debug)]
+pub struct Loaded {
+    text: Text,
+    config: Arc<Config>,
+    warnings: Problems,
+    shards_auto: usize,
+}
+
+/// Why there is nothing to run.
+#[derive(Debug)]
+pub enum LoadError {
+    Unreadable(String),
+    Invalid(Problems),
+}
+
+impl LoadError {
+    /// All of it, for a terminal or a log.
+    pub fn draw(&self, colour: Colour) -> String {
+        match self {
+            LoadError::Unreadable(message) => message.clone(),
+            LoadError::Invalid(problems) => problems.draw(colour),
+        }
+    }
+}
+
+/// Reads and validates a document. `shards_auto`: what `shards = "auto"` stands for.
+pub fn load(text: Text, shards_auto: usize) -> Result<Loaded, LoadError> {
+    let parsed = text.parse(shards_auto).map_err(LoadError::Unreadable)?.map_err(LoadError::Invalid)?;
+    Ok(Loaded { text, config: Arc::new(parsed.config), warnings: parsed.warnings, shards_auto })
+}
+
+impl Loaded {
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Warnings only.
+    pub fn warnings(&self) -> &Problems {
+        &self.warnings
+    }
+
+    /// Shards to start.
+    pub fn shards(&self) -> usize {
+        match self.config.appliance.shards {
+            Shards::Auto => self.shards_auto.clamp(1, ShardSet::MAX),
+            Shards::Count(count) => count as usize,
+        }
+    }
+}
+
+/// What control is given of one shard.
+#[derive(Debug)]
+pub struct ShardPort {
+    pub orders: Postbox<Addressed>,
+    /// Of at most [`crate::log::RING_RECORDS`] records.
+    pub log: LogReader<TunnelRecord>,
+}
+
+/// Everything control is given at start.
+pub struct Setup {
+    pub loaded: Loaded,
+    pub control_socket: PathBuf,
+    /// By shard.
+    pub shards: Vec<ShardPort>,
+    pub pages: Vec<Arc<CounterPages>>,
+    pub reports: Mailbox<Signed>,
+    pub registry: Arc<Registry>,
+    /// Zero of the process's clock.
+    pub epoch: Instant,
+    /// Cores for control's threads, in turn. Empty: they run where the kernel likes.
+    pub cores: Vec<usize>,
+    /// Of the appliance.
+    pub version: &'static str,
+    pub names: NameSource,
+}
+
+/// Why control could not be started.
+#[derive(Debug)]
+pub enum StartError {
+    Socket(SocketTaken),
+    /// A listen address or the access log.
+    Open(String),
+    State {
+        folder: PathBuf,
+        error: io::Error,
+    },
+    /// A table is too small for the document.
+    Bounds(String),
+    Thread(io::Error),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StartError::Socket(taken) => taken.fmt(f),
+            StartError::Open(message) | StartError::Bounds(message) => f.write_str(message),
+            StartError::State { folder, error } => {
+                write!(f, "the folder for receipts {} cannot be used: {error}", folder.display())
+            }
+            StartError::Thread(error) => write!(f, "a control thread cannot be started: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// The running control side.
+#[derive(Debug)]
+pub struct Agent {
+    handle: Handle,
+    ready: watch::Receiver<bool>,
+    thread: JoinHandle<Outcome>,
+}
+
+/// For signal handlers and keepers of shards.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    inbox: mpsc::UnboundedSender<Event>,
+    reloads: Arc<watch::Sender<u64>>,
+}
+
+impl Agent {
+    pub fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    /// Whether every shard serves within this time.
+    pub fn wait_ready(&mut self, within: Duration) -> bool {
+        let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_time().build() else {
+            return false;
+        };
+        let ready = &mut self.ready;
+        let served =
+            runtime.block_on(async { tokio::time::timeout(within, ready.wait_for(|ready| *ready)).await.is_ok() });
+        served && *self.ready.borrow()
+    }
+
+    /// Waits for the end.
+    pub fn wait(self) -> Outcome {
+        let Agent { handle, thread, .. } = self;
+        // As long as this end is held nobody believes that no order can come.
+        let outcome = thread.join();
+        drop(handle);
+        outcome.unwrap_or_else(|_| Outcome::Broken { cause: "its keeper panicked".into() })
+    }
+}
+
+impl Handle {
+    /// As on SIGHUP: reads the own document and applies it, and opens log files again.
+    pub fn reload(&self) {
+        let _ = self.inbox.send(Event::Reopen);
+        self.reloads.send_modify(|demands| *demands += 1);
+    }
+
+    /// As on SIGTERM. `within`: when connections that are still open are ended; `None`: `appliance.stop_grace`.
+    /// Asked again, the newer word counts.
+    pub fn stop(&self, mode: StopMode, within: Option<Duration>) {
+        let _ = self.inbox.send(Event::Stop { mode, within });
+    }
+
+    #[cfg(test)]
+    pub(crate) fn send(&self, event: Event) {
+        let _ = self.inbox.send(event);
+    }
+
+    /// The shard's thread has ended, and nobody starts it again.
+    pub fn shard_gone(&self, shard: ShardId) {
+        let _ = self.inbox.send(Event::ShardGone(shard));
+    }
+}
+
+/// Binds, compiles, and starts the threads of control.
+pub fn start(setup: Setup) -> Result<Agent, StartError> {
+    let Setup { loaded, control_socket, shards, pages, reports, registry, epoch, cores, version, names } = setup;
+    let Loaded { text, config, warnings, shards_auto } = loaded;
+    let core = |ix: usize| cores.get(ix % cores.len().max(1)).map(|core| CoreId { id: *core });
+    let submitted = SystemTime::now();
+    let clock = Clock::since(epoch);
+    let socket = Socket::open(&control_socket, config.appliance.control_mode).map_err(StartError::Socket)?;
+    let journal = open_journal(&config)?;
+    let counted = Counted { pages: pages.into() };
+
+    let mut slots = Slots::default();
+    let before = Running::at_start(&config);
+    let all = ShardSet::first(shards.len());
+    let (compiled, plan) = compile::first(&before, &config, all, &mut slots);
+    let change = Arc::clone(&compiled.change);
+    let come = change.endpoints_come.iter().map(|(_, slot)| *slot);
+    counted.make_room(change.pools.iter().map(|(slot, _)| *slot), come).map_err(StartError::Bounds)?;
+    let bound = compile::bind_patiently(&compiled.bind, Some(&config.access_log)).map_err(StartError::Open)?;
+    for (listener, group) in bound.groups {
+        registry.insert(listener.0, group);
+    }
+
+    let (inbox, events) = mpsc::unbounded_channel();
+    let output = bound.log.expect("it was asked for");
+    let forgotten = inbox.clone();
+    let log = Log::start(output, core(1), move |slots| drop(forgotten.send(Event::Forgotten(slots))));
+    let log = log.map_err(StartError::Thread)?;
+    let mut seats = Vec::new();
+    for port in shards {
+        log.read(port.log);
+        seats.push(Seat::new(port.orders));
+    }
+    let told = Events::new(EventLog::new(log.speaker(), &config.event_log));
+
+    let mut book = Book::default();
+    book.enter(&compiled);
+    book.applied(JobId(1), &before, &compiled);
+    book.all_listen();
+    log.name(book.names(&compiled));
+    let running = Arc::new(before.after(&compiled));
+    let prober = Prober::start(names, clock, core(2)).map_err(StartError::Thread)?;
+    let states = watch_all(&prober, &compiled);
+    let _ = compiled.applied(&mut slots);
+
+    let mut rollout = Rollout::new(bounds(&running), &change, GenerationId(1));
+    let done = inbox.clone();
+    let compiler = Compiler { slots, shards: all, counted: counted.clone(), journal, events: told.clone() };
+    let works = compiler.start(core(3), move |answer| drop(done.send(Event::Done(answer))));
+    let works = works.map_err(StartError::Thread)?;
+
+    let source = text.origin();
+    let shared = Arc::new(Shared::new(
+        Published {
+            running: Arc::clone(&running),
+            source: source.clone(),
+            stopping: false,
+            shards: Vec::new(),
+            listeners: Vec::new(),
+            leaving: Arc::default(),
+            pins: Vec::new(),
+            jobs: Vec::new(),
+        },
+        told,
+        counted,
+        Arc::clone(log.counts()),
+        clock,
+        inbox.clone(),
+        (text, shards_auto),
+        version,
+        config.reload.keep_receipts as usize,
+    ));
+    for state in states {
+        shared.board.set(state.clone());
+        rollout.endpoint_state(state, &mut Vec::new());
+    }
+    account_for_start(&shared, &works, plan, &warnings, submitted);
+
+    let prober = Arc::new(prober);
+    let control = Control::new(Parts {
+        shared,
+        rollout,
+        seats,
+        running,
+        source,
+        book,
+        log,
+        prober: Arc::clone(&prober),
+        registry,
+        works,
+    });
+    let (ready_now, ready) = watch::channel(false);
+    let (reloads, demands) = watch::channel(0);
+    let inlets = Inlets { events, reports, prober, reloads: demands };
+    let core = core(0);
+    let thread = std::thread::Builder::new().name(Name::Control.to_string()).spawn(move || {
+        if let Some(core) = core {
+            core_affinity::set_for_current(core);
+        }
+        keeper::run(control, inlets, socket, ready_now)
+    });
+    let handle = Handle { inbox, reloads: Arc::new(reloads) };
+    Ok(Agent { handle, ready, thread: thread.map_err(StartError::Thread)? })
+}
+
+fn open_journal(config: &Config) -> Result<Option<Journal>, StartError> {
+    let Some(folder) = &config.appliance.state_dir else { return Ok(None) };
+    let journal = Journal::open(folder, &crate::clock::date());
+    journal.map(Some).map_err(|error| StartError::State { folder: folder.clone(), error })
+}
+
+/// How long the start waits for the first answers about names.
+const RESOLVE_WAIT: Duration = Duration::from_secs(2);
+
+/// Watches every backend, and waits a while for what names lead to: shards that begin without an address
+/// would have nobody to send their first clients to.
+fn watch_all(prober: &Prober, compiled: &Compiled) -> Vec<EndpointState> {
+    let pools = compiled.change.pools.iter().filter_map(|(_, pool)| pool.as_ref());
+    let watched = pools.flat_map(|pool| {
+        let check = pool.group.health;
+        pool.group
+            .endpoints
+            .iter()
+            .map(move |endpoint| (endpoint.slot, Some(Watch { address: endpoint.address.clone(), check })))
+    });
+    let watched: Vec<_> = watched.collect();
+    let is_name =
+        |watch: &Option<Watch>| matches!(watch.as_ref().map(|watch| &watch.address), Some(Address::Name { .. }));
+    let mut names: std::collections::BTreeSet<_> =
+        watched.iter().filter(|(_, watch)| is_name(watch)).map(|(slot, _)| *slot).collect();
+    prober.watch(watched);
+    let mut states = std::collections::BTreeMap::new();
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_time().build() else {
+        return Vec::new();
+    };
+    runtime.block_on(async {
+        let first_answers = async {
+            while !names.is_empty() {
+                for (slot, finding) in prober.findings().await {
+                    if finding.moved {
+                        names.remove(&slot);
+                    }
+                    states.insert(slot, finding.state);
+                }
+            }
+        };
+        // Those that are late are told to the shards when they come.
+        let _ = tokio::time::timeout(RESOLVE_WAIT, first_answers).await;
+    });
+    states.into_values().collect()
+}
+
+/// The start is job 1, and has a receipt like every other.
+fn account_for_start(
+    shared: &Shared,
+    works: &std::sync::mpsc::Sender<compile::Work>,
+    plan: config::Plan,
+    warnings: &Problems,
+    submitted: SystemTime,
+) {
+    let (voice, _) = watch::channel(View::default());
+    let ask =
+        Ask { author: None, source: Source::Start, order: None, if_generation: None, what: What::Edits(Vec::new()) };
+    let wish = Wish { ask, voice, submitted, check: submitted.elapsed().unwrap_or_default() };
+    let mut job = Job::new(JobId(1), wish, Tick(u64::MAX), None);
+    job.plan = Some(crate::tell::plan(&plan, None, &crate::tell::problems(warnings), &|_, _| None));
+    let generation = Some(GenerationId(1));
+    let mut receipt = job.receipt(JobOutcome::Applied, generation, std::iter::empty(), None);
+    receipt.released = Some(receipt.ended.clone());
+    let receipt = shared.history().insert(receipt);
+    shared.count_ended(receipt.outcome, receipt.source);
+    let ended = Happening::JobEnded { job: 1, outcome: JobOutcome::Applied, generation: Some(1) };
+    shared.events.publish(ended);
+    let _ = works.send(compile::Work::WriteDown(receipt));
+}

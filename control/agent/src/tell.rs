@@ -1,0 +1,305 @@
+//! What `config` found, in the words of the control protocol. Pure translation, one function a type.
+
+use api::plan::{ChangeKind, Class, Plan, PlannedChange, Reach, RestartReason};
+use api::problem::{Place, Problem, Severity};
+use api::status::{Key, Keys};
+use config::{Colour, Live, Object, PlanWarning, PlanWarningCode};
+
+/// Live connections that a change concerns. `None`: nothing can be counted for it.
+pub type Touched<'a> = dyn Fn(Option<&str>, &Object) -> Option<u64> + 'a;
+
+pub fn problems(problems: &config::Problems) -> Vec<Problem> {
+    let drawn = |problem| Some(problems.draw_one(problem, Colour::Plain));
+    let mut told: Vec<Problem> = problems.iter().map(|found| problem(found, drawn(found))).collect();
+    if problems.more() > 0 {
+        told.push(Problem {
+            severity: Severity::Error,
+            code: "more".into(),
+            message: format!("and {} more problems", problems.more()),
+            path: None,
+            place: None,
+            found: None,
+            accepted: None,
+            also: Vec::new(),
+            drawing: None,
+        });
+    }
+    told
+}
+
+fn problem(problem: &config::Problem, drawing: Option<String>) -> Problem {
+    let config::Problem { severity, code, path, place: at, found, accepted, message, help, also, .. } = problem;
+    Problem {
+        severity: match severity {
+            config::Severity::Error => Severity::Error,
+            config::Severity::Warning => Severity::Warning,
+        },
+        code: code.label().into(),
+        message: match help {
+            Some(help) => format!("{message}; {help}"),
+            None => message.clone(),
+        },
+        path: (!path.is_empty()).then(|| path.clone()),
+        place: at.as_ref().map(|at| place(at, None)),
+        found: found.clone(),
+        accepted: accepted.clone(),
+        also: also.iter().filter_map(|also| Some(place(also.place.as_ref()?, Some(also.label.clone())))).collect(),
+        drawing,
+    }
+}
+
+fn place(at: &config::Place, label: Option<String>) -> Place {
+    Place { file: at.file.clone(), line: at.line, column: at.column, label }
+}
+
+/// The plan, and the warnings of the document that it is about.
+pub fn plan(plan: &config::Plan, generation: Option<u64>, warnings: &[Problem], touched: &Touched<'_>) -> Plan {
+    let jumps = |change: &config::PlannedChange| {
+        plan.warnings.iter().any(|warning| {
+            warning.code == PlanWarningCode::SemanticJump
+                && warning.pool == change.pool
+                && change.path.starts_with(&warning.path)
+        })
+    };
+    Plan {
+        generation,
+        unchanged: plan.unchanged,
+        changes: plan.changes.iter().map(|change| planned(change, jumps(change), touched)).collect(),
+        restart_reasons: plan.restart_reasons.iter().map(restart_reason).collect(),
+        warnings: plan.warnings.iter().map(plan_warning).chain(warnings.iter().cloned()).collect(),
+        pools: plan.touches.pools.iter().map(ToString::to_string).collect(),
+        listeners: plan.touches.listeners.iter().map(ToString::to_string).collect(),
+    }
+}
+
+fn planned(change: &config::PlannedChange, semantic_jump: bool, touched: &Touched<'_>) -> PlannedChange {
+    let config::PlannedChange { path, pool, object, kind, reason, old, new, touched: counted } = change;
+    PlannedChange {
+        path: path.clone(),
+        pool: pool.clone(),
+        object: named(object),
+        kind: match kind {
+            config::ChangeKind::Added => ChangeKind::Added,
+            config::ChangeKind::Removed => ChangeKind::Removed,
+            config::ChangeKind::Set => ChangeKind::Set,
+        },
+        category: reason.category.label().into(),
+        class: class(reason.class),
+        reach: reach(reason.reach),
+        reason_code: reason.code.into(),
+        reason: reason.sentence.into(),
+        old: (!old.is_null()).then(|| old.clone()),
+        new: (!new.is_null()).then(|| new.clone()),
+        touched_connections: counted.or_else(|| touched(pool.as_deref(), object)),
+        semantic_jump,
+    }
+}
+
+fn named(object: &Object) -> Option<String> {
+    match object {
+        Object::Appliance | Object::Pool => None,
+        Object::Listen { address } => Some(format!("listen {address}")),
+        Object::Group { id } => Some(format!("group {id}")),
+        Object::Backend { id, .. } => Some(format!("backend {id}")),
+    }
+}
+
+fn restart_reason(reason: &config::RestartReason) -> RestartReason {
+    RestartReason {
+        path: reason.path.clone(),
+        class: class(reason.reason.class),
+        code: reason.reason.code.into(),
+        reason: reason.reason.sentence.into(),
+    }
+}
+
+fn plan_warning(warning: &PlanWarning) -> Problem {
+    let code = match warning.code {
+        PlanWarningCode::PoolRemoved => "pool_removed",
+        PlanWarningCode::SemanticJump => "semantic_jump",
+        PlanWarningCode::StateReset => "state_reset",
+    };
+    Problem {
+        severity: Severity::Warning,
+        code: code.into(),
+        message: warning.message.clone(),
+        path: Some(warning.path.clone()),
+        place: None,
+        found: None,
+        accepted: None,
+        also: Vec::new(),
+        drawing: None,
+    }
+}
+
+fn class(class: config::Class) -> Class {
+    match class {
+        config::Class::Soft => Class::Soft,
+        config::Class::Hard => Class::Hard,
+        config::Class::Process => Class::Process,
+    }
+}
+
+fn reach(reach: config::Reach) -> Reach {
+    match reach {
+        config::Reach::Now => Reach::Now,
+        config::Reach::NextTimerTick => Reach::NextTimerTick,
+        config::Reach::NextConnection => Reach::NextConnection,
+        config::Reach::NextSubmission => Reach::NextSubmission,
+        config::Reach::PoolRestart | config::Reach::ApplianceRestart => Reach::Restart,
+    }
+}
+
+pub fn keys() -> Keys {
+    Keys { keys: config::keys().map(key).collect() }
+}
+
+fn key(key: &config::Key) -> Key {
+    Key {
+        path: key.path.into(),
+        value_type: key.kind().into(),
+        unit: key.unit().map(Into::into),
+        default: key.default_text(),
+        accepted: key.accepted(),
+        help: key.help().into(),
+        class: class(key.reason.class),
+        category: key.reason.category.label().into(),
+        reach: reach(key.reason.reach),
+        reason_code: key.reason.code.into(),
+        reason: key.reason.sentence.into(),
+    }
+}
+
+/// Edits as the protocol has them, as `config` has them.
+pub fn edit(edit: &api::Edit) -> config::Edit {
+    use api::Edit;
+    match edit {
+        Edit::BackendAdd(add) => config::Edit::AddBackend {
+            pool: add.pool.clone(),
+            group: add.group.clone(),
+            id: add.backend.clone(),
+            address: add.address.clone(),
+            set: config::BackendSettings {
+                weight: add.weight,
+                backup: add.backup,
+                drain: add.drain,
+                max_connections: add.max_connections.map(config::Limit::At),
+            },
+        },
+        Edit::BackendRemove(remove) => config::Edit::RemoveBackend {
+            pool: remove.pool.clone(),
+            group: remove.group.clone(),
+            id: remove.backend.clone(),
+        },
+        Edit::BackendSet(set) => config::Edit::SetBackend {
+            pool: set.pool.clone(),
+            group: set.group.clone(),
+            id: set.backend.clone(),
+            set: config::BackendSettings {
+                weight: set.weight,
+                backup: set.backup,
+                drain: set.drain,
+                max_connections: match set.max_connections {
+                    api::order::Setting::Keep => None,
+                    api::order::Setting::Clear => Some(config::Limit::Off),
+                    api::order::Setting::Set(limit) => Some(config::Limit::At(limit)),
+                },
+            },
+        },
+    }
+}
+
+/// Proof that the plan can be applied live, or the reasons why it cannot.
+pub fn live(plan: &config::Plan) -> Result<Live, Vec<RestartReason>> {
+    plan.live().ok_or_else(|| plan.restart_reasons.iter().map(restart_reason).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use config::{NoFiles, Surroundings};
+    use std::path::Path;
+
+    fn parse(text: &str) -> Result<config::Parsed, config::Problems> {
+        let around = Surroundings { source: &NoFiles, variables: &|_| None, shards_auto: 1 };
+        config::parse(Path::new("site.toml"), text.as_bytes(), &around)
+    }
+
+    const DB: &str = r#"
+        [pool.db.create]
+        service = "tcp"
+        listen = ["127.0.0.1:7000"]
+        [[pool.db.group.main.backend]]
+        id = "a"
+        address = "127.0.0.1:9001"
+    "#;
+
+    #[test]
+    fn a_problem_keeps_its_place_and_its_drawing() {
+        let found = parse("[pool.db.create]\nservice = 7\nlisten = []\n").unwrap_err();
+        let told = problems(&found);
+        let service = told
+            .iter()
+            .find(|problem| problem.path.as_deref() == Some("pool.db.create.service"))
+            .expect("the problem with the service");
+        let place = service.place.as_ref().unwrap();
+        assert_eq!((place.file.as_str(), place.line), ("site.toml", 2));
+        assert!(service.drawing.as_ref().unwrap().contains("service = 7"));
+        assert!(service.accepted.is_some());
+    }
+
+    #[test]
+    fn a_plan_is_told_with_its_connections() {
+        let old = parse(DB).unwrap().config;
+        let new = parse(&DB.replace("id = \"a\"", "id = \"a\"\nweight = 3")).unwrap().config;
+        let diff = config::diff(&old, &new);
+        let told = plan(&diff, Some(4), &[], &|pool, object| {
+            assert_eq!(pool, Some("db"));
+            matches!(object, Object::Backend { .. }).then_some(12)
+        });
+        let [change] = &told.changes[..] else { panic!("{told:?}") };
+        assert_eq!(change.path, "pool.db.group.main.backend.a.weight");
+        assert_eq!(change.object.as_deref(), Some("backend a"));
+        assert_eq!((change.category.as_str(), change.class), ("lbBackends", Class::Soft));
+        assert_eq!((change.old.clone(), change.new.clone()), (Some(1.into()), Some(3.into())));
+        assert_eq!(change.touched_connections, Some(12));
+        assert_eq!(told.pools, ["db"]);
+        assert!(live(&diff).is_ok());
+    }
+
+    #[test]
+    fn what_needs_a_restart_says_why() {
+        let old = parse(DB).unwrap().config;
+        let new = parse(&format!("{DB}\n[appliance]\nshards = 7")).unwrap().config;
+        let reasons = live(&config::diff(&old, &new)).unwrap_err();
+        assert_eq!(reasons.len(), 1);
+        assert_eq!(reasons[0].path, "appliance.shards");
+        assert_eq!(reasons[0].class, Class::Process);
+    }
+
+    #[test]
+    fn another_target_under_the_same_name_is_marked() {
+        let old = parse(DB).unwrap().config;
+        let new = parse(&DB.replace("9001", "9002")).unwrap().config;
+        let told = plan(&config::diff(&old, &new), None, &[], &|_, _| None);
+        assert!(told.warnings.iter().any(|warning| warning.code == "semantic_jump"));
+        assert!(told.changes.iter().any(|change| change.semantic_jump));
+    }
+
+    #[test]
+    fn every_key_is_told() {
+        let told = keys().keys;
+        assert_eq!(told.len(), config::keys().count());
+        let idle = told.iter().find(|key| key.path == "pool.*.timeouts.idle").unwrap();
+        assert_eq!(idle.reach, Reach::NextTimerTick);
+    }
+
+    #[test]
+    fn edits_keep_what_they_do_not_name() {
+        let set = serde_json::json!({"order": "backend.set", "pool": "db", "backend": "a", "max_connections": null});
+        let told: api::Edit = serde_json::from_value(set).unwrap();
+        let config::Edit::SetBackend { set, .. } = edit(&told) else { panic!("{told:?}") };
+        assert_eq!(set.max_connections, Some(config::Limit::Off));
+        assert_eq!((set.weight, set.backup, set.drain), (None, None, None));
+    }
+}

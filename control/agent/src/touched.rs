@@ -1,0 +1,90 @@
+//! Live connections and the objects of a configuration they belong to, read from the shards' counters.
+
+use config::{Object, Running};
+use link::counters::{CounterPages, EndpointCounter, PoolCounter, ShardCounter};
+use policy::generation::Address;
+use policy::{EndpointSlot, PoolId, PoolSlot};
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// The counters of all shards, one page each.
+#[derive(Clone, Debug)]
+pub struct Counted {
+    pub pages: Arc<[Arc<CounterPages>]>,
+}
+
+impl Counted {
+    pub fn shard(&self, counter: ShardCounter) -> u64 {
+        self.pages.iter().map(|page| page.shard(counter)).sum()
+    }
+
+    pub fn pool(&self, slot: PoolSlot, counter: PoolCounter) -> u64 {
+        self.pages.iter().map(|page| page.pool(slot.0, counter)).sum()
+    }
+
+    pub fn pool_closed(&self, slot: PoolSlot, reason: usize) -> u64 {
+        self.pages.iter().map(|page| page.pool_closed(slot.0, reason)).sum()
+    }
+
+    pub fn endpoint(&self, slot: EndpointSlot, counter: EndpointCounter) -> u64 {
+        self.pages.iter().map(|page| page.endpoint(slot.0, counter)).sum()
+    }
+
+    /// Makes rows for new slots exist on every page.
+    pub fn make_room(
+        &self,
+        pools: impl Iterator<Item = PoolSlot> + Clone,
+        endpoints: impl Iterator<Item = EndpointSlot> + Clone,
+    ) -> Result<(), String> {
+        for page in self.pages.iter() {
+            for pool in pools.clone() {
+                page.ensure_pool(pool.0).map_err(|error| format!("there are too many pools: {error}"))?;
+            }
+            for endpoint in endpoints.clone() {
+                let ensured = page.ensure_endpoint(endpoint.0);
+                ensured.map_err(|error| format!("there are too many backends: {error}"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts by the objects of this configuration.
+    pub fn over<'a>(&'a self, running: &'a Running) -> Touched<'a> {
+        Touched { counted: self, running, endpoints: RefCell::default() }
+    }
+}
+
+/// As [`Counted`], by the names that a plan uses.
+pub struct Touched<'a> {
+    counted: &'a Counted,
+    running: &'a Running,
+    /// Backends of the pools that were asked for, made when first asked.
+    endpoints: RefCell<HashMap<PoolId, HashMap<Address, EndpointSlot>>>,
+}
+
+impl Touched<'_> {
+    /// Connections open now that this object has; `None`: it has none of its own, or is not there yet.
+    pub fn of(&self, pool: Option<&str>, object: &Object) -> Option<u64> {
+        let Some(pool) = pool else {
+            return Some(self.counted.shard(ShardCounter::Connections));
+        };
+        let (id, running) = self.running.pools.get_key_value(&PoolId::new(pool))?;
+        let slot = running.generation.slot;
+        match object {
+            Object::Appliance => Some(self.counted.shard(ShardCounter::Connections)),
+            Object::Pool | Object::Group { .. } => Some(self.counted.pool(slot, PoolCounter::Connections)),
+            // Nobody counts connections by the address that they came in by.
+            Object::Listen { .. } => None,
+            Object::Backend { address, .. } => {
+                let mut pools = self.endpoints.borrow_mut();
+                let endpoints = pools.entry(id.clone()).or_insert_with(|| {
+                    let endpoints = running.generation.group.endpoints.iter();
+                    endpoints.map(|endpoint| (endpoint.address.clone(), endpoint.slot)).collect()
+                });
+                let slot = *endpoints.get(address)?;
+                Some(self.counted.endpoint(slot, EndpointCounter::Connections))
+            }
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! `config::parse` on text of any kind, and what follows from a document that it takes.
+
+use crate::files::{self, Files};
+use crate::problems;
+use config::{Class, Config, Parsed, diff};
+use policy::generation::{Address, Endpoint};
+use std::collections::BTreeSet;
+
+/// A document, in one file or in several (`#### NAME` begins another).
+///
+/// Refused: with at least one error, each with a place inside the text. Taken: what is written of it reads as
+/// the same document and is written the same again; its identities are unique and in order; a comment more
+/// changes nothing. Read twice it is the same either way.
+pub fn document(data: &[u8]) {
+    let files = Files::split(data);
+    match (files.parse(), files.parse()) {
+        (Ok(parsed), Ok(again)) => {
+            assert_eq!(parsed.config.hash(), again.config.hash(), "read twice");
+            assert_eq!(parsed.warnings.to_string(), again.warnings.to_string(), "read twice");
+            taken(&parsed, &files);
+        }
+        (Err(refused), Err(again)) => {
+            assert_eq!(refused.to_string(), again.to_string(), "read twice");
+            assert!(!refused.errors().is_empty(), "refused without an error");
+            problems::of_document(&refused, &files);
+        }
+        (one, other) => panic!("read twice: {one:?}, then {other:?}"),
+    }
+}
+
+fn taken(parsed: &Parsed, files: &Files) {
+    let Parsed { config, warnings, files: read } = parsed;
+    assert!(warnings.errors().is_empty(), "{warnings}");
+    problems::of_document(warnings, files);
+    assert_eq!(read[0].as_os_str(), files::MAIN);
+    for file in read {
+        let name = file.to_str().expect("names come from text");
+        assert!(files.find(name).is_some(), "`{name}` was read and is not there");
+    }
+
+    let commented = files.parse_with("\n# a comment\n").expect("a comment is always in order");
+    assert_eq!(commented.config.hash(), config.hash(), "a comment changes the document");
+
+    written_reads_the_same(config);
+    identities(config);
+}
+
+fn written_reads_the_same(config: &Config) {
+    let text = config.to_toml();
+    let again = files::parse_alone(&text).unwrap_or_else(|problems| panic!("{problems}\n{text}")).config;
+    assert_eq!(again.hash(), config.hash(), "{text}");
+    // The hash is the claim; the values are what it stands for.
+    assert_eq!(again.to_json(), config.to_json(), "{text}");
+    assert_eq!(again.to_toml(), text);
+    let plan = diff(config, &again);
+    assert!(plan.unchanged && plan.changes.is_empty() && plan.class == Class::Soft && plan.live().is_some());
+}
+
+/// What slots and state hang on.
+fn identities(config: &Config) {
+    let mut listens = BTreeSet::new();
+    for (id, pool) in &config.pools {
+        assert_eq!(*id, pool.id);
+        assert_id(id.as_str());
+        assert_id(&pool.group.id);
+        assert!(!pool.create.listen.is_empty() && pool.create.listen.is_sorted());
+        for address in &pool.create.listen {
+            assert!(!matches!(address, Address::Name { .. }), "{address} depends on a resolver");
+            assert!(listens.insert(address), "{address} leads to two pools");
+        }
+        let backends = &pool.group.backends;
+        assert!(backends.windows(2).all(|pair| pair[0].id < pair[1].id), "ids are sorted, each there once");
+        let addresses: BTreeSet<&Address> = backends.iter().map(|backend| &backend.address).collect();
+        assert_eq!(addresses.len(), backends.len(), "an address is one backend");
+        for backend in backends {
+            assert!(backend.weight <= Endpoint::WEIGHT_MAX);
+            if *backend.id != backend.address.to_string() {
+                assert_id(&backend.id);
+            }
+        }
+    }
+}
+
+/// Fit for a file name, a metric label and a command line.
+fn assert_id(id: &str) {
+    let plain = id.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-'));
+    assert!(plain && !id.is_empty() && id.len() <= 63 && !id.starts_with(['-', '_']), "{id:?}");
+}

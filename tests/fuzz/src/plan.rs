@@ -1,0 +1,221 @@
+//! `config::diff` on documents in a row, and what is compiled of them.
+//!
+//! What must have changed is worked out here a second time, from the documents as JSON and in the plainest
+//! way, and the plan must tell just that.
+
+use crate::files::Files;
+use crate::running::{Ending, World};
+use config::{ChangeKind, Class, Config, Plan, PlanWarningCode, diff};
+use policy::PoolId;
+use policy::generation::Address;
+use serde_json::{Map, Value};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// Documents as for [`crate::document`], divided by lines that begin with `====`.
+///
+/// The first is what the appliance starts with, each further one is planned against what runs then. A plan is
+/// empty exactly if the documents are equal, tells every difference once with old and new value, is of the
+/// class of its worst change, and its reverse touches the same. If it needs no restart it is compiled; how its
+/// job ends is the rest of the line: `withdrawn` before any shard had it, `taken back` from shards that had
+/// prepared it, `held` (in force, and no shard has let go of what it replaced), else in force and all let go.
+pub fn plan(data: &[u8]) {
+    let mut world: Option<World> = None;
+    for (ending, text) in documents(data) {
+        let Ok(parsed) = Files::split(&text).parse() else { continue };
+        let new = Arc::new(parsed.config);
+        let world = match &mut world {
+            Some(world) => world,
+            none => none.insert(World::start(&new)),
+        };
+        let old = world.config();
+        let plan = diff(&old, &new);
+        check(&plan, &old, &new);
+        if let Some(live) = plan.live() {
+            world.change(&new, &plan, live, ending);
+        }
+    }
+    if let Some(world) = world {
+        world.end();
+    }
+}
+
+fn documents(data: &[u8]) -> Vec<(Ending, Vec<u8>)> {
+    let mut documents = vec![(Ending::InForce, Vec::new())];
+    for line in data.split_inclusive(|byte| *byte == b'\n') {
+        match line.strip_prefix(b"====") {
+            Some(word) => {
+                let ending = match word.trim_ascii() {
+                    b"withdrawn" => Ending::Withdrawn,
+                    b"held" => Ending::Held,
+                    b"taken back" => Ending::TakenBack,
+                    _ => Ending::InForce,
+                };
+                documents.push((ending, Vec::new()));
+            }
+            None => documents.last_mut().expect("never empty").1.extend(line),
+        }
+    }
+    documents
+}
+
+fn check(plan: &Plan, old: &Config, new: &Config) {
+    assert_eq!((plan.from, plan.to), (old.hash(), new.hash()));
+    let equal = old.to_json() == new.to_json();
+    assert_eq!(old.hash() == new.hash(), equal, "equal documents have equal hashes, and no others");
+    assert_eq!(plan.unchanged, equal);
+    assert_eq!(plan.changes.is_empty(), equal);
+
+    let mut told: Vec<Difference> = plan.changes.iter().map(difference).collect();
+    told.sort();
+    assert_eq!(told, differences(&old.to_json(), &new.to_json()));
+
+    let classes = plan.changes.iter().map(|change| change.reason.class);
+    assert_eq!(plan.class, classes.max().unwrap_or(Class::Soft));
+    assert_eq!(plan.live().is_some(), plan.restart_reasons.is_empty());
+    let hard: Vec<&str> = plan.changes.iter().filter(|c| c.reason.class != Class::Soft).map(|c| &*c.path).collect();
+    assert_eq!(hard, plan.restart_reasons.iter().map(|reason| &*reason.path).collect::<Vec<_>>());
+
+    let touched = touched(old, new);
+    assert_eq!((&plan.touches.pools, &plan.touches.listeners), (&touched.0, &touched.1));
+    assert_eq!(diff(new, old).touches, plan.touches, "back again touches the same");
+
+    let gone = old.pools.keys().filter(|id| !new.pools.contains_key(id)).map(PoolId::to_string);
+    let warned = plan.warnings.iter().filter(|warning| warning.code == PlanWarningCode::PoolRemoved);
+    assert_eq!(
+        warned.map(|warning| warning.pool.clone().expect("of a pool")).collect::<Vec<_>>(),
+        gone.collect::<Vec<_>>()
+    );
+    serde_json::to_string(plan).expect("plans are answered as JSON");
+}
+
+/// Pools that differ, and addresses that do not lead where they led.
+fn touched(old: &Config, new: &Config) -> (BTreeSet<PoolId>, BTreeSet<Address>) {
+    let pools = |config: &Config| config.pools.iter().map(|(id, pool)| (id.clone(), pool.hash())).collect();
+    let leads = |config: &Config| {
+        let all = config
+            .pools
+            .iter()
+            .flat_map(|(id, pool)| pool.create.listen.iter().map(move |at| (at.clone(), id.clone())));
+        all.collect()
+    };
+    (changed_keys(pools(old), pools(new)), changed_keys(leads(old), leads(new)))
+}
+
+fn changed_keys<K: Ord + Clone, V: PartialEq>(old: BTreeMap<K, V>, new: BTreeMap<K, V>) -> BTreeSet<K> {
+    old.keys().chain(new.keys()).filter(|key| old.get(key) != new.get(key)).cloned().collect()
+}
+
+/// Path, what happened there, and the values as text, so that they can be sorted.
+type Difference = (String, &'static str, String, String);
+
+fn difference(change: &config::PlannedChange) -> Difference {
+    let kind = match change.kind {
+        ChangeKind::Added => "added",
+        ChangeKind::Removed => "removed",
+        ChangeKind::Set => "set",
+    };
+    (change.path.clone(), kind, change.old.to_string(), change.new.to_string())
+}
+
+/// All that differs between two documents as JSON.
+fn differences(old: &Value, new: &Value) -> Vec<Difference> {
+    let mut found = Found(Vec::new());
+    for table in ["appliance", "reload"] {
+        found.keys(table, &old[table], &new[table]);
+    }
+    for table in ["access", "events"] {
+        found.keys(&format!("log.{table}"), &old["log"][table], &new["log"][table]);
+    }
+    let (old, new) = (table(&old["pool"]), table(&new["pool"]));
+    for (id, old) in old {
+        match new.get(id) {
+            Some(new) => found.pool(id, old, new),
+            None => found.event(format!("pool.{id}"), "removed"),
+        }
+    }
+    for (id, new) in new.iter().filter(|(id, _)| !old.contains_key(*id)) {
+        found.event(format!("pool.{id}"), "added");
+        found.listen(id, &Value::Array(Vec::new()), &new["create"]["listen"]);
+    }
+    found.0.sort();
+    found.0
+}
+
+struct Found(Vec<Difference>);
+
+impl Found {
+    fn pool(&mut self, id: &str, old: &Value, new: &Value) {
+        self.keys(&format!("pool.{id}"), old, new);
+        for table in ["create", "limits", "timeouts"] {
+            self.keys(&format!("pool.{id}.{table}"), &old[table], &new[table]);
+        }
+        self.listen(id, &old["create"]["listen"], &new["create"]["listen"]);
+        let (old_name, old) = table(&old["group"]).iter().next().expect("a pool has a group");
+        let (name, new) = table(&new["group"]).iter().next().expect("a pool has a group");
+        let path = format!("pool.{id}.group.{name}");
+        if old_name != name {
+            self.set(path.clone(), &old_name.as_str().into(), &name.as_str().into());
+        }
+        self.keys(&path, old, new);
+        match (&old["health"], &new["health"]) {
+            (Value::Null, Value::Null) => {}
+            (Value::Null, _) => self.event(format!("{path}.health"), "added"),
+            (_, Value::Null) => self.event(format!("{path}.health"), "removed"),
+            (old, new) => self.keys(&format!("{path}.health"), old, new),
+        }
+        let (old, new) = (backends(old), backends(new));
+        for (address, old) in &old {
+            match new.get(address) {
+                Some(new) => self.keys(&format!("{path}.backend.{}", text(&new["id"])), old, new),
+                None => self.event(format!("{path}.backend.{}", text(&old["id"])), "removed"),
+            }
+        }
+        for (_, new) in new.iter().filter(|(address, _)| !old.contains_key(*address)) {
+            self.event(format!("{path}.backend.{}", text(&new["id"])), "added");
+        }
+    }
+
+    /// Values of one table; what has a table or list of tables in it is compared by itself.
+    fn keys(&mut self, path: &str, old: &Value, new: &Value) {
+        for (key, old) in table(old) {
+            let apart =
+                ["create", "limits", "timeouts", "group", "health", "backend", "listen"].contains(&key.as_str());
+            if !apart && *old != new[key] {
+                self.set(format!("{path}.{key}"), old, &new[key]);
+            }
+        }
+    }
+
+    fn listen(&mut self, id: &str, old: &Value, new: &Value) {
+        let (old, new) = (old.as_array().expect("a list"), new.as_array().expect("a list"));
+        let path = format!("pool.{id}.create.listen");
+        for address in old.iter().filter(|address| !new.contains(address)) {
+            self.0.push((path.clone(), "removed", address.to_string(), "null".into()));
+        }
+        for address in new.iter().filter(|address| !old.contains(address)) {
+            self.0.push((path.clone(), "added", "null".into(), address.to_string()));
+        }
+    }
+
+    fn set(&mut self, path: String, old: &Value, new: &Value) {
+        self.0.push((path, "set", old.to_string(), new.to_string()));
+    }
+
+    fn event(&mut self, path: String, kind: &'static str) {
+        self.0.push((path, kind, "null".into(), "null".into()));
+    }
+}
+
+fn table(value: &Value) -> &Map<String, Value> {
+    value.as_object().expect("a table")
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().expect("a text")
+}
+
+/// Backends are known by their addresses.
+fn backends(group: &Value) -> BTreeMap<&str, &Value> {
+    group["backend"].as_array().expect("a list").iter().map(|backend| (text(&backend["address"]), backend)).collect()
+}

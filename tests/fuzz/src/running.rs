@@ -1,0 +1,220 @@
+//! What control keeps between two documents: the running configuration, the slots, and the shards' promises.
+//!
+//! Stands in for rollout and shards: a job ends as the input says, and what it replaced is let go at once, or
+//! later. Holds what was compiled against the document that it was compiled from.
+
+use crate::files::SHARDS;
+use config::{Config, Live, Plan, Running, RunningPool, Shards, Slots, compile};
+use policy::balance::maglev;
+use policy::generation::{Address, Balance, Endpoint};
+use policy::{EndpointSlot, JobId, ListenerSlot, PoolSlot, ShardSet};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// How the job of a change ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// In force, and every shard has let go of what it replaced.
+    InForce,
+    /// In force, and the shards still hold all of that.
+    Held,
+    /// It came to no shard.
+    Withdrawn,
+    /// A shard refused, and others had prepared it.
+    TakenBack,
+}
+
+pub(crate) struct World {
+    running: Running,
+    slots: Slots,
+    shards: ShardSet,
+    jobs: u64,
+    /// What no generation names and some shard may still use.
+    held: Held,
+}
+
+#[derive(Default)]
+struct Held {
+    pools: BTreeSet<PoolSlot>,
+    endpoints: BTreeSet<EndpointSlot>,
+    listeners: BTreeMap<ListenerSlot, Address>,
+}
+
+impl World {
+    /// The process settings are this document's for good; its pools come with the first change.
+    pub(crate) fn start(config: &Config) -> World {
+        let shards = match config.appliance.shards {
+            Shards::Auto => SHARDS,
+            Shards::Count(count) => count as usize,
+        };
+        World {
+            running: Running::at_start(config),
+            slots: Slots::default(),
+            shards: ShardSet::first(shards),
+            jobs: 0,
+            held: Held::default(),
+        }
+    }
+
+    pub(crate) fn config(&self) -> Arc<Config> {
+        self.running.config.clone()
+    }
+
+    pub(crate) fn change(&mut self, new: &Arc<Config>, plan: &Plan, live: Live, ending: Ending) {
+        self.jobs += 1;
+        let job = JobId(self.jobs);
+        let compiled = compile(&self.running, new, live, job, self.shards, &mut self.slots);
+        let change = compiled.change.clone();
+        assert_eq!(change.pools.len(), plan.touches.pools.len());
+        assert!(change.listen.iter().map(|listen| listen.listener).eq(binds(&compiled.bind)));
+        for bind in &compiled.bind {
+            // Two sockets of one address would share its clients.
+            let leaving = self.held.listeners.iter().find(|(_, address)| **address == bind.address);
+            assert_eq!(bind.after, leaving.map(|(slot, _)| *slot), "{}", bind.address);
+        }
+        let after = self.running.after(&compiled);
+        assert_eq!(after.config, *new, "a job makes the document that it was made for");
+        for (id, pool) in &self.running.pools {
+            let untouched = !plan.touches.pools.contains(id);
+            assert!(!untouched || Arc::ptr_eq(&pool.generation, &after.pools[id].generation), "{id} is not touched");
+        }
+        if ending == Ending::Withdrawn {
+            let freed = compiled.withdrawn(&mut self.slots);
+            assert!(freed.pools.iter().all(|slot| !self.held.pools.contains(slot)));
+            return self.check();
+        }
+        for old in compiled.bind.iter().filter_map(|bind| bind.after) {
+            // Nobody binds before the old sockets are closed.
+            assert!(self.slots.release_listener(old) && self.held.listeners.remove(&old).is_some());
+        }
+        if ending == Ending::TakenBack {
+            self.note_new(&change);
+            assert_eq!(compiled.taken_back(&mut self.slots), config::Freed::default());
+            self.check();
+            return self.let_go();
+        }
+        self.note(&change);
+        let freed = compiled.applied(&mut self.slots);
+        assert_eq!(freed, config::Freed::default(), "nothing was let go of meanwhile");
+        self.running = after;
+        self.check();
+        if ending == Ending::InForce {
+            self.let_go();
+        }
+    }
+
+    /// The appliance goes on with an empty document.
+    pub(crate) fn end(mut self) {
+        self.let_go();
+        self.check();
+    }
+
+    fn note(&mut self, change: &policy::generation::Change) {
+        for (slot, pool) in &change.pools {
+            match pool {
+                Some(_) => self.held.pools.remove(slot),
+                None => self.held.pools.insert(*slot),
+            };
+        }
+        for (_, slot) in &change.endpoints_come {
+            self.held.endpoints.remove(slot);
+        }
+        self.held.endpoints.extend(change.endpoints_gone.iter().map(|(_, slot)| *slot));
+        for slot in &change.leave {
+            let address = self.slots.listener(*slot).expect("a slot in use").clone();
+            self.held.listeners.insert(*slot, address);
+        }
+    }
+
+    /// What the change would have brought, and some shard may have held for a moment.
+    fn note_new(&mut self, change: &policy::generation::Change) {
+        let comes = |pools: &BTreeMap<_, RunningPool>, slot| !pools.values().any(|pool| pool.generation.slot == slot);
+        let pools = change.pools.iter().map(|(slot, _)| *slot).filter(|slot| comes(&self.running.pools, *slot));
+        self.held.pools.extend(pools);
+        self.held.endpoints.extend(change.endpoints_come.iter().map(|(_, slot)| *slot));
+        for listen in &change.listen {
+            let address = self.slots.listener(listen.listener).expect("a slot in use").clone();
+            self.held.listeners.insert(listen.listener, address);
+        }
+    }
+
+    fn let_go(&mut self) {
+        let Held { pools, endpoints, listeners } = std::mem::take(&mut self.held);
+        pools.into_iter().for_each(|slot| assert!(self.slots.release_pool(slot)));
+        endpoints.into_iter().for_each(|slot| assert!(self.slots.release_endpoint(slot)));
+        listeners.into_keys().for_each(|slot| assert!(self.slots.release_listener(slot)));
+    }
+
+    /// What runs is what the document says, and no slot means two things.
+    fn check(&self) {
+        let Running { config, pools, listeners, .. } = &self.running;
+        assert!(pools.keys().eq(config.pools.keys()));
+        let (mut pool_slots, mut endpoint_slots) = (self.held.pools.clone(), self.held.endpoints.clone());
+        for (id, pool) in pools {
+            assert!(Arc::ptr_eq(&pool.content, &config.pools[id]) || pool.content.hash() == config.pools[id].hash());
+            self.agrees(pool);
+            assert!(pool_slots.insert(pool.generation.slot), "the slot of {id} is taken");
+            for endpoint in &pool.generation.group.endpoints {
+                assert!(endpoint_slots.insert(endpoint.slot), "the slot of {} is taken", endpoint.address);
+            }
+        }
+        let mut listener_slots: BTreeSet<ListenerSlot> = self.held.listeners.keys().copied().collect();
+        for (address, listen) in listeners {
+            assert!(listener_slots.insert(listen.listener), "the slot of {address} is taken");
+            assert_eq!(self.slots.listener(listen.listener), Some(address));
+        }
+        assert_eq!(self.slots.in_use(), (pool_slots.len(), endpoint_slots.len(), listener_slots.len()));
+    }
+
+    fn agrees(&self, pool: &RunningPool) {
+        let RunningPool { content, generation } = pool;
+        assert_eq!((&generation.id, generation.hash), (&content.id, content.hash()));
+        assert_eq!(generation.shards, content.create.shards.unwrap_or(self.shards));
+        assert_eq!(generation.limits.max_connections, content.limits.max_connections);
+        assert_eq!(generation.limits.memory, content.create.memory);
+        let timeouts = &generation.policy.timeouts;
+        assert_eq!(
+            (timeouts.connect, timeouts.idle, timeouts.lifetime),
+            (content.timeouts.connect, content.timeouts.idle, content.timeouts.lifetime)
+        );
+        assert_eq!(
+            (generation.policy.access_log, generation.policy.pool),
+            (content.switches.access_log, generation.slot)
+        );
+
+        let mut listeners: Vec<ListenerSlot> = Vec::new();
+        for address in &content.create.listen {
+            let listen = &self.running.listeners[address];
+            assert_eq!((listen.pool, listen.shards), (generation.slot, generation.shards), "{address}");
+            listeners.push(listen.listener);
+        }
+        listeners.sort();
+        assert_eq!(*generation.listeners, listeners[..]);
+
+        let group = &generation.group;
+        assert_eq!(group.id, content.group.id);
+        assert!(group.endpoints.is_sorted_by_key(|endpoint| endpoint.slot));
+        assert_eq!(group.endpoints.len(), content.group.backends.len());
+        for endpoint in &group.endpoints {
+            let found = content.group.backends.iter().find(|backend| backend.id == endpoint.id);
+            let backend = found.unwrap_or_else(|| panic!("{} is no backend", endpoint.id));
+            let Endpoint { slot, address, weight, backup, drain, max_connections, .. } = &**endpoint;
+            assert_eq!(
+                (address, weight, backup, drain, max_connections),
+                (&backend.address, &backend.weight, &backend.backup, &backend.drain, &backend.max_connections)
+            );
+            let identity = self.slots.endpoint(*slot).expect("in use");
+            assert_eq!((&identity.pool, &identity.group, &identity.address), (&content.id, &group.id, address));
+        }
+        if let Balance::SourceHash(table) = &group.balance {
+            // Kept from before or built anew, it is what this group's own would be.
+            assert!(**table == *maglev::build(&group.endpoints), "the table of `{}` is another group's", content.id);
+        }
+    }
+}
+
+fn binds(binds: &[config::Bind]) -> impl Iterator<Item = ListenerSlot> {
+    let mut slots: Vec<ListenerSlot> = binds.iter().map(|bind| bind.listener).collect();
+    slots.sort();
+    slots.into_iter()
+}

@@ -1,0 +1,103 @@
+//! The real code under many seeds.
+//!
+//! `SIM_SEED=n` runs that one seed; `SIM_SEEDS=n` runs so many from 0 on instead of the usual number.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Seeds of an ordinary `cargo test`.
+const SEEDS: u64 = 4_000;
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is not a number")))
+}
+
+fn seeds() -> std::ops::Range<u64> {
+    match number("SIM_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("SIM_SEEDS").unwrap_or(SEEDS),
+    }
+}
+
+/// Every so-manieth seed, so that two threads share them.
+fn check(nth: u64) {
+    for seed in seeds().filter(|seed| seed % 2 == nth) {
+        if let Err(failure) = sim::run(seed) {
+            panic!("{failure}");
+        }
+    }
+}
+
+#[test]
+fn no_even_seed_breaks_a_promise() {
+    check(0);
+}
+
+#[test]
+fn no_odd_seed_breaks_a_promise() {
+    check(1);
+}
+
+#[test]
+fn the_same_seed_is_the_same_world() {
+    let lives = || (0..20).map(|seed| sim::run(seed).unwrap());
+    assert!(lives().eq(lives()));
+    let hashes: BTreeSet<u64> = lives().map(|life| life.hash).collect();
+    assert_eq!(hashes.len(), 20, "other seeds are other worlds");
+}
+
+/// A world in which nothing happens keeps every promise.
+#[test]
+fn in_some_worlds_everything_happens() {
+    let mut events = BTreeMap::<&str, u64>::new();
+    for seed in 0..300 {
+        for (what, times) in sim::run(seed).unwrap().events {
+            *events.entry(what).or_default() += times;
+        }
+    }
+    let all = [
+        "a client knocks at",
+        "aborts",
+        "accepts on",
+        "calls applied job",
+        "calls expired job",
+        "calls interrupted job",
+        "calls late job",
+        "calls refused job",
+        "calls withdrawn job",
+        "closes",
+        "commits",
+        "control restarts",
+        "dies",
+        "drives",
+        "frees endpoint",
+        "frees listener",
+        "frees part",
+        "frees pool",
+        "hands a client to",
+        "has its root again",
+        "has no shard for job",
+        "has no word of job",
+        "has stopped",
+        "hears endpoint released from shard",
+        "hears forgotten from shard",
+        "is resumed",
+        "is suspended",
+        "knows what everybody holds",
+        "learns of endpoint",
+        "moves address",
+        "prepares",
+        "retires",
+        "sees no handshake on",
+        "sends to the end of the lines job",
+        "stalls until",
+        "steers to",
+        "stops before job",
+        "stops by",
+        "syncs to",
+        "tells",
+    ];
+    for what in all {
+        let times = events.get(what).copied().unwrap_or(0);
+        assert!(times >= 10, "\"{what}\" happens {times} times in 300 worlds: {events:#?}");
+    }
+}
