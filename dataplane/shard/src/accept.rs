@@ -7,7 +7,7 @@ use crate::ring::socket::{self, Peer};
 use crate::serve::Shard;
 use link::counters::{PoolCounter, ShardCounter};
 use policy::close::CloseReason;
-use policy::ids::{ListenerSlot, ShardId};
+use policy::ids::{ListenerSlot, RootVersion, ShardId};
 use policy::tick::Tick;
 use rustix::io::Errno;
 use std::os::fd::{AsFd, OwnedFd};
@@ -18,8 +18,8 @@ use std::time::Duration;
 pub struct Handed {
     pub socket: OwnedFd,
     pub listener: ListenerSlot,
-    /// Has been handed over once, or came back from a shard that does not know the address yet: is served
-    /// where it is now.
+    /// Has been handed over once, or came back from a shard that does not know the address: is served where it
+    /// is now.
     pub settled: bool,
     pub from: ShardId,
 }
@@ -152,6 +152,8 @@ impl Shard<'_> {
                 }
             }
         }
+        // Now and not with the deed that gives it back: until then nothing must come out of it.
+        self.listeners.remove(listener);
         let Shard { adopter, deeds, .. } = self;
         adopter.accept_ended(listener, deeds);
         self.perform();
@@ -195,7 +197,7 @@ impl Shard<'_> {
         }
     }
 
-    /// The sender has adopted a generation that we have not. It knows what the address means.
+    /// The sender knows what the address means; we, perhaps started anew since it looked at us, do not.
     fn send_home(&mut self, mut handed: Handed) {
         let sender = handed.from.ix();
         handed.settled = true;
@@ -222,17 +224,10 @@ impl Shard<'_> {
         self.count_connections();
     }
 
-    /// The least loaded shard that listens there, if this one has clearly more than its part.
+    /// The least loaded shard that may serve it, if this one has clearly more than its part.
     fn lighter_sibling(&self, listener: ListenerSlot) -> Option<usize> {
         let shards = self.setup.siblings.len();
-        if shards == 1 {
-            return None;
-        }
-        let row = self.listeners.find(listener)?;
-        // From an address that leaves nothing is handed over: the other shard may have given it back.
-        if row.leaving {
-            return None;
-        }
+        let row = self.listeners.find(listener).filter(|_| shards > 1)?;
         let live = self.setup.registry.live();
         let me = self.setup.id.ix();
         let mine = self.conns.len() as u64;
@@ -244,7 +239,13 @@ impl Shard<'_> {
             least = least.min((load, ix));
         }
         let ahead = mine * count * 100 > total * LEAD_PERCENT && mine >= least.0 + LEAD_MIN;
-        (ahead && least.1 != me).then_some(least.1)
+        (ahead && least.1 != me && self.may_hand_over(listener, least.1)).then_some(least.1)
+    }
+
+    /// Where the root is the same, the address is open.
+    fn may_hand_over(&self, listener: ListenerSlot, sibling: usize) -> bool {
+        let version = RootVersion(self.setup.pages[sibling].shard(ShardCounter::RootVersion));
+        self.adopter.may_hand_over(listener, version)
     }
 
     /// Connections that a sibling has or has been handed: a burst is faster than it takes them.

@@ -11,15 +11,13 @@ pub struct Row {
     shards: u64,
     /// A multishot accept is in flight.
     pub armed: bool,
-    /// SYNs are dropped: what comes out is served here, never handed over.
-    pub leaving: bool,
     /// The accept is being cancelled for good; then the queue is emptied and the socket given back.
     pub closing: bool,
 }
 
 impl Row {
     pub fn new(socket: Arc<ListenSocket>, shards: u64) -> Row {
-        Row { socket, shards, armed: false, leaving: false, closing: false }
+        Row { socket, shards, armed: false, closing: false }
     }
 
     pub fn is_shared_with(&self, shard: ShardId) -> bool {
@@ -34,11 +32,11 @@ pub struct Listeners {
 }
 
 impl Listeners {
-    pub fn insert(&mut self, listener: ListenerSlot, row: Row) {
+    pub fn find_or_insert(&mut self, listener: ListenerSlot, row: impl FnOnce() -> Row) -> &Row {
         if self.rows.len() <= listener.ix() {
             self.rows.resize_with(listener.ix() + 1, || None);
         }
-        self.rows[listener.ix()] = Some(row);
+        self.rows[listener.ix()].get_or_insert_with(row)
     }
 
     pub fn find(&self, listener: ListenerSlot) -> Option<&Row> {

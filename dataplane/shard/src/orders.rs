@@ -3,12 +3,12 @@
 use crate::bounds::Bounds;
 use crate::conn::Lease;
 use crate::listeners::Row;
-use crate::pools::{EndpointRow, Pool};
+use crate::pools::{self, EndpointRow, Pool};
 use crate::serve::Shard;
 use crate::sweep::Sweep;
 use link::counters::ShardCounter;
 use link::quota::ShardQuotas;
-use policy::generation::{Change, EndpointState};
+use policy::generation::{Change, EndpointState, PoolGeneration};
 use policy::ids::{JobId, ListenerSlot, PoolSlot};
 use policy::reload::{Adoption, Deed, Order, Refusal, Report};
 use std::sync::Arc;
@@ -37,9 +37,15 @@ impl Shard<'_> {
             _ => {}
         }
         self.switching = Some(Switching { began: Instant::now(), carried: 0, adopted: 0 });
-        let Shard { adopter, deeds, setup, quotas, .. } = self;
-        let bounds = setup.bounds;
-        adopter.on_order(order, |change| make_room(change, &bounds, quotas), deeds);
+        let Shard { adopter, deeds, setup, quotas, pools, endpoints, .. } = self;
+        let room = |change: &Change| {
+            make_room(change, &setup.bounds, quotas)?;
+            grow_for(change, pools, endpoints);
+            Ok(())
+        };
+        adopter.on_order(order, room, deeds);
+        // Before anything is accepted under it: siblings hand over only where the root is the same.
+        self.counters.shard().set(ShardCounter::RootVersion, self.adopter.version().0);
         self.perform();
         self.switching = None;
     }
@@ -66,7 +72,7 @@ impl Shard<'_> {
                 self.report(report);
             }
             Deed::Adopted { job } => self.adopted(job),
-            Deed::Switched { pool } => self.switched(pool),
+            Deed::Switched { pool, before } => self.switched(pool, before),
             Deed::Forget { pool } => {
                 if let Some(Some(row)) = self.pools.get_mut(pool.ix()) {
                     row.forgotten = true;
@@ -74,21 +80,20 @@ impl Shard<'_> {
                 self.drop_pool_if_over(pool);
             }
             Deed::Open(listener) => {
-                self.borrow(listener);
+                let socket = self.borrow(listener).socket.clone();
                 // All of the group's sockets, not only ours: a client that hashes to a shard that commits a
                 // moment later waits in its queue instead of losing a SYN, and with it a second.
-                if self.setup.registry.group(listener.0).is_none_or(|group| group.open().is_err()) {
+                let group = self.setup.registry.group(listener.0);
+                let opened = group.is_some_and(|group| group.open().is_ok());
+                // Ours also if it was leaving and comes back.
+                if !opened || socket.open().is_err() {
                     self.counters.shard().add(ShardCounter::AcceptErrors, 1);
                 }
                 self.arm_accept(listener);
             }
             Deed::DropSyns(listener) => {
-                self.borrow(listener);
-                if let Some(row) = self.listeners.find_mut(listener) {
-                    row.leaving = true;
-                    if row.socket.drop_syns().is_err() {
-                        self.counters.shard().add(ShardCounter::AcceptErrors, 1);
-                    }
+                if self.borrow(listener).socket.drop_syns().is_err() {
+                    self.counters.shard().add(ShardCounter::AcceptErrors, 1);
                 }
                 self.arm_accept(listener);
             }
@@ -121,27 +126,24 @@ impl Shard<'_> {
         self.report(Report::Adopted { job, adoption: Adoption { pause, carried, adopted, retired: 0 } });
     }
 
-    /// A pool slot means something else now: what belongs to identities is brought in line.
-    fn switched(&mut self, slot: PoolSlot) {
+    /// A pool slot means something else now: what belongs to identities is brought in line. Costs what differs, and
+    /// a comparison of pointers for each endpoint that does not.
+    fn switched(&mut self, slot: PoolSlot, before: Option<Arc<PoolGeneration>>) {
         let Some(root) = self.adopter.pool(slot) else { return self.count_switched(slot) };
         // Held for this event only, so that no reference is left here that control does not know of.
         let root = Arc::clone(root);
-        if self.pools.len() <= slot.ix() {
-            self.pools.resize_with(slot.ix() + 1, || None);
-        }
+        let old = before.as_ref().map(|before| &*before.group);
+        grow(&mut self.pools, slot.ix());
         let mut waiters = self.quotas.pools.set(slot.0, root.limits.max_connections);
-        for endpoint in &root.group.endpoints {
-            let at = endpoint.slot.ix();
-            if self.endpoints.len() <= at {
-                self.endpoints.resize_with(at + 1, || None);
-            }
-            self.endpoints[at].get_or_insert_with(EndpointRow::new).pool = Some(slot);
+        for endpoint in pools::changed(old, &root.group) {
+            grow(&mut self.endpoints, endpoint.slot.ix());
+            self.endpoints[endpoint.slot.ix()].get_or_insert_with(EndpointRow::new).pool = Some(slot);
             waiters |= self.quotas.endpoints.set(endpoint.slot.0, endpoint.max_connections);
         }
         let pool = self.pools[slot.ix()].get_or_insert_with(|| Box::new(Pool::new(self.setup.id)));
         pool.forgotten = false;
-        let retimed = pool.adopt(&root, &self.endpoints);
-        drop(root);
+        let retimed = pool.adopt(old, &root, &self.endpoints);
+        drop((root, before));
         if retimed {
             self.look_after_all(slot);
         }
@@ -179,9 +181,7 @@ impl Shard<'_> {
         if slot.ix() >= self.setup.bounds.endpoints {
             return;
         }
-        if self.endpoints.len() <= slot.ix() {
-            self.endpoints.resize_with(slot.ix() + 1, || None);
-        }
+        grow(&mut self.endpoints, slot.ix());
         let row = self.endpoints[slot.ix()].get_or_insert_with(EndpointRow::new);
         row.health = health;
         row.addresses = addresses;
@@ -196,20 +196,16 @@ impl Shard<'_> {
     }
 
     /// Borrows the socket of an address, unless that is done.
-    fn borrow(&mut self, listener: ListenerSlot) {
-        if self.listeners.find(listener).is_some() {
-            return;
-        }
+    fn borrow(&mut self, listener: ListenerSlot) -> &Row {
         let registry = &self.setup.registry;
-        match registry.socket(listener.0, self.setup.id.0) {
-            Some(socket) => self.listeners.insert(listener, Row::new(socket, registry.shards(listener.0))),
+        self.listeners.find_or_insert(listener, || match registry.socket(listener.0, self.setup.id.0) {
+            Some(socket) => Row::new(socket, registry.shards(listener.0)),
             None => unreachable!("control puts sockets into the registry before it names them to a shard"),
-        }
+        })
     }
 }
 
-/// Everything of a change that can fail on a shard: its tables must hold what the change brings. Grows
-/// what Commit will write to, so that Commit allocates nothing there.
+/// Everything of a change that can fail on a shard: its tables must hold what the change brings.
 fn make_room(change: &Change, bounds: &Bounds, quotas: &mut ShardQuotas) -> Result<(), Refusal> {
     let full = |table, bound| Err(Refusal::TableFull { table, bound });
     for (slot, pool) in &change.pools {
@@ -225,5 +221,22 @@ fn make_room(change: &Change, bounds: &Bounds, quotas: &mut ShardQuotas) -> Resu
     match change.listen.iter().find(|listen| listen.listener.ix() >= bounds.listeners) {
         Some(_) => full("listener", bounds.listeners),
         None => Ok(()),
+    }
+}
+
+/// Makes the tables as long as Commit needs them, so that it allocates nothing there.
+fn grow_for(change: &Change, pools: &mut Vec<Option<Box<Pool>>>, endpoints: &mut Vec<Option<EndpointRow>>) {
+    for (slot, _) in &change.pools {
+        grow(pools, slot.ix());
+    }
+    for (_, slot) in &change.endpoints_come {
+        grow(endpoints, slot.ix());
+    }
+}
+
+/// Makes a table long enough for this index.
+fn grow<T>(table: &mut Vec<Option<T>>, index: usize) {
+    if table.len() <= index {
+        table.resize_with(index + 1, || None);
     }
 }

@@ -47,13 +47,17 @@ impl Pool {
         }
     }
 
-    /// Takes over what a new generation says. What belongs to identities stays. `true`: the time-outs have changed.
-    pub fn adopt(&mut self, pool: &PoolGeneration, endpoints: &[Option<EndpointRow>]) -> bool {
+    /// Takes over what a new generation says, `old` being the group that was current until now, if there was one. What
+    /// belongs to identities stays. `true`: the time-outs have changed.
+    pub fn adopt(&mut self, old: Option<&Group>, pool: &PoolGeneration, endpoints: &[Option<EndpointRow>]) -> bool {
         let shards = pool.shards.len().max(1) as u32;
         self.memory = pool.limits.memory / u64::from(shards);
         self.line.set_waiting_max(pool.group.queue.div_ceil(shards));
-        self.picker.adopt(&pool.group);
-        for endpoint in &pool.group.endpoints {
+        match old {
+            Some(old) => self.picker.adopt_change(old, &pool.group),
+            None => self.picker.adopt(&pool.group),
+        }
+        for endpoint in changed(old, &pool.group) {
             if let Some(Some(row)) = endpoints.get(endpoint.slot.ix()) {
                 self.picker.set_health(endpoint.slot, row.health);
                 self.picker.set_resolved(endpoint.slot, row.reachable(endpoint));
@@ -62,6 +66,19 @@ impl Pool {
         self.full.retain(|slot| find(&pool.group, *slot).is_some());
         self.timeouts.replace(pool.policy.timeouts) != Some(pool.policy.timeouts)
     }
+}
+
+/// Endpoints of `new` that are not the same objects in `old`. Both are sorted by slot.
+pub fn changed<'a>(old: Option<&'a Group>, new: &'a Group) -> impl Iterator<Item = &'a Arc<Endpoint>> {
+    let mut old = old.map_or(&[][..], |old| &old.endpoints).iter().peekable();
+    new.endpoints.iter().filter(move |endpoint| {
+        // Mostly the very next one, which then need not be read.
+        if old.next_if(|old| Arc::ptr_eq(old, endpoint)).is_some() {
+            return false;
+        }
+        while old.next_if(|old| old.slot < endpoint.slot).is_some() {}
+        old.next_if(|old| Arc::ptr_eq(old, endpoint)).is_none()
+    })
 }
 
 /// The endpoint of this slot, if the group has it.
@@ -105,5 +122,48 @@ impl EndpointRow {
                 Some(self.addresses[turn].into())
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use policy::generation::Balance;
+    use std::time::Duration;
+
+    fn endpoint(slot: u32) -> Arc<Endpoint> {
+        let address = Address::Ip("127.0.0.1:1".parse().unwrap());
+        let (slot, id) = (EndpointSlot(slot), format!("b{slot}").into());
+        Arc::new(Endpoint { slot, id, address, weight: 1, backup: false, drain: false, max_connections: None })
+    }
+
+    fn group(endpoints: &[&Arc<Endpoint>]) -> Group {
+        Group {
+            id: "main".into(),
+            balance: Balance::RoundRobin,
+            endpoints: endpoints.iter().map(|endpoint| Arc::clone(endpoint)).collect(),
+            attempts: 1,
+            queue: 0,
+            queue_wait: Duration::ZERO,
+            health: None,
+        }
+    }
+
+    #[test]
+    fn only_what_differs_is_looked_at() {
+        let [a, b, c, d] = [1, 2, 3, 4].map(endpoint);
+        let b_again = endpoint(2);
+        let check = |old: Option<&[&Arc<Endpoint>]>, new: &[&Arc<Endpoint>], expected: &[u32]| {
+            let (old, new) = (old.map(group), group(new));
+            let found: Vec<u32> = changed(old.as_ref(), &new).map(|endpoint| endpoint.slot.0).collect();
+            assert_eq!(found, expected);
+        };
+        check(None, &[&a, &b], &[1, 2]);
+        check(Some(&[&a, &b, &c]), &[&a, &b, &c], &[]);
+        check(Some(&[&a, &b, &c]), &[&a, &b_again, &c], &[2]);
+        check(Some(&[&a, &c, &d]), &[&a, &b, &c, &d], &[2]);
+        check(Some(&[&a, &b, &c, &d]), &[&d], &[]);
+        check(Some(&[&b, &c]), &[&a, &b, &c, &d], &[1, 4]);
+        check(Some(&[]), &[&a], &[1]);
     }
 }

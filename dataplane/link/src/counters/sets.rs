@@ -97,6 +97,7 @@ counter_set! {
         CqOverflows = "sluicegate_shard_cq_overflows_total", Counter, "Completions that did not fit the completion queue.";
         LoopTurns = "sluicegate_shard_loop_turns_total", Counter, "Turns of the shard's loop.";
         Generation = "sluicegate_shard_generation", Gauge, "Newest generation committed here.";
+        RootVersion = "sluicegate_shard_root_version", Gauge, "Version of the root that the shard runs: where it is equal, so is all that runs.";
         PauseMaxMicros = "sluicegate_shard_pause_max_microseconds", Gauge, "Longest time in which a switch of generation kept the shard from serving.";
         Pipes = "sluicegate_shard_pipes", Gauge, "Pipes that tunnels use for splice now.";
         BufferBytes = "sluicegate_shard_buffer_bytes", Gauge, "Memory held for data between the two sides.";

@@ -215,12 +215,12 @@ impl Rig {
 
     pub fn abort(&mut self, job: JobId) {
         self.prepared.remove(&job).expect("a prepared job");
-        self.order_all(Order::Abort { job });
-        for shard in self.ids() {
-            self.await_report(shard, |report| {
-                matches!(report, Report::Forgotten { job: of } if *of == job).then_some(())
-            });
-        }
+        self.ids().into_iter().for_each(|shard| self.abort_on(shard, job));
+    }
+
+    pub fn abort_on(&mut self, shard: u16, job: JobId) {
+        self.order(shard, Order::Abort { job });
+        self.await_report(shard, |report| matches!(report, Report::Forgotten { job: of } if *of == job).then_some(()));
     }
 
     /// Gives a shard the whole root and lets it accept.
@@ -346,8 +346,13 @@ impl Rig {
     }
 
     /// Hands an accepted connection to a shard, as a sibling would.
-    pub fn hand_over(&self, shard: u16, handed: Handed) {
-        self.shards[usize::from(shard)].handed.post(handed).unwrap_or_else(|_| panic!("shard {shard} is full"));
+    pub fn hand_over(&mut self, shard: u16, handed: Handed) {
+        let mut handed = Some(handed);
+        self.until("there is room in its mailbox", |rig| {
+            let posted = rig.shards[usize::from(shard)].handed.post(handed.take().unwrap());
+            handed = posted.err().map(|rejected| rejected.into_message());
+            handed.is_none()
+        });
     }
 
     // What is seen from outside.

@@ -65,6 +65,27 @@ fn whoever_queues_at_an_address_that_goes_while_the_shard_is_lost_is_served() {
     rig.stop();
 }
 
+/// It had left on this shard only, when control restarted with a root that still names it.
+#[test]
+fn an_address_that_was_leaving_comes_back() {
+    let backend = Backend::new().echoing();
+    let mut rig = Rig::of_two(Site::of(&[backend]));
+    let before = rig.running.site.clone();
+    let job = rig.prepare(|site| site.pools.clear());
+    rig.begin_commit(job);
+    rig.commit_on(0, job);
+    rig.order(0, Order::Suspend);
+    rig.abort_on(1, job);
+    rig.replace(|site| *site = before);
+    rig.sync(0);
+    rig.sync(1);
+    for shard in [0, 1] {
+        let mut client = rig.connect_to_shard(0, shard);
+        echoes(&mut client);
+    }
+    rig.stop();
+}
+
 #[test]
 fn an_aborted_address_lets_nobody_in_and_is_free_again() {
     let mut rig = Rig::of_two(Site::of(&[Backend::new().echoing()]));

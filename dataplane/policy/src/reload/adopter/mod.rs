@@ -52,9 +52,11 @@ pub enum Deed {
     Adopted {
         job: JobId,
     },
-    /// [`Adopter::pool`] answers differently now: bring pickers, caps and checks in line, by identity.
+    /// [`Adopter::pool`] answers differently now: bring pickers, caps and checks in line, by identity. `before`: what it
+    /// answered, so that what is the same in both need not be looked at; let go of it before the next deed.
     Switched {
         pool: PoolSlot,
+        before: Option<Arc<PoolGeneration>>,
     },
     /// Nothing here can lead to this pool any more: forget what is kept by its slot.
     Forget {
@@ -384,8 +386,9 @@ impl Adopter {
         if new.is_none() && !is(Mistake::LastRootForgotten) {
             self.addresses.outlive(slot, || self.roots.lease(slot));
         }
+        let before = self.roots.current(slot).cloned();
         self.roots.switch(slot, new, left, seen, gone);
-        deeds.push(Deed::Switched { pool: slot });
+        deeds.push(Deed::Switched { pool: slot, before });
     }
 
     fn connection_ended(&mut self, gone: LetGo, deeds: &mut Vec<Deed>) {
