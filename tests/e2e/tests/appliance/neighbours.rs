@@ -71,6 +71,32 @@ fn a_flood_of_connects_is_served() {
     assert!(by_shard.iter().all(|count| *count as f64 <= mean * 1.10), "unevenly divided: {by_shard:?}");
 }
 
+/// Fewer descriptors than clients: those inside go on, those outside are counted, and room is used again.
+///
+/// Tables are sized by the descriptors that there are, so a full table is met first; running out of
+/// descriptors all the same, because something else took them, is the other way to be counted.
+#[test]
+fn a_full_descriptor_table_disturbs_nobody_inside() {
+    let (echo, front) = (Backend::echo(), Target::fresh());
+    let document = Pool::new("db").listen(&front).backend("a", echo.target());
+    let launch = Launch::new(&document.to_string()).wrapped(&["prlimit", "--nofile=256:256"]);
+    let appliance = launch.start();
+    let mut inside: Vec<Tunnel> = (0..5).map(|_| Tunnel::open(&front).expect("there is room")).collect();
+    let crowd: Vec<Tunnel> = (0..300).map(|_| Tunnel::connect(&front).expect("the kernel lets it in")).collect();
+    harness::wait::until("the bound is felt", || {
+        let text = appliance.metrics();
+        let exhausted = metric(&text, "sluicegate_shard_descriptors_exhausted_total", &[]);
+        let turned_away = metric(&text, "sluicegate_pool_closed_total", &["reason=\"shard-full\""]);
+        if exhausted + turned_away > 0.0 { Ok(()) } else { Err(text) }
+    });
+    assert_eq!(inside.iter_mut().try_for_each(|tunnel| tunnel.ping(1000)), Ok(()), "those inside were disturbed");
+    drop(crowd);
+    appliance.wait_status("the crowd is gone", |status| pool(status, "db").connections == 5);
+    let mut late = Tunnel::open(&front).expect("there is room again");
+    assert_eq!(late.ping(1000), Ok(()));
+    assert_eq!(inside.iter_mut().try_for_each(|tunnel| tunnel.ping(1000)), Ok(()));
+}
+
 /// The table of connections is full: the next is turned away and counted.
 #[test]
 fn a_full_connection_table_turns_away_and_is_counted() {
