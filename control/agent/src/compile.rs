@@ -22,6 +22,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// Connections that may wait to be accepted, per address and shard. The kernel's own bound is
@@ -136,6 +137,27 @@ pub struct Bound {
     pub log: Option<Output>,
 }
 
+/// Where work is handed in.
+#[derive(Debug)]
+pub struct Workshop {
+    sender: mpsc::Sender<Work>,
+    thread: JoinHandle<()>,
+}
+
+impl Workshop {
+    /// Unbounded, and bounded by what asks: a job has one piece of work at a time, a part is freed once.
+    pub fn ask(&self, work: Work) {
+        let asked = self.sender.send(work);
+        assert!(asked.is_ok(), "the compiler thread is gone");
+    }
+
+    /// Waits until all that was asked for is done: the last receipt is written down then.
+    pub fn end(self) {
+        drop(self.sender);
+        let _ = self.thread.join();
+    }
+}
+
 /// What the thread owns and what it may look at.
 pub struct Compiler {
     pub slots: Slots,
@@ -146,14 +168,14 @@ pub struct Compiler {
 }
 
 impl Compiler {
-    /// Starts the thread. It ends when nobody can ask any more.
+    /// Starts the thread.
     pub fn start(
         mut self,
         core: Option<core_affinity::CoreId>,
         done: impl Fn(Done) + Send + 'static,
-    ) -> io::Result<mpsc::Sender<Work>> {
+    ) -> io::Result<Workshop> {
         let (sender, works) = mpsc::channel();
-        std::thread::Builder::new().name(Name::Compile.to_string()).spawn(move || {
+        let thread = std::thread::Builder::new().name(Name::Compile.to_string()).spawn(move || {
             if let Some(core) = core {
                 core_affinity::set_for_current(core);
             }
@@ -163,7 +185,7 @@ impl Compiler {
                 self.work(work, &done);
             }
         })?;
-        Ok(sender)
+        Ok(Workshop { sender, thread })
     }
 
     fn work(&mut self, work: Work, done: &dyn Fn(Done)) {

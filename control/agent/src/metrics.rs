@@ -3,6 +3,7 @@
 //! Figures of pools and backends are summed over the shards; figures of shards are told one by one.
 
 use crate::exposition::{Exposition, Kind};
+use crate::names::Name;
 use crate::publish::{Published, Shared};
 use crate::status;
 use api::status::{Health, ShardState};
@@ -84,19 +85,19 @@ fn pools(text: &mut Exposition, shared: &Shared, published: &Published) {
     let mut numbers =
         text.family("sluicegate_pool_generation", Kind::Gauge, "The generation that last changed the pool.");
     for (id, pool) in pools {
-        numbers.sample(&[("pool", id)], pool.generation.number);
+        numbers.sample(&[("pool", &Name::Pool(id))], pool.generation.number);
     }
     for counter in PoolCounter::ALL {
         let mut family = text.family(counter.metric(), kind(counter.kind()), counter.help());
         for (id, pool) in pools {
-            family.sample(&[("pool", id)], shared.counted.pool(pool.generation.slot, *counter));
+            family.sample(&[("pool", &Name::Pool(id))], shared.counted.pool(pool.generation.slot, *counter));
         }
     }
     let mut closed = text.family(PoolCounter::CLOSED_METRIC, Kind::Counter, PoolCounter::CLOSED_HELP);
     for (id, pool) in pools {
         for reason in CloseReason::ALL {
             let count = shared.counted.pool_closed(pool.generation.slot, *reason as usize);
-            closed.sample(&[("pool", id), ("reason", &reason.label())], count);
+            closed.sample(&[("pool", &Name::Pool(id)), ("reason", &reason.label())], count);
         }
     }
 }
@@ -129,7 +130,11 @@ fn each_endpoint(published: &Published, mut each: impl FnMut(&[(&str, &dyn Displ
     for (id, pool) in &published.running.pools {
         let group = &pool.generation.group;
         for endpoint in &group.endpoints {
-            each(&[("pool", id), ("group", &group.id), ("backend", &endpoint.id)], endpoint, group.health.is_some());
+            each(
+                &[("pool", &Name::Pool(id)), ("group", &group.id), ("backend", &endpoint.id)],
+                endpoint,
+                group.health.is_some(),
+            );
         }
     }
 }

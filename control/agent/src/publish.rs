@@ -33,6 +33,8 @@ pub struct Shared {
     pub counted: Counted,
     pub log_counts: Arc<log::Counts>,
     pub clock: Clock,
+    /// Unbounded, and bounded by who writes: a session has one order under way, a piece of work one answer, a
+    /// slot one name to forget.
     pub inbox: mpsc::UnboundedSender<Event>,
     /// The document that `reload` reads again.
     pub document: Text,
@@ -106,7 +108,7 @@ pub struct Published {
     /// Backends that no generation names any more and that still have connections.
     pub leaving: Arc<BTreeMap<EndpointSlot, Leaving>>,
     /// Superseded parts that are still held, with the names of their pools.
-    pub pins: Vec<(Pin, String)>,
+    pub pins: Arc<[(Pin, String)]>,
     pub jobs: Vec<JobLine>,
 }
 

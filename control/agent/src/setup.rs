@@ -277,7 +277,7 @@ pub fn start(setup: Setup) -> Result<Agent, StartError> {
             shards: Vec::new(),
             listeners: Vec::new(),
             leaving: Arc::default(),
-            pins: Vec::new(),
+            pins: Arc::default(),
             jobs: Vec::new(),
         },
         told,
@@ -372,7 +372,7 @@ fn watch_all(prober: &Prober, compiled: &Compiled) -> Vec<EndpointState> {
 /// The start is job 1, and has a receipt like every other.
 fn account_for_start(
     shared: &Shared,
-    works: &std::sync::mpsc::Sender<compile::Work>,
+    works: &compile::Workshop,
     plan: config::Plan,
     warnings: &Problems,
     submitted: SystemTime,
@@ -390,5 +390,5 @@ fn account_for_start(
     shared.count_ended(receipt.outcome, receipt.source);
     let ended = Happening::JobEnded { job: 1, outcome: JobOutcome::Applied, generation: Some(1) };
     shared.events.publish(ended);
-    let _ = works.send(compile::Work::WriteDown(receipt));
+    works.ask(compile::Work::WriteDown(receipt));
 }

@@ -153,7 +153,7 @@ pub fn generations(shared: &Shared) -> Generations {
     for (id, pool) in &published.running.pools {
         pools.insert(id.to_string(), new(id.as_str(), Some(pool.generation.number.0)));
     }
-    for (pin, pool) in &published.pins {
+    for (pin, pool) in published.pins.iter() {
         let entry = pools.entry(pool.clone()).or_insert_with(|| new(pool, None));
         entry.retained_bytes += pin.bytes;
         entry.pinned.push(pinned(pin));

@@ -21,7 +21,7 @@ mod submit;
 
 use crate::ask::Wish;
 use crate::book::Book;
-use crate::compile::{Done, Work};
+use crate::compile::{Done, Work, Workshop};
 use crate::job::{Ended, Job, State};
 use crate::log::{self, Log};
 use crate::probe::{Finding, Prober};
@@ -35,16 +35,16 @@ use api::status::{ConfigSource, ShardState};
 use config::{Running, RunningPool};
 use link::listen::{ListenGroup, Registry};
 use policy::generation::{Address, Health};
-use policy::reload::rollout::Standing;
+use policy::reload::rollout::{Pin, Standing};
 use policy::reload::{Bounds, Effect, Outcome, Report, Rollout};
 use policy::{EndpointSlot, JobId, ListenerSlot, PartId, RootVersion, ShardId, ShardSet, Tick};
 use release::{Checking, Unused};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Jobs that may be under way. One more is told to come back later.
-pub const JOBS_MAX: usize = 1024;
+pub const JOBS_MAX: usize = 256;
 
 /// A shard whose mailbox is full is tried again after this.
 const OUTBOX_RETRY: Duration = Duration::from_millis(2);
@@ -96,7 +96,7 @@ pub struct Control {
     log: Log,
     prober: Arc<Prober>,
     registry: Arc<Registry>,
-    works: mpsc::Sender<Work>,
+    works: Workshop,
     /// New connections go to these.
     steered: ShardSet,
     /// Parts that are not in force any more and still held.
@@ -116,6 +116,8 @@ pub struct Control {
     /// The stop is over; these shards had not stopped.
     stopped: Option<ShardSet>,
     changed: bool,
+    pins: Arc<[(Pin, String)]>,
+    pins_changed: bool,
     #[cfg(test)]
     faults: Vec<Fault>,
 }
@@ -139,7 +141,7 @@ pub struct Parts {
     pub log: Log,
     pub prober: Arc<Prober>,
     pub registry: Arc<Registry>,
-    pub works: mpsc::Sender<Work>,
+    pub works: Workshop,
 }
 
 impl Control {
@@ -174,6 +176,8 @@ impl Control {
             stop_by: None,
             stopped: None,
             changed: true,
+            pins: Arc::default(),
+            pins_changed: false,
             #[cfg(test)]
             faults: Vec::new(),
         }
@@ -208,6 +212,7 @@ impl Control {
         let now = self.now();
         let mut effects = Vec::new();
         let died = matches!(report, Report::Died);
+        self.pins_changed |= changes_pins(&report);
         #[cfg(test)]
         if matches!(report, Report::Adopted { .. }) {
             self.fault(Fault::Adopted);
@@ -308,17 +313,16 @@ impl Control {
         if !std::mem::take(&mut self.changed) {
             return;
         }
+        #[cfg(test)]
+        self.rollout.check_invariants();
         self.look_at_seats();
+        self.look_at_pins();
         let published = self.published();
         self.shared.publish(published);
     }
 
     fn published(&self) -> Published {
         let now = self.now();
-        let pins = self.rollout.who_pins().map(|pin| {
-            let pool = self.book.pool_name(pin.pool).map_or_else(|| pin.pool.to_string(), ToString::to_string);
-            (pin, pool)
-        });
         let behind = |job: &Job| match self.rollout.waits_for(job.id) {
             Some(policy::reload::rollout::Obstacle::Jobs(jobs)) => jobs.into_iter().map(|job| job.0).collect(),
             _ => Vec::new(),
@@ -330,7 +334,7 @@ impl Control {
             shards: self.seats.iter().zip(0..).map(|(seat, shard)| self.shard_view(ShardId(shard), seat)).collect(),
             listeners: self.book.moving(),
             leaving: Arc::clone(&self.book.leaving),
-            pins: pins.collect(),
+            pins: Arc::clone(&self.pins),
             jobs: self.jobs.values().map(|job| job.line(now, behind(job))).collect(),
         }
     }
@@ -345,6 +349,17 @@ impl Control {
             Standing::Joining { .. } | Standing::Lost => ShardState::Lost,
         };
         ShardView { shard, state, restarts: seat.restarts }
+    }
+
+    /// Who holds what, looked at anew only when somebody has begun or ceased to.
+    fn look_at_pins(&mut self) {
+        if std::mem::take(&mut self.pins_changed) {
+            let pins = self.rollout.who_pins().map(|pin| {
+                let pool = self.book.pool_name(pin.pool).map_or_else(|| pin.pool.to_string(), ToString::to_string);
+                (pin, pool)
+            });
+            self.pins = pins.collect();
+        }
     }
 
     /// Who serves now; coming back is news.
@@ -387,11 +402,12 @@ impl Control {
         self.stopped
     }
 
-    /// The last thing: ends the log, with all lines that were made until now.
+    /// The last thing: whatever was to be written is written.
     pub fn end(self) {
         for (_, job, ended) in self.late {
             job.end(ended);
         }
+        self.works.end();
         self.log.stop();
     }
 
@@ -399,10 +415,8 @@ impl Control {
         self.shared.clock.now()
     }
 
-    /// A question to the compiler thread. It lives as long as this end of the channel.
     fn ask(&self, work: Work) {
-        let asked = self.works.send(work);
-        assert!(asked.is_ok(), "the compiler thread is gone");
+        self.works.ask(work);
     }
 
     fn bounds(&self) -> Bounds {
@@ -415,6 +429,24 @@ impl Control {
             self.faults.remove(at);
             panic!("planted at {here:?}");
         }
+    }
+}
+
+/// Whether somebody may hold less than before. (That more is held is seen when a job commits.)
+fn changes_pins(report: &Report) -> bool {
+    match report {
+        Report::Released { .. }
+        | Report::Forgotten { .. }
+        | Report::Synced { .. }
+        | Report::Holding { .. }
+        | Report::Stopped
+        | Report::Died => true,
+        Report::Prepared { .. }
+        | Report::Refused { .. }
+        | Report::Adopted { .. }
+        | Report::EndpointReleased { .. }
+        | Report::ListenerClosed { .. }
+        | Report::Leaving { .. } => false,
     }
 }
 

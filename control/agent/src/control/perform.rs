@@ -76,6 +76,7 @@ impl Control {
 
     /// What the change supersedes, and which addresses lose their meaning.
     fn committing(&mut self, id: JobId) {
+        self.pins_changed = true;
         let Some(job) = self.jobs.get_mut(&id) else { return };
         job.commits();
         let State::Out { compiled } = &job.state else { unreachable!("only what was sent out is committed") };

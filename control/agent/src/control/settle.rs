@@ -68,6 +68,8 @@ impl Control {
     }
 
     fn settle_kept(&mut self, id: JobId, outcome: Outcome) {
+        // What shards were given and have not forgotten is held too.
+        self.pins_changed = true;
         let Some(job) = self.jobs.get_mut(&id) else { return };
         let was_out = matches!(job.state, State::Out { .. });
         let new = std::mem::take(&mut job.new);

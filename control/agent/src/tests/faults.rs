@@ -51,7 +51,7 @@ fn over_a_compiled_change_nothing_is_visible() {
     is_well(&rig, &more, &[("a", 9001, ""), ("b", 9002, "")]);
 }
 
-/// The Commit had not left yet: no shard has it, so it never was.
+/// Commits are on their way, and nobody is there to hear of it: applied on all shards or on none.
 #[test]
 fn after_the_decision_the_job_ends_in_a_definite_state() {
     let (rig, listen) = rig();

@@ -236,3 +236,34 @@ fn two_appliances_do_not_share_a_socket() {
     let error = crate::session::Socket::open(&rig.socket, 0o660).unwrap_err();
     assert!(error.to_string().contains("control.sock"), "{error}");
 }
+
+/// A shard whose thread has ended is waited for no more.
+#[test]
+fn a_shard_that_is_gone_for_good_is_left_out() {
+    let listen = [free_address()];
+    let mut rig = Rig::new(&weight(&listen, 1));
+    drop(rig.shards.pop());
+    rig.agent.as_ref().unwrap().handle().shard_gone(policy::ShardId(1));
+    let mut events = rig.events();
+    events.wait("it died", |event| matches!(event, Happening::ShardDied { shard: 1 }));
+    rig.until("it is dead", |rig| {
+        let shard = rig.status().shards[1].clone();
+        if shard.state == ShardState::Dead { Ok(()) } else { Err(format!("{shard:?}")) }
+    });
+    let document = rig.document("", &weight(&listen, 2)).replace("shards = 1", "shards = 2");
+    let receipt = rig.change(Order::Apply(Apply { document, ..Apply::default() })).unwrap();
+    assert_eq!((receipt.outcome, receipt.shards.len()), (JobOutcome::Applied, 1));
+}
+
+/// The two pauses are kept, and are part of the job: its wait before is over when the shards are asked.
+#[test]
+fn pauses_are_kept() {
+    let listen = [free_address()];
+    let head = "[reload]\nwait_before = \"150ms\"\nwait_after = \"150ms\"\n";
+    let rig = Rig::with(2, head, &weight(&listen, 1));
+    let begin = Instant::now();
+    let receipt = rig.apply_with(head, &weight(&listen, 2)).unwrap();
+    assert!(begin.elapsed() >= Duration::from_millis(300), "answered after {:?}", begin.elapsed());
+    let waited = receipt.stages.iter().find(|stage| stage.name == Stage::Wait).expect("it waited");
+    assert!(waited.micros >= 150_000, "{receipt:?}");
+}
