@@ -164,6 +164,42 @@ fn events_are_followed_line_by_line() {
     assert!(following.wait_exit(Deadline::patient()).is_some());
 }
 
+/// Commands that the documents show are commands that there are.
+#[test]
+fn every_command_in_the_documents_is_understood() {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+    let mut shown = std::collections::BTreeSet::new();
+    for document in ["README.md", "control/README.md", "control/config/KEYS.md", "dataplane/ARCHITECTURE.md"] {
+        let text =
+            std::fs::read_to_string(format!("{root}/{document}")).unwrap_or_else(|error| panic!("{document}: {error}"));
+        for line in text.lines().filter_map(|line| line.split_once("sluicectl ")).map(|(_, after)| after) {
+            let words = line.split([' ', '`']).filter(|word| *word != "--");
+            let words = words.take_while(|word| !word.is_empty() && word.chars().all(|c| c.is_ascii_lowercase()));
+            let nested = |words: Vec<&str>| words.into_iter().map(str::to_owned).collect::<Vec<_>>();
+            let words: Vec<&str> = words.take(2).collect();
+            match words[..] {
+                ["backend", what] => _ = shown.insert(nested(vec!["backend", what])),
+                [command, ..] => _ = shown.insert(nested(vec![command])),
+                [] => {}
+            }
+        }
+    }
+    assert!(shown.len() >= 10, "hardly any command is shown: {shown:?}");
+    for command in shown {
+        let words: Vec<String> = std::iter::once(binaries::path("sluicectl").display().to_string())
+            .chain(command.iter().cloned())
+            .chain(["--help".to_owned()])
+            .collect();
+        let mut process = Process::spawn(&words, &[]);
+        let status = process.wait_exit(Deadline::patient());
+        assert!(
+            status.is_some_and(|status| status.success()),
+            "{command:?} is in a document: {:?}",
+            process.whole_output()
+        );
+    }
+}
+
 #[test]
 fn without_an_appliance_it_says_what_to_do() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -247,6 +247,9 @@ fn what_needs_a_restart_is_refused_with_every_reason() {
         assert_eq!(reason.class, Class::Hard);
         assert!(!reason.code.is_empty() && reason.reason.ends_with('.'), "{reason:?}");
     }
+    // It is kept.
+    let kept = site.appliance.receipt(failure.job.expect("it was a job")).error.expect("it failed");
+    assert_eq!(kept.restart_reasons, failure.restart_reasons);
     // The same answer, asked before.
     let plan = site.appliance.plan(&memory).expect("it can be planned");
     assert_eq!(plan.restart_reasons, failure.restart_reasons);
