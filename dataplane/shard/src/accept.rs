@@ -230,10 +230,10 @@ impl Shard<'_> {
         let row = self.listeners.find(listener).filter(|_| shards > 1)?;
         let live = self.setup.registry.live();
         let me = self.setup.id.ix();
-        let mine = self.conns.len() as u64;
+        let mine = self.load_of(me);
         let (mut least, mut total, mut count) = ((u64::MAX, me), 0, 0);
         for ix in (0..shards).filter(|ix| live >> ix & 1 == 1 && row.is_shared_with(ShardId(*ix as u16))) {
-            let load = if ix == me { mine } else { self.load_of(ix) };
+            let load = self.load_of(ix);
             total += load;
             count += 1;
             least = least.min((load, ix));
@@ -248,11 +248,20 @@ impl Shard<'_> {
         self.adopter.may_hand_over(listener, version)
     }
 
-    /// Connections that a sibling has or has been handed: a burst is faster than it takes them.
-    fn load_of(&self, sibling: usize) -> u64 {
-        let postbox = &self.setup.siblings[sibling];
+    /// Connections that a shard has or has been handed: a burst is faster than it takes them. Ours are counted
+    /// the same way, else a shard that comes late to a burst keeps what it was handed and its own as well.
+    fn load_of(&self, shard: usize) -> u64 {
+        let postbox = &self.setup.siblings[shard];
         let on_their_way = postbox.bound() - postbox.free();
-        self.setup.pages[sibling].shard(ShardCounter::Connections) + on_their_way as u64
+        self.setup.pages[shard].shard(ShardCounter::Connections) + on_their_way as u64
+    }
+
+    /// Whether all shards together hold what the process has descriptors for. The others are only asked when we hold
+    /// our part; shards that ask at the same moment may all let one in, which the descriptors kept aside bear.
+    fn all_are_full(&self) -> bool {
+        let (bounds, shards) = (&self.setup.bounds, self.setup.siblings.len());
+        let held = || (0..shards).map(|ix| self.setup.pages[ix].shard(ShardCounter::Connections)).sum::<u64>();
+        self.conns.len() >= bounds.connections_in_all / shards && held() >= bounds.connections_in_all as u64
     }
 
     pub(crate) fn take_handed(&mut self) {
@@ -302,6 +311,9 @@ impl Shard<'_> {
             counted: [0; 2],
         };
         self.count_pool(slot, PoolCounter::Accepted, 1);
+        if self.all_are_full() {
+            return self.turn_away(conn);
+        }
         match self.conns.insert(conn) {
             Ok(id) => {
                 self.count_connections();

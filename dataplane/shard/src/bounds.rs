@@ -10,7 +10,7 @@ use crate::ring::RingSize;
 pub struct Bounds {
     /// Front connections, each with at most one backend connection. Beyond: `shard-full`.
     pub connections: usize,
-    /// Of all shards together, as asked for or as descriptors allow.
+    /// Of all shards together, as asked for or as descriptors allow. Beyond: `shard-full` as well.
     pub connections_in_all: usize,
     /// Pipes for bulk transfer, two descriptors each. Beyond: copying.
     pub pipes: usize,
