@@ -1,7 +1,7 @@
 //! Which identities have which slots, as far as control must know: for claims, logs, status and cleaning up.
 //!
 //! The slots themselves are given out by the compiler thread. A slot stands here from the moment a compiled
-//! change names it until nobody uses it any more.
+//! change names it until nobody uses it any more, so whoever says so twice finds it gone the second time.
 
 use crate::log;
 use crate::publish::{Leaving, ListenerView};
@@ -10,6 +10,7 @@ use config::{Compiled, Running, RunningPool};
 use policy::generation::{Address, Change, Endpoint, Listen};
 use policy::reload::rollout::Touches;
 use policy::{EndpointSlot, JobId, ListenerSlot, PoolId, PoolSlot};
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -36,40 +37,49 @@ pub struct EndpointEntry {
     pub endpoint: Arc<Endpoint>,
 }
 
-/// Slots that a change brought into the book.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct New {
+/// Slots of every kind.
+#[derive(Debug, Default)]
+pub struct SlotSet {
     pub pools: Vec<PoolSlot>,
     pub endpoints: Vec<EndpointSlot>,
     pub listeners: Vec<ListenerSlot>,
 }
 
-impl New {
-    pub fn holds(&self, slot: log::Slot) -> bool {
-        match slot {
-            log::Slot::Pool(pool) => self.pools.contains(&pool),
-            // Sorted, as the change has them.
-            log::Slot::Endpoint(endpoint) => self.endpoints.binary_search(&endpoint).is_ok(),
+impl SlotSet {
+    /// What a change names that may not have been in use before.
+    pub fn brought_by(compiled: &Compiled) -> SlotSet {
+        let Change { pools, endpoints_come, .. } = &*compiled.change;
+        SlotSet {
+            pools: pools.iter().filter(|(_, pool)| pool.is_some()).map(|(slot, _)| *slot).collect(),
+            endpoints: endpoints_come.iter().map(|(_, slot)| *slot).collect(),
+            listeners: compiled.bind.iter().map(|bind| bind.listener).collect(),
         }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.pools.is_empty() && self.endpoints.is_empty() && self.listeners.is_empty()
     }
 }
 
 impl Book {
-    /// A change was compiled: enters what it names. Answers what was not known before.
-    pub fn enter(&mut self, compiled: &Compiled) -> New {
-        let mut new = New::default();
+    /// A change was compiled: enters what it names. Answers what those slots are called in logs that were not
+    /// known before.
+    pub fn enter(&mut self, compiled: &Compiled) -> Vec<(log::Slot, Arc<str>)> {
+        let mut names = Vec::new();
         let change = &compiled.change;
         for (slot, pool) in &change.pools {
             let Some(pool) = pool else { continue };
             if self.pool_names.insert(*slot, pool.id.clone()).is_none() {
-                new.pools.push(*slot);
+                names.push((log::Slot::Pool(*slot), Arc::clone(&pool.id.0)));
             }
             self.pools.insert(pool.id.clone(), *slot);
         }
         for entry in come(change) {
             let slot = entry.endpoint.slot;
-            if self.endpoints.insert(slot, entry).is_none() {
-                new.endpoints.push(slot);
+            // One that is leaving stays what it is until the change is in force.
+            if let Entry::Vacant(vacant) = self.endpoints.entry(slot) {
+                names.push((log::Slot::Endpoint(slot), Arc::clone(&entry.endpoint.id)));
+                vacant.insert(entry);
             }
         }
         for bind in &compiled.bind {
@@ -78,12 +88,9 @@ impl Book {
                 address: bind.address.to_string(),
                 state: ListenerState::Bound,
             };
-            if self.listeners.insert(bind.listener, (bind.address.clone(), view)).is_none() {
-                new.listeners.push(bind.listener);
-            }
+            self.listeners.insert(bind.listener, (bind.address.clone(), view));
         }
-        new.endpoints.sort_unstable();
-        new
+        names
     }
 
     /// The change is in force: endpoints are as it says, and what it does not name any more is leaving.
@@ -164,25 +171,29 @@ impl Book {
         self.listeners.contains_key(&slot)
     }
 
-    pub fn forget_pool(&mut self, slot: PoolSlot) {
-        if let Some(id) = self.pool_names.remove(&slot)
-            && self.pools.get(&id) == Some(&slot)
-        {
+    /// `false`: it was forgotten before. So with the others.
+    pub fn forget_pool(&mut self, slot: PoolSlot) -> bool {
+        let Some(id) = self.pool_names.remove(&slot) else { return false };
+        if self.pools.get(&id) == Some(&slot) {
             self.pools.remove(&id);
         }
+        true
+    }
+
+    pub fn forget_endpoint(&mut self, slot: EndpointSlot) -> bool {
+        self.endpoints.remove(&slot).is_some()
+    }
+
+    pub fn forget_listener(&mut self, slot: ListenerSlot) -> bool {
+        self.listeners.remove(&slot).is_some()
     }
 
     /// Answers what the endpoint was, if it was leaving.
-    pub fn forget_endpoint(&mut self, slot: EndpointSlot) -> Option<Leaving> {
-        self.endpoints.remove(&slot);
+    pub fn has_left(&mut self, slot: EndpointSlot) -> Option<Leaving> {
         if !self.leaving.contains_key(&slot) {
             return None;
         }
         Arc::make_mut(&mut self.leaving).remove(&slot)
-    }
-
-    pub fn forget_listener(&mut self, slot: ListenerSlot) -> Option<ListenerView> {
-        self.listeners.remove(&slot).map(|(_, view)| view)
     }
 
     /// The address is in this state now. Answers what it is, if that is news.
@@ -192,9 +203,16 @@ impl Book {
         Some(view.clone())
     }
 
-    /// At start: every address that is known is in force.
-    pub fn all_listen(&mut self) {
-        self.listeners.values_mut().for_each(|(_, view)| view.state = ListenerState::Listening);
+    /// The address is in force and leads to this pool. Answers what it is, if that is news.
+    pub fn listener_leads(&mut self, listen: &Listen) -> Option<ListenerView> {
+        let pool = self.pool_names.get(&listen.pool)?;
+        let (_, view) = self.listeners.get_mut(&listen.listener)?;
+        if view.state == ListenerState::Listening && view.pool == *pool {
+            return None;
+        }
+        view.state = ListenerState::Listening;
+        view.pool = pool.clone();
+        Some(view.clone())
     }
 
     /// Addresses that are on their way in or out.
@@ -245,8 +263,8 @@ impl Book {
     }
 
     /// Everything that is in the book.
-    pub fn all(&self) -> New {
-        New {
+    pub fn all(&self) -> SlotSet {
+        SlotSet {
             pools: self.pool_names.keys().copied().collect(),
             endpoints: self.endpoints.keys().copied().collect(),
             listeners: self.listeners.keys().copied().collect(),

@@ -5,6 +5,7 @@
 //! priority: on a small machine every core has a shard.
 
 use crate::ask::{Ask, What};
+use crate::book::SlotSet;
 use crate::event_log::Level;
 use crate::events::Events;
 use crate::history::Journal;
@@ -13,11 +14,11 @@ use crate::names::Name;
 use crate::tell;
 use crate::touched::Counted;
 use api::{Plan, Problem, Receipt};
-use config::{AccessFormat, AccessLog, Bind, Compiled, Freed, LogSink, Running, RunningPool, Slots};
+use config::{AccessFormat, AccessLog, Bind, Compiled, LogSink, Running, RunningPool, Slots};
 use link::listen::{BindAddress, ListenGroup, bind, pending_handshakes};
 use policy::generation::Address;
 use policy::reload::Part;
-use policy::{EndpointSlot, JobId, ListenerSlot, PoolId, PoolSlot, ShardSet};
+use policy::{JobId, ListenerSlot, PoolId, ShardSet};
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
@@ -46,22 +47,25 @@ pub enum Work {
         binds: Vec<Bind>,
         log: Option<AccessLog>,
     },
-    Settle {
-        compiled: Box<Compiled>,
-        how: Settling,
-    },
-    Release {
-        pools: Vec<PoolSlot>,
-        endpoints: Vec<EndpointSlot>,
-        listeners: Vec<ListenerSlot>,
-    },
+    /// The change is in force, so addresses that it left are named anew.
+    Applied(Box<Compiled>),
+    /// The change is not, and never will be.
+    Discard(Box<Compiled>),
+    /// Nobody can name these any more.
+    Release(SlotSet),
     /// Answered by [`Done::Handshakes`].
     Handshakes(Vec<(ListenerSlot, Arc<ListenGroup>)>),
     /// The last references to these, and what they were made of.
     Free(Vec<(Part, Option<RunningPool>)>),
     Sockets(Vec<Arc<ListenGroup>>),
     WriteDown(Arc<Receipt>),
+    /// A test looks at what is given out, or holds everything up.
+    #[cfg(test)]
+    Look(Look),
 }
+
+#[cfg(test)]
+pub type Look = Box<dyn FnOnce(&Slots) + Send>;
 
 /// A job whose turn it is.
 pub struct Build {
@@ -71,14 +75,6 @@ pub struct Build {
     /// before it were changing.
     pub claims: BTreeSet<PoolId>,
     pub running: Arc<Running>,
-}
-
-/// How a compiled job ended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Settling {
-    Applied,
-    /// Shards may hold it until they have forgotten it.
-    TakenBack,
 }
 
 /// What control gets back.
@@ -95,8 +91,6 @@ pub enum Done {
     Handshakes {
         over: Vec<ListenerSlot>,
     },
-    /// Slots that the end of a job has freed at once.
-    Freed(Freed),
 }
 
 /// What became of a build.
@@ -198,24 +192,9 @@ impl Compiler {
                 let result = bind_all(&binds, log.as_ref());
                 done(Done::Bound { job, result });
             }
-            Work::Settle { compiled, how } => {
-                let freed = match how {
-                    Settling::Applied => compiled.applied(&mut self.slots),
-                    Settling::TakenBack => compiled.taken_back(&mut self.slots),
-                };
-                done(Done::Freed(freed));
-            }
-            Work::Release { pools, endpoints, listeners } => {
-                for slot in pools {
-                    self.slots.release_pool(slot);
-                }
-                for slot in endpoints {
-                    self.slots.release_endpoint(slot);
-                }
-                for slot in listeners {
-                    self.slots.release_listener(slot);
-                }
-            }
+            Work::Applied(compiled) => compiled.applied(&mut self.slots),
+            Work::Discard(compiled) => drop(compiled),
+            Work::Release(slots) => self.release(slots),
             Work::Handshakes(groups) => {
                 let over = groups.into_iter().filter(|(_, group)| is_quiet(group)).map(|(slot, _)| slot);
                 done(Done::Handshakes { over: over.collect() });
@@ -223,23 +202,44 @@ impl Compiler {
             Work::Free(parts) => drop(parts),
             Work::Sockets(groups) => drop(groups),
             Work::WriteDown(receipt) => self.write_down(&receipt),
+            #[cfg(test)]
+            Work::Look(look) => look(&self.slots),
+        }
+    }
+
+    fn release(&mut self, slots: SlotSet) {
+        let SlotSet { pools, endpoints, listeners } = slots;
+        for slot in pools {
+            self.slots.release_pool(slot);
+        }
+        for slot in endpoints {
+            self.slots.release_endpoint(slot);
+        }
+        for slot in listeners {
+            self.slots.release_listener(slot);
         }
     }
 
     fn build(&mut self, build: Build) -> Built {
         let Build { job, ask, claims, running } = build;
         let begin = Instant::now();
-        let (new, warnings) = match &ask.what {
-            What::Document { config, warnings, .. } => (running.config.taking(config, &claims), warnings.clone()),
-            What::Edits(_) => match running.config.edit(&ask.what.edits()) {
-                Ok(edited) => (edited.config, tell::problems(&edited.warnings)),
-                Err(problems) => {
-                    let not_found = problems.errors().iter().all(|problem| problem.code == config::Code::NotFound);
-                    return Built::Invalid { problems: tell::problems(&problems), not_found };
-                }
-            },
+        let made = match &ask.what {
+            What::Document { config, warnings, .. } => {
+                running.config.taking(config, &claims).map(|new| (new, warnings.clone()))
+            }
+            What::Edits(_) => {
+                let edited = running.config.edit(&ask.what.edits());
+                edited.map(|edited| (edited.config, tell::problems(&edited.warnings)))
+            }
             What::Invalid { problems, .. } => {
                 return Built::Invalid { problems: problems.clone(), not_found: false };
+            }
+        };
+        let (new, warnings) = match made {
+            Ok(made) => made,
+            Err(problems) => {
+                let not_found = problems.errors().iter().all(|problem| problem.code == config::Code::NotFound);
+                return Built::Invalid { problems: tell::problems(&problems), not_found };
             }
         };
         let check = begin.elapsed();

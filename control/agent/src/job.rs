@@ -4,7 +4,6 @@
 //! goes first and what the shards are told is [`policy::reload::Rollout`]'s business.
 
 use crate::ask::{Ask, Wish};
-use crate::book::New;
 use crate::clock;
 use crate::log::Output;
 use api::answer::{Failure, Progress};
@@ -47,8 +46,6 @@ pub struct Job {
     pub state: State,
     /// Why the job is being withdrawn, if that is our doing.
     pub verdict: Option<Verdict>,
-    /// Slots that came into use with its change.
-    pub new: New,
     /// The access log as the job wants it, opened.
     pub log: Option<Output>,
     pub plan: Option<Plan>,
@@ -112,7 +109,6 @@ impl Job {
             deadline,
             state: State::Waiting,
             verdict: None,
-            new: New::default(),
             log: None,
             plan: None,
             generation_before: generation,
@@ -231,6 +227,14 @@ impl Job {
     /// The submitter's last word.
     pub fn end(self, ended: Ended) {
         self.voice.send_modify(|view| view.ended = Some(ended));
+    }
+
+    /// A compiled change of which the rollout does not know yet.
+    pub fn held(&self) -> Option<&Compiled> {
+        match &self.state {
+            State::Holding { compiled, .. } | State::Binding { compiled } => Some(compiled),
+            State::Waiting | State::Pausing { .. } | State::Building | State::Out { .. } => None,
+        }
     }
 
     /// The compiled change, wherever the job is with it.

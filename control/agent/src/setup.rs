@@ -255,12 +255,12 @@ pub fn start(setup: Setup) -> Result<Agent, StartError> {
     let mut book = Book::default();
     book.enter(&compiled);
     book.applied(JobId(1), &before, &compiled);
-    book.all_listen();
+    change.listen.iter().for_each(|listen| drop(book.listener_leads(listen)));
     log.name(book.names(&compiled));
     let running = Arc::new(before.after(&compiled));
     let prober = Prober::start(names, clock, core(2)).map_err(StartError::Thread)?;
     let states = watch_all(&prober, &compiled);
-    let _ = compiled.applied(&mut slots);
+    compiled.applied(&mut slots);
 
     let mut rollout = Rollout::new(bounds(&running), &change, GenerationId(1));
     let done = inbox.clone();

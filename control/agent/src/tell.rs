@@ -117,6 +117,7 @@ fn plan_warning(warning: &PlanWarning) -> Problem {
     let code = match warning.code {
         PlanWarningCode::PoolRemoved => "pool_removed",
         PlanWarningCode::SemanticJump => "semantic_jump",
+        PlanWarningCode::AddressMoved => "address_moved",
         PlanWarningCode::StateReset => "state_reset",
     };
     Problem {

@@ -8,6 +8,7 @@ use crate::document::{Config, Document, Group, GroupContent, Pool, PoolContent, 
 use crate::draft::{BackendDraft, Draft, GroupDraft, PoolDraft};
 use crate::form::Shards;
 use crate::keys::{AccessLog, LogSink, Service};
+use crate::overlap::{self, Listed};
 use crate::place::{At, Span};
 use crate::problem::{Code, Problem, Problems};
 use crate::tree::Node;
@@ -15,8 +16,6 @@ use crate::warn;
 use policy::generation::Address;
 use policy::{PoolId, ShardSet};
 use std::collections::{BTreeMap, HashMap};
-use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
 use std::sync::Arc;
 
 /// `None`: there are errors, all of them in `problems`.
@@ -37,17 +36,16 @@ pub(crate) fn check(draft: Draft<'_>, shards_auto: usize, problems: &mut Problem
         return None;
     }
     warn::document(&draft, problems);
-    let pools = draft.pools.into_iter().map(seal_pool).collect::<Option<BTreeMap<_, _>>>();
-    let config = Some(Sealed::new(Document {
-        appliance: draft.appliance?,
-        reload: draft.reload?,
-        access_log: draft.access_log?,
-        event_log: draft.event_log?,
-        pools: pools?,
-    }));
-    // Whatever is absent from a draft has been told, so without errors nothing is absent.
-    assert!(config.is_some());
+    let config = seal(draft);
+    assert!(config.is_some(), "whatever is absent from a draft has been told");
     config
+}
+
+fn seal(draft: Draft<'_>) -> Option<Config> {
+    let pools = draft.pools.into_iter().map(seal_pool).collect::<Option<BTreeMap<_, _>>>()?;
+    let (appliance, reload) = (draft.appliance?, draft.reload?);
+    let (access_log, event_log) = (draft.access_log?, draft.event_log?);
+    Some(Sealed::new(Document { appliance, reload, access_log, event_log, pools }))
 }
 
 fn seal_pool(draft: PoolDraft<'_>) -> Option<(PoolId, Arc<Pool>)> {
@@ -85,10 +83,12 @@ fn check_shards(pool: &PoolDraft<'_>, shards: Option<usize>, problems: &mut Prob
 
 fn check_groups(pool: &PoolDraft<'_>, problems: &mut Problems) {
     let path = pool_path(pool.id, "group");
+    let groups = node_at(pool.node, &["group"]);
     // A later service may have several groups; this match will then ask what its rules are.
     match pool.create.as_ref().map(|create| create.service) {
         Some(Service::Tcp) | None => match &pool.groups[..] {
-            [] if span_at(pool.node, &["group"]).is_none() => {
+            // A group that is something else than a table of tables is told as that.
+            [] if groups.is_none_or(|groups| groups.table().is_some_and(|table| table.entries.is_empty())) => {
                 let message = format!("pool `{}` has no group of backends", pool.id);
                 let problem = Problem::error(Code::Missing, path, pool.node.span, message);
                 problems.push(problem.accepted(format!("[pool.{}.group.main], with any name for `main`", pool.id)));
@@ -144,84 +144,18 @@ fn check_backends(pool: &str, group: &GroupDraft<'_>, problems: &mut Problems) {
     }
 }
 
-/// One address leads to one pool. Overlaps are found as `bind` would find them.
 fn check_addresses(draft: &Draft<'_>, problems: &mut Problems) {
-    let mut taken = Taken::default();
-    if let Some(path) = draft.appliance.as_ref().and_then(|appliance| appliance.control_socket.as_ref()) {
-        let span = span_at(draft.tree, &["appliance", "control_socket"]);
-        taken.unix.insert(path, Holder { who: "the control socket".into(), span });
-    }
     let lists: Vec<(&PoolDraft<'_>, Vec<(Address, &Node)>)> = draft
         .pools
         .iter()
         .filter_map(|pool| Some((pool, ListenList::items(node_at(pool.node, &["create", "listen"])?).collect())))
         .collect();
-    for (pool, list) in &lists {
-        for (address, node) in list {
-            let holder = Holder { who: format!("pool `{}`", pool.id), span: node.span };
-            if let Some((first, text)) = taken.take(address, holder) {
-                // Twice in one list has been told by the list itself.
-                if first.who == format!("pool `{}`", pool.id) && text == address.to_string() {
-                    continue;
-                }
-                let message = match text == address.to_string() {
-                    true => format!("pool `{}` listens on `{address}`, and so does {}", pool.id, first.who),
-                    false => {
-                        format!("pool `{}` listens on `{address}`, which overlaps `{text}` of {}", pool.id, first.who)
-                    }
-                };
-                let problem = Problem::error(Code::Clash, pool_path(pool.id, "create.listen"), node.span, message);
-                problems.push(
-                    problem.found(format!("\"{address}\"")).also(format!("taken by {} here", first.who), first.span),
-                );
-            }
-        }
-    }
-}
-
-/// Addresses that are in use so far.
-#[derive(Default)]
-struct Taken<'a> {
-    unix: HashMap<&'a Path, Holder>,
-    /// By port and family; the unspecified address among them is the one that overlaps all others.
-    ip: HashMap<(u16, bool), BTreeMap<SocketAddr, Holder>>,
-}
-
-#[derive(Clone)]
-struct Holder {
-    who: String,
-    span: Option<Span>,
-}
-
-impl<'a> Taken<'a> {
-    /// `Some`: it is not free; who has it, and as what address.
-    fn take(&mut self, address: &'a Address, holder: Holder) -> Option<(Holder, String)> {
-        match address {
-            Address::Unix(path) => match self.unix.get(&**path) {
-                Some(first) => Some((first.clone(), address.to_string())),
-                None => {
-                    self.unix.insert(path, holder);
-                    None
-                }
-            },
-            Address::Ip(address) => {
-                // IPv6 sockets are bound for IPv6 only, so the families never overlap.
-                let same_port = self.ip.entry((address.port(), address.is_ipv6())).or_default();
-                // The kernel gives each port 0 a port of its own, so only equal ones clash, as identities.
-                let wild = |ip: IpAddr| ip.is_unspecified() && address.port() != 0;
-                let first = same_port.get_key_value(address).or_else(|| match wild(address.ip()) {
-                    true => same_port.first_key_value(),
-                    false => same_port.first_key_value().filter(|(first, _)| wild(first.ip())),
-                });
-                if let Some((first_address, first)) = first {
-                    return Some((first.clone(), first_address.to_string()));
-                }
-                same_port.insert(*address, holder);
-                None
-            }
-            Address::Name { .. } => unreachable!("the form of `listen` takes no names"),
-        }
-    }
+    let listed = lists
+        .iter()
+        .flat_map(|(pool, list)| list.iter().map(|(address, node)| Listed { pool: pool.id, address, span: node.span }));
+    let control_socket = draft.appliance.as_ref().and_then(|appliance| appliance.control_socket.as_deref());
+    let span = span_at(draft.tree, &["appliance", "control_socket"]);
+    overlap::check(control_socket.map(|path| (path, span)), listed, problems);
 }
 
 fn check_access_log(log: &AccessLog, tree: &Node, problems: &mut Problems) {
@@ -242,7 +176,7 @@ pub(crate) fn span_at(node: &Node, path: &[&str]) -> Option<Span> {
 }
 
 /// Path of something in a pool, for problems: whatever the pool is called.
-fn pool_path(pool: &str, key: &str) -> String {
+pub(crate) fn pool_path(pool: &str, key: &str) -> String {
     format!("{}.{key}", At::ROOT.key("pool").key(pool))
 }
 

@@ -10,31 +10,32 @@ use crate::document::{Config, GroupContent, Pool};
 use crate::keys::{Algorithm, Backend, Balancing, Health};
 use crate::plan::Live;
 use crate::running::{Running, RunningPool};
-use crate::slots::{EndpointIdentity, Freed, Reservations, Slots};
+use crate::slots::{EndpointIdentity, Slots};
 use policy::balance::maglev;
 use policy::generation::{
     Address, Balance, Change, Endpoint, Group as PolicyGroup, HealthCheck, Listen, PoolGeneration, PoolLimits,
     Timeouts, TunnelPolicy,
 };
 use policy::{EndpointSlot, GenerationId, JobId, ListenerSlot, PoolId, PoolSlot, ShardSet};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// A change ready to be prepared, and what control must know besides.
 #[derive(Debug)]
-#[must_use = "slots are reserved until the job is settled by `applied` or `withdrawn`"]
 pub struct Compiled {
     pub job: JobId,
     pub change: Arc<Change>,
-    /// Addresses to bind before shards can prepare: one for each of `change.listen`.
+    /// Addresses to bind before shards can prepare. Those of `change.listen` that move between pools are not among
+    /// them: they are bound.
     pub bind: Vec<Bind>,
     /// Endpoints that are new or differ from before, with their pool: to be checked and resolved anew.
     pub endpoints: Vec<(PoolSlot, Arc<Endpoint>)>,
     pub(crate) from: Arc<Config>,
     pub(crate) to: Arc<Config>,
     pub(crate) pools: Vec<(PoolId, Option<RunningPool>)>,
-    pub(crate) listeners: Vec<(Address, Option<Listen>)>,
-    reserved: Reservations,
+    /// What addresses mean that come or change pools.
+    pub(crate) listeners: Vec<(Address, Listen)>,
+    pub(crate) left: Vec<(Address, ListenerSlot)>,
 }
 
 /// An address to bind.
@@ -44,24 +45,15 @@ pub struct Bind {
     pub address: Address,
     pub pool: PoolId,
     pub shards: ShardSet,
-    /// The same address is still being left. Bind only when this one is closed.
+    /// The same address is still being left. Bind only when the sockets of this slot are closed.
     pub after: Option<ListenerSlot>,
 }
 
 impl Compiled {
-    /// The job is in force.
-    pub fn applied(self, slots: &mut Slots) -> Freed {
-        slots.applied(self.reserved)
-    }
-
-    /// The job reached the shards and did not come into force. Its new slots are free when they are released.
-    pub fn taken_back(self, slots: &mut Slots) -> Freed {
-        slots.taken_back(self.reserved)
-    }
-
-    /// The job ended and left nothing behind.
-    pub fn withdrawn(self, slots: &mut Slots) -> Freed {
-        slots.withdrawn(self.reserved)
+    /// The change is in force: addresses that it leaves are named anew from now on. To be said together with
+    /// [`Running::after`], before anything else is compiled that touches the same.
+    pub fn applied(&self, slots: &mut Slots) {
+        self.left.iter().for_each(|(address, slot)| slots.leave(address, *slot));
     }
 
     /// The configuration that this makes of what it was compiled against.
@@ -86,15 +78,16 @@ pub fn compile(
         number: job.into(),
         shards,
         slots,
-        reserved: Reservations::default(),
         change: Change::default(),
         bind: Vec::new(),
         endpoints: Vec::new(),
         pools: Vec::new(),
         listeners: Vec::new(),
+        left: Vec::new(),
+        coming: HashSet::new(),
     };
     compiler.document(new);
-    let Compiler { reserved, mut change, bind, mut endpoints, pools, listeners, .. } = compiler;
+    let Compiler { mut change, bind, mut endpoints, pools, listeners, left, .. } = compiler;
     change.pools.sort_by_key(|(slot, _)| *slot);
     change.listen.sort_by_key(|listen| listen.listener);
     change.leave.sort();
@@ -110,7 +103,7 @@ pub fn compile(
         to: new.clone(),
         pools,
         listeners,
-        reserved,
+        left,
     }
 }
 
@@ -119,30 +112,36 @@ struct Compiler<'a> {
     number: GenerationId,
     shards: ShardSet,
     slots: &'a mut Slots,
-    reserved: Reservations,
     change: Change,
     bind: Vec<Bind>,
     endpoints: Vec<(PoolSlot, Arc<Endpoint>)>,
     pools: Vec<(PoolId, Option<RunningPool>)>,
-    listeners: Vec<(Address, Option<Listen>)>,
+    listeners: Vec<(Address, Listen)>,
+    left: Vec<(Address, ListenerSlot)>,
+    /// Addresses that a pool has in the new configuration and had not in the old one. One that another pool
+    /// had is not left: it moves.
+    coming: HashSet<&'a Address>,
 }
 
-impl Compiler<'_> {
-    fn document(&mut self, new: &Config) {
-        for (id, pool) in self.running.pools.iter().filter(|(id, _)| !new.pools.contains_key(id)) {
+impl<'a> Compiler<'a> {
+    fn document(&mut self, new: &'a Config) {
+        let running = self.running;
+        let differs =
+            |pool: &&'a Arc<Pool>| running.pools.get(&pool.id).is_none_or(|old| old.content.hash() != pool.hash());
+        for pool in new.pools.values().filter(differs) {
+            let before = running.pools.get(&pool.id).map(|old| &*old.content.create.listen).unwrap_or_default();
+            self.coming.extend(pool.create.listen.iter().filter(|address| !before.contains(address)));
+        }
+        for (id, pool) in running.pools.iter().filter(|(id, _)| !new.pools.contains_key(id)) {
             self.remove_pool(id, pool);
         }
-        for (id, pool) in &new.pools {
-            match self.running.pools.get(id) {
-                Some(old) if old.content.hash() == pool.hash() => {}
-                old => self.pool(pool, old),
-            }
+        for pool in new.pools.values().filter(differs) {
+            self.pool(pool, running.pools.get(&pool.id));
         }
     }
 
     fn remove_pool(&mut self, id: &PoolId, pool: &RunningPool) {
         let slot = pool.generation.slot;
-        self.slots.drop_pool(slot, &mut self.reserved);
         pool.content.create.listen.iter().for_each(|address| self.leave(address));
         pool.generation.group.endpoints.iter().for_each(|endpoint| self.endpoint_gone(slot, endpoint));
         self.change.pools.push((slot, None));
@@ -152,7 +151,7 @@ impl Compiler<'_> {
     fn pool(&mut self, pool: &Arc<Pool>, old: Option<&RunningPool>) {
         let slot = match old {
             Some(old) => old.generation.slot,
-            None => self.slots.name_pool(&pool.id, &mut self.reserved),
+            None => self.slots.name_pool(&pool.id),
         };
         let shards = pool.create.shards.unwrap_or(self.shards);
         let listeners = self.listeners(pool, slot, shards, old);
@@ -189,30 +188,41 @@ impl Compiler<'_> {
         }
         let mut listeners = Vec::with_capacity(pool.create.listen.len());
         for address in &pool.create.listen {
-            let listener = match before.contains(address) {
-                true => self.running.listeners[address].listener,
-                false => self.listen(pool, address, slot, shards),
-            };
-            listeners.push(listener);
+            listeners.push(match self.running.listeners.get(address) {
+                Some(listen) if before.contains(address) => listen.listener,
+                Some(listen) => self.moves(address, listen, slot, shards),
+                None => self.comes(pool, address, slot, shards),
+            });
         }
         listeners.sort();
         listeners.into()
     }
 
-    fn listen(&mut self, pool: &Pool, address: &Address, slot: PoolSlot, shards: ShardSet) -> ListenerSlot {
-        let (listener, after) = self.slots.name_listener(address, &mut self.reserved);
-        let listen = Listen { listener, pool: slot, shards };
+    fn comes(&mut self, pool: &Pool, address: &Address, slot: PoolSlot, shards: ShardSet) -> ListenerSlot {
+        let (listener, after) = self.slots.name_listener(address);
         self.bind.push(Bind { listener, address: address.clone(), pool: pool.id.clone(), shards, after });
-        self.listeners.push((address.clone(), Some(listen.clone())));
-        self.change.listen.push(listen);
+        self.listen(address, Listen { listener, pool: slot, shards });
         listener
     }
 
+    fn moves(&mut self, address: &Address, from: &Listen, slot: PoolSlot, shards: ShardSet) -> ListenerSlot {
+        assert_eq!(from.shards, shards, "a plan that moves {address} to other shards is not live");
+        self.listen(address, Listen { pool: slot, ..from.clone() });
+        from.listener
+    }
+
+    fn listen(&mut self, address: &Address, listen: Listen) {
+        self.listeners.push((address.clone(), listen.clone()));
+        self.change.listen.push(listen);
+    }
+
     fn leave(&mut self, address: &Address) {
+        if self.coming.contains(address) {
+            return;
+        }
         let listener = self.running.listeners[address].listener;
-        self.slots.drop_listener(listener, &mut self.reserved);
         self.change.leave.push(listener);
-        self.listeners.push((address.clone(), None));
+        self.left.push((address.clone(), listener));
     }
 
     /// The group as shards see it, and the bytes of those of its endpoints that had to be made.
@@ -256,13 +266,12 @@ impl Compiler<'_> {
     fn endpoint_comes(&mut self, pool: &Pool, slot: PoolSlot, backend: &Backend) -> EndpointSlot {
         let identity =
             EndpointIdentity { pool: pool.id.clone(), group: pool.group.id.clone(), address: backend.address.clone() };
-        let endpoint = self.slots.name_endpoint(&identity, &mut self.reserved);
+        let endpoint = self.slots.name_endpoint(&identity);
         self.change.endpoints_come.push((slot, endpoint));
         endpoint
     }
 
     fn endpoint_gone(&mut self, slot: PoolSlot, endpoint: &Endpoint) {
-        self.slots.drop_endpoint(endpoint.slot, &mut self.reserved);
         self.change.endpoints_gone.push((slot, endpoint.slot));
     }
 

@@ -8,6 +8,8 @@ use crate::form::Shown;
 use crate::keys::{
     AccessLog, Appliance, Backend, Balancing, Create, EventLog, Health, Limits, PoolSwitches, Reload, Timeouts,
 };
+use crate::overlap::{self, Listed};
+use crate::problem::Problems;
 use crate::schema::Key;
 use policy::PoolId;
 use policy::generation::ContentHash;
@@ -182,7 +184,9 @@ impl Canonical for Document {
 impl Config {
     /// This configuration with these pools as `other` has them, and all that belongs to no pool. For a
     /// document that was read while other pools were being changed by others.
-    pub fn taking(&self, other: &Config, pools: &BTreeSet<PoolId>) -> Config {
+    ///
+    /// Error: a pool that it takes and one that it keeps listen on the same address.
+    pub fn taking(&self, other: &Config, pools: &BTreeSet<PoolId>) -> Result<Config, Problems> {
         let mut document = (**other).clone();
         document.pools.clone_from(&self.pools);
         for id in pools {
@@ -191,7 +195,13 @@ impl Config {
                 None => document.pools.remove(id),
             };
         }
-        Sealed::new(document)
+        let mut problems = Problems::default();
+        let listed = document.pools.values().flat_map(|pool| {
+            pool.create.listen.iter().map(|address| Listed { pool: pool.id.as_str(), address, span: None })
+        });
+        let control_socket = document.appliance.control_socket.as_deref();
+        overlap::check(control_socket.map(|path| (path, None)), listed, &mut problems);
+        if problems.is_empty() { Ok(Sealed::new(document)) } else { Err(problems) }
     }
 
     /// The document as TOML, without keys that are at their defaults. Reading it back gives an equal `Config`.

@@ -204,7 +204,9 @@ keys! {
         listen: Vec<Address> = ListenList, required;
             Soft, Listen, Now, "listen": "An added address is bound before anything else happens; a removed one serves what it has already let in.",
             except Hard, Creation, PoolRestart, "create_listen_replaced": "No address stays, so this is another service under the same name; clients of the old addresses would be refused." when "every address is replaced at once",
-            except Hard, Creation, PoolRestart, "create_listen_moved": "The sockets of an address belong to one pool while they are open; remove it there first, then add it here." when "the address serves another pool until now";
+            except Soft, Listen, Now, "listen_moved": "Its sockets stay open, and the other pool serves every connection from then on." when "the address served another pool until now",
+            except Hard, Creation, PoolRestart, "create_listen_resharded": "Its sockets belong to the shards of the pool that it served until now; remove it there first, then add it here." when "the address served a pool on other shards until now",
+            except Hard, Creation, PoolRestart, "create_listen_inherited": "A pool that goes takes its addresses with it; move the address first, or remove the pool first." when "the address served a pool until now that goes in the same change";
 
         /// Shards that serve it. Not written: all.
         shards: Option<ShardSet> = ShardList, default(None);

@@ -12,6 +12,18 @@
 //! Every key is defined once, in `keys`; all problems of a document are told at once; what a change does is
 //! known before it happens. This crate opens no socket, reads no clock, and knows neither shards at work
 //! nor the people who send documents: files come through a [`Source`], variables through a function.
+//!
+//! One submission, in calls:
+//!
+//! 1. [`parse`] a document, or [edit](Config::edit) the running one: a [`Config`], or all [`Problems`].
+//! 2. [`diff`] it with [`Running::config`]: a [`Plan`]. Unchanged: done. [`Plan::live`] is the proof that no
+//!    restart is needed.
+//! 3. [`compile`] it: a change for the shards, new slots given out.
+//! 4. Bind what [`Compiled::bind`] names, and hand the change to the rollout.
+//! 5. When it is in force, [`Compiled::applied`] and [`Running::after`]. Otherwise it is dropped.
+//! 6. Slots that nobody can name any more, the rollout says which, go to [`Slots::release_pool`] and its like.
+//!
+//! A job that has waited begins again at 2 against what runs by then, a typed order at 1.
 
 #![forbid(unsafe_code)]
 
@@ -26,6 +38,7 @@ mod edit;
 mod form;
 mod keys;
 mod load;
+mod overlap;
 mod place;
 mod plan;
 mod problem;
@@ -61,7 +74,7 @@ pub use problem::{Also, Code, Problem, Problems, Severity};
 pub use reference::{json_schema, keys_markdown};
 pub use running::{Running, RunningPool};
 pub use schema::{Exception, Key, Presence, TableKeys};
-pub use slots::{EndpointIdentity, Freed, Slots};
+pub use slots::{EndpointIdentity, Slots};
 pub use source::{Disk, NoFiles, Source};
 pub use variable::Variables;
 

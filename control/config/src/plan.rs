@@ -109,6 +109,8 @@ pub enum PlanWarningCode {
     PoolRemoved,
     /// The group has no backend in common with the one before: perhaps it is another application.
     SemanticJump,
+    /// An address leads to another pool.
+    AddressMoved,
     /// Backends keep their addresses, but lose health and counts.
     StateReset,
 }
@@ -188,7 +190,7 @@ pub mod happenings {
 /// What turns `old` into `new`.
 pub fn diff(old: &Config, new: &Config) -> Plan {
     let mut diff = Diff {
-        moved: Moved { old, owners: None },
+        owners: Owners { old, new, before: None, after: None },
         changes: Vec::new(),
         warnings: Vec::new(),
         touches: Touches::default(),
@@ -200,27 +202,49 @@ pub fn diff(old: &Config, new: &Config) -> Plan {
 }
 
 struct Diff<'a> {
-    moved: Moved<'a>,
+    owners: Owners<'a>,
     changes: Vec<PlannedChange>,
     warnings: Vec<PlanWarning>,
     touches: Touches,
 }
 
-/// Which pool an address led to. Made when first asked: most changes add no address.
-struct Moved<'a> {
+/// Which pool an address leads to, before and after. Made when first asked: most changes move no address.
+struct Owners<'a> {
     old: &'a Config,
-    owners: Option<HashMap<&'a Address, &'a PoolId>>,
+    new: &'a Config,
+    before: Option<OwnerMap<'a>>,
+    after: Option<OwnerMap<'a>>,
 }
 
-impl<'a> Moved<'a> {
-    fn owner(&mut self, address: &Address) -> Option<&'a PoolId> {
-        let old = self.old;
-        let owners = self.owners.get_or_insert_with(|| {
-            let owned = |pool: &'a Arc<Pool>| pool.create.listen.iter().map(|address| (address, &pool.id));
-            old.pools.values().flat_map(owned).collect()
-        });
-        owners.get(address).copied()
+type OwnerMap<'a> = HashMap<&'a Address, &'a Arc<Pool>>;
+
+impl<'a> Owners<'a> {
+    fn before(&mut self, address: &Address) -> Option<&'a Arc<Pool>> {
+        self.before.get_or_insert_with(|| owners(self.old)).get(address).copied()
     }
+
+    fn after(&mut self, address: &Address) -> Option<&'a Arc<Pool>> {
+        self.after.get_or_insert_with(|| owners(self.new)).get(address).copied()
+    }
+
+    /// Why an address comes to or goes from a pool as a matter of another pool. `None`: no other pool has to do with it.
+    fn exception(&mut self, pool: &PoolContent, address: &Address, kind: ChangeKind) -> Option<&'static str> {
+        let (from, to) = (self.before(address)?, self.after(address)?);
+        if from.id == to.id {
+            return None;
+        }
+        let added = kind == ChangeKind::Added;
+        debug_assert_eq!(if added { &to.id } else { &from.id }, &pool.id);
+        Some(match added {
+            true if !self.new.pools.contains_key(&from.id) => "create_listen_inherited",
+            true if from.create.shards != to.create.shards => "create_listen_resharded",
+            _ => "listen_moved",
+        })
+    }
+}
+
+fn owners(config: &Config) -> OwnerMap<'_> {
+    config.pools.values().flat_map(|pool| pool.create.listen.iter().map(move |address| (address, pool))).collect()
 }
 
 impl<'a> Diff<'a> {
@@ -314,9 +338,9 @@ impl<'a> Diff<'a> {
                 continue;
             }
             let (before, after) = (&old.listen, &new.create.listen);
-            // No address in common: the exception of the key applies to every one of them.
+            // No address in common: that holds for every one of them.
             let replaced = before.iter().all(|address| !after.contains(address));
-            let exception = replaced.then(|| exception(key, "create_listen_replaced"));
+            let exception = replaced.then_some("create_listen_replaced");
             for address in before.iter().filter(|address| !after.contains(address)) {
                 self.listen(new, address, ChangeKind::Removed, exception);
             }
@@ -327,19 +351,25 @@ impl<'a> Diff<'a> {
     }
 
     /// One address of a pool that comes or goes.
-    fn listen(&mut self, pool: &PoolContent, address: &Address, kind: ChangeKind, exception: Option<Reason>) {
+    fn listen(&mut self, pool: &PoolContent, address: &Address, kind: ChangeKind, exception: Option<&'static str>) {
         let key = Create::KEYS.iter().find(|key| key.name == "listen").expect("the key that this function is about");
-        let from_another =
-            kind == ChangeKind::Added && self.moved.owner(address).is_some_and(|owner| *owner != pool.id);
-        let reason = match exception {
-            Some(reason) => reason,
-            None if from_another => self::exception(key, "create_listen_moved"),
+        let reason = match exception.or_else(|| self.owners.exception(pool, address, kind)) {
+            Some(code) => {
+                key.except.iter().find(|except| except.reason.code == code).expect("an exception of this key").reason
+            }
             None => key.reason,
         };
-        self.touches.listeners.insert(address.clone());
-        let (mut old, mut new) = (serde_json::Value::Null, serde_json::Value::Null);
-        *(if kind == ChangeKind::Added { &mut new } else { &mut old }) = address.to_string().into();
         let path = format!("pool.{}.create.listen", pool.id);
+        if kind == ChangeKind::Added && reason.code == "listen_moved" {
+            let message = format!("`{address}` leads to pool `{}` from then on; is it the same service?", pool.id);
+            self.warn(PlanWarningCode::AddressMoved, path.clone(), &pool.id, message);
+        }
+        self.touches.listeners.insert(address.clone());
+        let value = serde_json::Value::from(address.to_string());
+        let (old, new) = match kind {
+            ChangeKind::Added => (serde_json::Value::Null, value),
+            ChangeKind::Removed | ChangeKind::Set => (value, serde_json::Value::Null),
+        };
         let object = Object::Listen { address: address.clone() };
         self.changes.push(PlannedChange {
             path,
@@ -396,8 +426,8 @@ impl<'a> Diff<'a> {
             let path = format!("{at}.backend.{}", backend.id);
             self.event(pool, path, object(group, backend), ChangeKind::Added, happenings::BACKEND_ADDED);
         }
-        // Every kept backend is in `kept` or equal; so nothing in common means that all went and others came.
-        if removed.len() == old.len() && added.len() == new.len() && !removed.is_empty() && !added.is_empty() {
+        // Whoever had to go to be replaced: of an empty group nothing is missed.
+        if removed.len() == old.len() && !old.is_empty() && !new.is_empty() {
             let message = format!(
                 "Group `{group}` of pool `{pool}` has no backend in common with the one before; is it still the same service?"
             );
@@ -439,10 +469,6 @@ impl<'a> Diff<'a> {
     fn warn(&mut self, code: PlanWarningCode, path: String, pool: &PoolId, message: String) {
         self.warnings.push(PlanWarning { code, path, pool: Some(pool.to_string()), message, touched: None });
     }
-}
-
-fn exception(key: &Key, code: &str) -> Reason {
-    key.except.iter().find(|except| except.reason.code == code).expect("an exception of this key").reason
 }
 
 fn object(group: &Arc<str>, backend: &Backend) -> Object {

@@ -35,7 +35,7 @@ impl Running {
         Running { config, generation: None, pools: BTreeMap::new(), listeners: BTreeMap::new() }
     }
 
-    /// After the job was applied. What it did not touch stays, whatever else was applied since it was compiled.
+    /// After the job was committed. What it did not touch stays, whatever else was applied since it was compiled.
     pub fn after(&self, compiled: &Compiled) -> Running {
         let mut pools = self.pools.clone();
         let mut documents = self.config.pools.clone();
@@ -52,12 +52,10 @@ impl Running {
             }
         }
         let mut listeners = self.listeners.clone();
-        for (address, listen) in &compiled.listeners {
-            match listen {
-                Some(listen) => listeners.insert(address.clone(), listen.clone()),
-                None => listeners.remove(address),
-            };
+        for (address, _) in &compiled.left {
+            listeners.remove(address);
         }
+        listeners.extend(compiled.listeners.iter().cloned());
         let generation = self.generation.max(Some(compiled.job.into()));
         Running { config: self.config_after(compiled, documents), generation, pools, listeners }
     }

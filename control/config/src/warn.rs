@@ -6,7 +6,6 @@ use crate::draft::{Draft, PoolDraft};
 use crate::keys::{Backend, Health, LogSink};
 use crate::place::Span;
 use crate::problem::{Code, Problem, Problems};
-use std::borrow::Borrow;
 use std::sync::Arc;
 
 pub(crate) fn document(draft: &Draft<'_>, problems: &mut Problems) {
@@ -65,29 +64,24 @@ pub(crate) fn group<'b, I: Iterator<Item = &'b Backend>>(
     problems: &mut Problems,
 ) {
     let none = |serves: fn(&Backend) -> bool| !backends().any(serves);
-    let message = if none(|_| true) {
-        "has no backend: every connection will be closed"
+    let (code, what) = if none(|_| true) {
+        (Code::NobodyServes, "has no backend: every connection will be closed")
     } else if none(|backend| backend.weight > 0) {
-        "has only backends of weight 0: every connection will be closed"
+        (Code::NobodyServes, "has only backends of weight 0: every connection will be closed")
     } else if none(|backend| backend.weight > 0 && !backend.drain) {
-        "has only backends that drain: every new connection will be closed"
+        (Code::NobodyServes, "has only backends that drain: every new connection will be closed")
     } else if none(|backend| !backend.backup) {
-        "has only backup backends: they are used as if they were not"
+        (Code::Surprising, "has only backup backends: they are used as if they were not")
     } else {
         return;
     };
-    let code = if message.contains("closed") { Code::NobodyServes } else { Code::Surprising };
-    problems.push(Problem::warning(
-        code,
-        group_path(pool, group),
-        span,
-        format!("group `{group}` of pool `{pool}` {message}"),
-    ));
+    let message = format!("group `{group}` of pool `{pool}` {what}");
+    problems.push(Problem::warning(code, group_path(pool, group), span, message));
 }
 
 /// The same for a group that is in force.
 pub(crate) fn sealed_group(pool: &str, id: &str, backends: &[Arc<Sealed<Backend>>], problems: &mut Problems) {
-    group(pool, id, None, || backends.iter().map(|backend| -> &Backend { (***backend).borrow() }), problems);
+    group(pool, id, None, || backends.iter().map(|backend| &***backend), problems);
 }
 
 fn health(pool: &str, group: &str, health: &Health, span: impl Fn(&str) -> Option<Span>, problems: &mut Problems) {

@@ -4,9 +4,9 @@
 //! later. Holds what was compiled against the document that it was compiled from.
 
 use crate::files::SHARDS;
-use config::{Config, Live, Plan, Running, RunningPool, Shards, Slots, compile};
+use config::{Compiled, Config, Live, Plan, Running, RunningPool, Shards, Slots, compile};
 use policy::balance::maglev;
-use policy::generation::{Address, Balance, Endpoint};
+use policy::generation::{Address, Balance, Endpoint, Listen};
 use policy::{EndpointSlot, JobId, ListenerSlot, PoolSlot, ShardSet};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -40,6 +40,15 @@ struct Held {
     listeners: BTreeMap<ListenerSlot, Address>,
 }
 
+impl Held {
+    fn release(self, slots: &mut Slots) {
+        let Held { pools, endpoints, listeners } = self;
+        pools.into_iter().for_each(|slot| assert!(slots.release_pool(slot)));
+        endpoints.into_iter().for_each(|slot| assert!(slots.release_endpoint(slot)));
+        listeners.into_keys().for_each(|slot| assert!(slots.release_listener(slot)));
+    }
+}
+
 impl World {
     /// The process settings are this document's for good; its pools come with the first change.
     pub(crate) fn start(config: &Config) -> World {
@@ -66,7 +75,14 @@ impl World {
         let compiled = compile(&self.running, new, live, job, self.shards, &mut self.slots);
         let change = compiled.change.clone();
         assert_eq!(change.pools.len(), plan.touches.pools.len());
-        assert!(change.listen.iter().map(|listen| listen.listener).eq(binds(&compiled.bind)));
+        let moved = change.listen.iter().filter(|listen| self.runs_at(listen.listener).is_some());
+        let moved: Vec<&Listen> = moved.collect();
+        for listen in &moved {
+            let from = self.runs_at(listen.listener).expect("filtered by it");
+            assert!(from.pool != listen.pool && from.shards == listen.shards, "an address moves, and only that");
+            assert!(!change.leave.contains(&listen.listener), "what moves is not left");
+        }
+        assert_eq!(change.listen.len(), compiled.bind.len() + moved.len());
         for bind in &compiled.bind {
             // Two sockets of one address would share its clients.
             let leaving = self.held.listeners.iter().find(|(_, address)| **address == bind.address);
@@ -79,8 +95,7 @@ impl World {
             assert!(!untouched || Arc::ptr_eq(&pool.generation, &after.pools[id].generation), "{id} is not touched");
         }
         if ending == Ending::Withdrawn {
-            let freed = compiled.withdrawn(&mut self.slots);
-            assert!(freed.pools.iter().all(|slot| !self.held.pools.contains(slot)));
+            self.brought(&compiled).release(&mut self.slots);
             return self.check();
         }
         for old in compiled.bind.iter().filter_map(|bind| bind.after) {
@@ -88,14 +103,15 @@ impl World {
             assert!(self.slots.release_listener(old) && self.held.listeners.remove(&old).is_some());
         }
         if ending == Ending::TakenBack {
-            self.note_new(&change);
-            assert_eq!(compiled.taken_back(&mut self.slots), config::Freed::default());
+            let Held { pools, endpoints, listeners } = self.brought(&compiled);
+            self.held.pools.extend(pools);
+            self.held.endpoints.extend(endpoints);
+            self.held.listeners.extend(listeners);
             self.check();
             return self.let_go();
         }
         self.note(&change);
-        let freed = compiled.applied(&mut self.slots);
-        assert_eq!(freed, config::Freed::default(), "nothing was let go of meanwhile");
+        compiled.applied(&mut self.slots);
         self.running = after;
         self.check();
         if ending == Ending::InForce {
@@ -126,23 +142,26 @@ impl World {
         }
     }
 
-    /// What the change would have brought, and some shard may have held for a moment.
-    fn note_new(&mut self, change: &policy::generation::Change) {
-        let comes = |pools: &BTreeMap<_, RunningPool>, slot| !pools.values().any(|pool| pool.generation.slot == slot);
-        let pools = change.pools.iter().map(|(slot, _)| *slot).filter(|slot| comes(&self.running.pools, *slot));
-        self.held.pools.extend(pools);
-        self.held.endpoints.extend(change.endpoints_come.iter().map(|(_, slot)| *slot));
-        for listen in &change.listen {
-            let address = self.slots.listener(listen.listener).expect("a slot in use").clone();
-            self.held.listeners.insert(listen.listener, address);
+    /// What the change names that was in use by nobody before.
+    fn brought(&self, compiled: &Compiled) -> Held {
+        let change = &compiled.change;
+        let runs = |slot| self.running.pools.values().any(|pool| pool.generation.slot == slot);
+        let pools = change.pools.iter().map(|(slot, _)| *slot);
+        let endpoints = change.endpoints_come.iter().map(|(_, slot)| *slot);
+        Held {
+            pools: pools.filter(|slot| !runs(*slot) && !self.held.pools.contains(slot)).collect(),
+            endpoints: endpoints.filter(|slot| !self.held.endpoints.contains(slot)).collect(),
+            listeners: compiled.bind.iter().map(|bind| (bind.listener, bind.address.clone())).collect(),
         }
     }
 
+    /// What the address of this slot means, if it runs.
+    fn runs_at(&self, slot: ListenerSlot) -> Option<&Listen> {
+        self.running.listeners.values().find(|listen| listen.listener == slot)
+    }
+
     fn let_go(&mut self) {
-        let Held { pools, endpoints, listeners } = std::mem::take(&mut self.held);
-        pools.into_iter().for_each(|slot| assert!(self.slots.release_pool(slot)));
-        endpoints.into_iter().for_each(|slot| assert!(self.slots.release_endpoint(slot)));
-        listeners.into_keys().for_each(|slot| assert!(self.slots.release_listener(slot)));
+        std::mem::take(&mut self.held).release(&mut self.slots);
     }
 
     /// What runs is what the document says, and no slot means two things.
@@ -211,10 +230,4 @@ impl World {
             assert!(**table == *maglev::build(&group.endpoints), "the table of `{}` is another group's", content.id);
         }
     }
-}
-
-fn binds(binds: &[config::Bind]) -> impl Iterator<Item = ListenerSlot> {
-    let mut slots: Vec<ListenerSlot> = binds.iter().map(|bind| bind.listener).collect();
-    slots.sort();
-    slots.into_iter()
 }

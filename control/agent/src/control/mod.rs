@@ -20,7 +20,7 @@ mod settle;
 mod submit;
 
 use crate::ask::Wish;
-use crate::book::Book;
+use crate::book::{Book, SlotSet};
 use crate::compile::{Done, Work, Workshop};
 use crate::job::{Ended, Job, State};
 use crate::log::{self, Log};
@@ -38,7 +38,7 @@ use policy::generation::{Address, Health};
 use policy::reload::rollout::{Pin, Standing};
 use policy::reload::{Bounds, Effect, Outcome, Report, Rollout};
 use policy::{EndpointSlot, JobId, ListenerSlot, PartId, RootVersion, ShardId, ShardSet, Tick};
-use release::{Checking, Unused};
+use release::Checking;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -66,6 +66,8 @@ pub enum Event {
     /// A fault that a test plants: the next time control comes by here it panics.
     #[cfg(test)]
     Fault(Fault),
+    #[cfg(test)]
+    Look(crate::compile::Look),
 }
 
 /// Where a test lets control die.
@@ -106,8 +108,10 @@ pub struct Control {
     checking: BTreeMap<ListenerSlot, Checking>,
     handshakes_asked: bool,
     next_check: Tick,
-    /// Slots that nobody uses, to be released when no job is being compiled.
-    unused: Unused,
+    /// Builds that the compiler thread has not answered, those of jobs that have ended meanwhile among them.
+    builds: usize,
+    /// Slots that nobody uses, to be released when nothing is being compiled.
+    unused: SlotSet,
     /// Answers that wait for `reload.wait_after`.
     late: Vec<(Tick, Job, Ended)>,
     /// Which life of control this is.
@@ -170,7 +174,8 @@ impl Control {
             checking: BTreeMap::new(),
             handshakes_asked: false,
             next_check: Tick(0),
-            unused: Unused::default(),
+            builds: 0,
+            unused: SlotSet::default(),
             late: Vec::new(),
             life: 0,
             stop_by: None,
@@ -204,6 +209,8 @@ impl Control {
             Event::Stop { mode, within } => self.stop(mode, within),
             #[cfg(test)]
             Event::Fault(fault) => self.faults.push(fault),
+            #[cfg(test)]
+            Event::Look(look) => self.ask(Work::Look(look)),
         }
     }
 

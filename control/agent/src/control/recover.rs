@@ -4,7 +4,6 @@
 //! that no half-done event can have spoilt: what runs, who has asked for what, which slots are in use.
 
 use super::*;
-use crate::book::New;
 use crate::event_log::Level;
 use policy::reload::rollout::Kept;
 use policy::{GenerationId, PoolId};
@@ -65,27 +64,13 @@ impl Control {
         });
         let pools: BTreeMap<PoolId, RunningPool> = pools.collect();
         let listeners = self.book.listens(&pools);
+        listeners.values().for_each(|listen| self.listener_leads(listen));
         self.running = Arc::new(self.running.falling_back(generation, pools, listeners));
     }
 
     /// Every shard has told what it holds: whatever it did not tell is free.
     pub(super) fn accounted(&mut self) {
-        let New { pools, endpoints, listeners } = self.book.all();
-        for slot in pools {
-            if !self.rollout.uses_pool(slot) && !self.is_held(|new| new.pools.contains(&slot)) {
-                self.pool_is_free(slot);
-            }
-        }
-        for slot in endpoints {
-            if !self.rollout.uses_endpoint(slot) && !self.is_held(|new| new.endpoints.contains(&slot)) {
-                self.endpoint_is_free(slot);
-            }
-        }
-        for slot in listeners {
-            if !self.rollout.uses_listener(slot) && !self.is_held(|new| new.listeners.contains(&slot)) {
-                self.listener_is_free(slot);
-            }
-        }
+        self.free_uncared(self.book.all());
         for slot in self.book.stand_ins() {
             if !self.rollout.uses_pool(slot) {
                 self.book.free_stand_in(slot);
@@ -98,10 +83,5 @@ impl Control {
         for job in over {
             self.released(job);
         }
-    }
-
-    /// Whether a job that has not reached the shards brings this slot.
-    fn is_held(&self, brings: impl Fn(&New) -> bool) -> bool {
-        self.jobs.values().any(|job| !matches!(job.state, State::Out { .. }) && brings(&job.new))
     }
 }

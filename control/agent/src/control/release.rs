@@ -1,14 +1,13 @@
 //! Slots and addresses that nobody uses any more are given back.
 //!
-//! A slot goes three ways, in this order: the rollout says that no shard uses it, the log thread forgets its
-//! name after the last record, the compiler thread may give it to another. The last step waits while a job is
-//! being compiled: that job may be naming the same identity again, which keeps its slot then.
+//! A slot is given back in three steps: the rollout says that no shard uses it, the log thread forgets its
+//! name after the last record, the compiler thread may give it to another. Until the last step it is its
+//! identity's. So that step waits while anything is being compiled, which may be naming the same identity
+//! again; and what is named again is in the book, and not given back.
 
 use super::*;
-use crate::book::New;
-use crate::compile::Settling;
 use api::status::ListenerState;
-use config::{Compiled, Freed};
+use config::Compiled;
 use policy::PoolSlot;
 
 /// An address is given up on after this: a client whose handshake takes longer has gone away.
@@ -28,27 +27,23 @@ pub struct Checking {
     quiet: u32,
 }
 
-/// Slots that nobody uses.
-#[derive(Debug, Default)]
-pub struct Unused {
-    pools: Vec<PoolSlot>,
-    endpoints: Vec<EndpointSlot>,
-    listeners: Vec<ListenerSlot>,
-}
-
 impl Control {
     pub(super) fn pool_is_free(&mut self, slot: PoolSlot) {
         if self.book.free_stand_in(slot) {
             return;
         }
-        self.book.forget_pool(slot);
-        self.log.forget([log::Slot::Pool(slot)]);
+        if self.book.forget_pool(slot) {
+            self.log.forget([log::Slot::Pool(slot)]);
+        }
     }
 
     pub(super) fn endpoint_is_free(&mut self, slot: EndpointSlot) {
+        if !self.book.forget_endpoint(slot) {
+            return;
+        }
         self.shared.board.forget(slot);
         self.prober.watch([(slot, None)]);
-        if let Some(left) = self.book.forget_endpoint(slot) {
+        if let Some(left) = self.book.has_left(slot) {
             self.shared.events.publish(Happening::Drained {
                 pool: left.pool.to_string(),
                 group: left.group.to_string(),
@@ -65,20 +60,20 @@ impl Control {
         }
         // Jobs that bring the same address, under this slot or a new one, have waited for this.
         let mut waiting = Vec::new();
-        let mut taken_over = false;
         for job in self.jobs.values_mut() {
-            if let State::Holding { compiled, for_what } = &mut job.state
+            if let State::Holding { for_what, .. } = &mut job.state
                 && for_what.sockets.remove(&slot)
             {
-                taken_over |= compiled.bind.iter().any(|bind| bind.listener == slot);
                 waiting.push(job.id);
             }
         }
-        if !taken_over {
+        let brings = |compiled: &Compiled| compiled.bind.iter().any(|bind| bind.listener == slot);
+        if !self.jobs.values().filter_map(Job::held).any(brings) {
             self.tell_listener(slot, ListenerState::Closed);
-            self.book.forget_listener(slot);
-            self.unused.listeners.push(slot);
-            self.release_unused();
+            if self.book.forget_listener(slot) {
+                self.unused.listeners.push(slot);
+                self.release_unused();
+            }
         }
         waiting.into_iter().for_each(|job| self.go_on(job));
     }
@@ -104,44 +99,47 @@ impl Control {
     }
 
     pub(super) fn release_unused(&mut self) {
-        let compiling = self.jobs.values().any(|job| matches!(job.state, State::Building));
-        if compiling {
+        if self.builds > 0 {
             return;
         }
-        let Unused { mut pools, mut endpoints, mut listeners } = std::mem::take(&mut self.unused);
-        pools.retain(|slot| !self.book.knows_pool(*slot));
-        endpoints.retain(|slot| !self.book.knows_endpoint(*slot));
-        listeners.retain(|slot| !self.book.knows_listener(*slot));
-        if !(pools.is_empty() && endpoints.is_empty() && listeners.is_empty()) {
-            self.ask(Work::Release { pools, endpoints, listeners });
+        let mut unused = std::mem::take(&mut self.unused);
+        unused.pools.retain(|slot| !self.book.knows_pool(*slot));
+        unused.endpoints.retain(|slot| !self.book.knows_endpoint(*slot));
+        unused.listeners.retain(|slot| !self.book.knows_listener(*slot));
+        if !unused.is_empty() {
+            self.ask(Work::Release(unused));
         }
     }
 
-    /// A compiled change that no shard has seen is thrown away, with all that came with it.
-    pub(super) fn discard(&mut self, compiled: Box<Compiled>, new: New) {
-        self.ask(Work::Settle { compiled, how: Settling::TakenBack });
-        let New { pools, endpoints, listeners } = new;
-        for pool in pools {
-            self.book.forget_pool(pool);
-            self.log.forget([log::Slot::Pool(pool)]);
-        }
-        for endpoint in endpoints {
-            self.endpoint_is_free(endpoint);
-        }
-        for listener in listeners {
-            self.listener_is_free(listener);
+    /// A compiled change does not come into force. What it brought is free unless it is in the rollout's
+    /// care, which then says when: because shards hold it, or because another job names it too.
+    pub(super) fn discard(&mut self, compiled: Box<Compiled>) {
+        let brought = SlotSet::brought_by(&compiled);
+        self.ask(Work::Discard(compiled));
+        // Else nobody knows yet who holds what, and `accounted` frees what is left.
+        if self.rollout.is_accounted() {
+            self.free_uncared(brought);
         }
     }
 
-    /// Slots that were free the moment a job ended, because every shard had let go of them before.
-    pub(super) fn on_freed(&mut self, freed: &Freed) {
-        for slot in &freed.endpoints {
-            // The compiler thread has given them up already: only what is kept by slot is forgotten.
-            self.book.forget_endpoint(*slot);
-            self.shared.board.forget(*slot);
+    /// Frees those of these slots that nobody cares for any more.
+    pub(super) fn free_uncared(&mut self, slots: SlotSet) {
+        let SlotSet { pools, endpoints, listeners } = slots;
+        for slot in pools {
+            if !self.rollout.uses_pool(slot) {
+                self.pool_is_free(slot);
+            }
         }
-        for slot in &freed.pools {
-            self.book.forget_pool(*slot);
+        for slot in endpoints {
+            let brings = |compiled: &Compiled| compiled.change.endpoints_come.iter().any(|(_, come)| *come == slot);
+            if !self.rollout.uses_endpoint(slot) && !self.jobs.values().filter_map(Job::held).any(brings) {
+                self.endpoint_is_free(slot);
+            }
+        }
+        for slot in listeners {
+            if !self.rollout.uses_listener(slot) {
+                self.listener_is_free(slot);
+            }
         }
     }
 

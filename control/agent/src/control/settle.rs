@@ -3,13 +3,14 @@
 use super::*;
 use crate::ask::What;
 use crate::clock;
-use crate::compile::Settling;
 use crate::event_log::Level;
 use crate::job::Verdict;
 use crate::probe::Watch;
+use crate::publish::ListenerView;
 use api::answer::{Failure, ShardRefusal};
 use api::{ErrorCode, Receipt, Stage};
 use config::Compiled;
+use policy::generation::Listen;
 use policy::reload::rollout::{Obstacle, Phase};
 
 impl Control {
@@ -34,9 +35,9 @@ impl Control {
             self.running = Arc::new(before.after(&compiled));
             let gone = self.book.applied(id, &before, &compiled);
             self.name_and_watch(&before, &compiled, &gone);
-            self.listeners_come(&compiled);
+            compiled.change.listen.iter().for_each(|listen| self.listener_leads(listen));
             drains = gone;
-            self.ask(Work::Settle { compiled, how: Settling::Applied });
+            self.ask(Work::Applied(compiled));
         }
         self.settings_change(&before);
         let job = self.jobs.get_mut(&id).expect("looked up above");
@@ -71,19 +72,12 @@ impl Control {
         // What shards were given and have not forgotten is held too.
         self.pins_changed = true;
         let Some(job) = self.jobs.get_mut(&id) else { return };
-        let was_out = matches!(job.state, State::Out { .. });
-        let new = std::mem::take(&mut job.new);
         if let Some(compiled) = job.take_compiled() {
             // Backends that would have come back go on leaving, and nobody asks for their health.
             let leaving = &self.book.leaving;
             let come = compiled.change.endpoints_come.iter().map(|(_, slot)| *slot);
             self.prober.watch(come.filter(|slot| leaving.contains_key(slot)).map(|slot| (slot, None)));
-            if was_out {
-                // Shards may hold it; the rollout says when its slots and sockets are free.
-                self.ask(Work::Settle { compiled, how: Settling::TakenBack });
-            } else {
-                self.discard(compiled, new);
-            }
+            self.discard(compiled);
         }
         let job = self.jobs.get_mut(&id).expect("looked up above");
         let verdict = match (job.verdict.take(), outcome) {
@@ -190,20 +184,22 @@ impl Control {
         }
     }
 
-    fn listeners_come(&mut self, compiled: &Compiled) {
-        for listen in &compiled.change.listen {
-            self.tell_listener(listen.listener, api::status::ListenerState::Listening);
+    /// An address comes, or leads to another pool from now on.
+    pub(super) fn listener_leads(&mut self, listen: &Listen) {
+        if let Some(view) = self.book.listener_leads(listen) {
+            self.publish_listener(view);
         }
     }
 
     pub(super) fn tell_listener(&mut self, slot: ListenerSlot, state: api::status::ListenerState) {
         if let Some(view) = self.book.listener_is(slot, state) {
-            self.shared.events.publish(Happening::Listener {
-                pool: view.pool.to_string(),
-                address: view.address,
-                state,
-            });
+            self.publish_listener(view);
         }
+    }
+
+    fn publish_listener(&self, view: ListenerView) {
+        let ListenerView { pool, address, state } = view;
+        self.shared.events.publish(Happening::Listener { pool: pool.to_string(), address, state });
     }
 
     /// Settings of the reload and of the log that belong to no pool.

@@ -125,6 +125,7 @@ impl Control {
         let build =
             Build { job: id, ask: job.ask.clone(), claims: job.claims.clone(), running: Arc::clone(&self.running) };
         self.set_state(id, State::Building);
+        self.builds += 1;
         self.ask(Work::Build(Box::new(build)));
     }
 
@@ -133,19 +134,24 @@ impl Control {
             Done::Built { job, result } => self.on_built(job, result),
             Done::Bound { job, result } => self.on_bound(job, result),
             Done::Handshakes { over } => self.on_handshakes(over),
-            Done::Freed(freed) => self.on_freed(&freed),
         }
     }
 
     fn on_built(&mut self, id: JobId, result: Built) {
+        self.builds -= 1;
+        // First of all: a control that dies after this finds the slots in the book. And names before shards can
+        // write records with these slots.
+        if let Built::Ready { compiled, .. } | Built::TooMany { compiled, .. } = &result {
+            let names = self.book.enter(compiled);
+            self.log.name(names);
+        }
         #[cfg(test)]
         self.fault(Fault::Built);
         let waited_for = self.jobs.get(&id).is_some_and(|job| matches!(job.state, State::Building));
         if !waited_for {
             // The job has ended meanwhile.
             if let Built::Ready { compiled, .. } | Built::TooMany { compiled, .. } = result {
-                let new = self.book.enter(&compiled);
-                self.discard(compiled, new);
+                self.discard(compiled);
             }
             return self.release_unused();
         }
@@ -177,8 +183,7 @@ impl Control {
             }
             Built::TooMany { plan, message, compiled } => {
                 self.set_plan(id, plan);
-                let new = self.book.enter(&compiled);
-                self.discard(compiled, new);
+                self.discard(compiled);
                 let mut failure = Failure::new(ErrorCode::Refused, message);
                 failure.stage = Some(Stage::Compile);
                 self.withdraw(id, Verdict::Failed(Box::new(failure)));
@@ -194,10 +199,15 @@ impl Control {
         if let Some(job) = self.jobs.get_mut(&id) {
             job.apportion(Stage::Plan, &[(Stage::Check, times.check), (Stage::Compile, times.compile)]);
         }
-        let new = self.book.enter(&compiled);
-        // Names before shards can write records with these slots, checks as early as can be.
-        let names = self.book.names(&compiled).into_iter();
-        self.log.name(names.filter(|(slot, _)| new.holds(*slot)));
+        // From here on its pools and addresses are in the rollout's care.
+        let change = &compiled.change;
+        let touches = Touches {
+            pools: change.pools.iter().map(|(slot, _)| *slot).collect(),
+            listeners: change.listen.iter().map(|listen| listen.listener).collect(),
+        };
+        let goes = self.rollout.touch_also(id, touches);
+        assert!(goes, "job {id} has ended, and nobody was told");
+        // Checks begin as early as can be.
         self.prober.watch(compiled.change.endpoints_come.iter().filter_map(|(_, slot)| {
             let entry = self.book.endpoint(*slot)?;
             let pool = compiled.change.pools.iter().find(|(pool, _)| *pool == entry.pool_slot)?.1.as_ref()?;
@@ -215,9 +225,6 @@ impl Control {
         let names = compiled.change.endpoints_come.iter().map(|(_, slot)| *slot).filter(unresolved).collect();
         let names_until = self.now().after(RESOLVE_WAIT);
         let for_what = Hold { sockets, names, names_until };
-        if let Some(job) = self.jobs.get_mut(&id) {
-            job.new = new;
-        }
         self.set_state(id, State::Holding { compiled, for_what });
         self.go_on(id);
     }
@@ -274,15 +281,10 @@ impl Control {
     fn send_out(&mut self, id: JobId, compiled: Box<Compiled>) {
         let now = self.now();
         let change = Arc::clone(&compiled.change);
-        let touches = Touches {
-            pools: change.pools.iter().map(|(slot, _)| *slot).collect(),
-            listeners: change.listen.iter().map(|listen| listen.listener).collect(),
-        };
         let come = change.endpoints_come.clone();
         let mut effects = Vec::new();
-        let goes = self.rollout.touch_also(id, touches);
         self.set_state(id, State::Out { compiled });
-        let went = goes && self.rollout.prepare(id, change, now, &mut effects);
+        let went = self.rollout.prepare(id, change, now, &mut effects);
         assert!(went, "job {id} has ended, and nobody was told");
         // What was found out of its backends until now was nobody's business.
         let known = come.into_iter().filter_map(|(_, slot)| self.shared.board.state(slot));

@@ -24,6 +24,7 @@ fn is_well(rig: &Rig, listen: &[String], backends: &[(&str, u16, &str)]) {
         let pools = rig.generations().pools;
         if pools.iter().all(|pool| pool.pinned.is_empty()) { Ok(()) } else { Err(format!("{pools:?}")) }
     });
+    rig.wait_slots("one pool, its backends and addresses", (1, backends.len(), listen.len()));
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod changes;
 mod fake;
 mod faults;
 mod lifecycle;
+mod slots;
 
 use crate::control::{Event, Fault};
 use crate::resolve::NameSource;

@@ -3,7 +3,25 @@
 use crate::arbitrary::{PLAIN, model, spelling, two_models};
 use crate::{config, parse_text};
 use config::{Class, diff};
+use policy::PoolId;
 use proptest::prelude::*;
+
+#[test]
+fn a_document_may_be_taken_in_part() {
+    let pool = |id: &str, port: u16| {
+        let create = format!("[pool.{id}.create]\nservice = 'tcp'\nlisten = ['127.0.0.1:{port}']\n");
+        format!("{create}[pool.{id}.group.main]\nbackend = [{{ address = '{id}:1' }}]\n")
+    };
+    let running = config(&format!("{}{}", pool("a", 1), pool("b", 2)));
+    let document = config(&format!("reload.keep_receipts = 5\n{}{}", pool("b", 3), pool("c", 1)));
+    let take = |pools: &[&str]| running.taking(&document, &pools.iter().map(|id| PoolId::new(id)).collect());
+    assert_eq!(take(&["a", "b", "c"]).unwrap(), *document);
+    let expected = format!("reload.keep_receipts = 5\n{}{}", pool("a", 1), pool("b", 3));
+    assert_eq!(take(&["b"]).unwrap(), *config(&expected));
+    // What it takes and what stays must agree as one document would.
+    let problems = take(&["c"]).unwrap_err();
+    assert_eq!(problems.errors()[0].message, "pool `c` listens on `127.0.0.1:1`, and so does pool `a`");
+}
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]

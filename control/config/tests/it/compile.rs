@@ -1,84 +1,17 @@
 //! From plan to change, step by step and from scratch, on random histories.
 
+use crate::appliance::Appliance;
 use crate::arbitrary::{Model, PLAIN, history};
-use crate::{SHARDS, config};
+use crate::config;
 use config::{ChangeKind, Compiled, Config, Object, Plan, Running, Slots, compile, diff};
 use policy::generation::{Address, Balance, Change};
+use policy::reload::Outcome;
+use policy::reload::rollout::{Obstacle, Phase};
 use policy::{EndpointSlot, JobId, ListenerSlot, PoolId, PoolSlot, ShardSet};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::sync::Arc;
-
-/// What control keeps: what runs, the slots, and the number of the next job.
-struct Appliance {
-    running: Running,
-    slots: Slots,
-    job: u64,
-    /// Slots that some shard may still use, as the shards would know them.
-    leaving: (BTreeSet<PoolSlot>, BTreeSet<EndpointSlot>, BTreeSet<ListenerSlot>),
-}
-
-impl Appliance {
-    fn started(config: &Config) -> Appliance {
-        Appliance { running: Running::at_start(config), slots: Slots::default(), job: 0, leaving: Default::default() }
-    }
-
-    fn compile(&mut self, new: &Arc<Config>) -> (Plan, Compiled) {
-        self.job += 1;
-        let plan = diff(&self.running.config, new);
-        let live = plan.live().expect("these documents need no restart");
-        let compiled = compile(&self.running, new, live, JobId(self.job), ShardSet::first(SHARDS), &mut self.slots);
-        (plan, compiled)
-    }
-
-    fn apply(&mut self, compiled: Compiled) {
-        self.running = self.running.after(&compiled);
-        for (slot, pool) in &compiled.change.pools {
-            match pool {
-                Some(_) => self.leaving.0.remove(slot),
-                None => self.leaving.0.insert(*slot),
-            };
-        }
-        self.leaving.1.extend(compiled.change.endpoints_gone.iter().map(|(_, slot)| *slot));
-        for (_, slot) in &compiled.change.endpoints_come {
-            self.leaving.1.remove(slot);
-        }
-        self.leaving.2.extend(&compiled.change.leave);
-        assert_eq!(compiled.applied(&mut self.slots), config::Freed::default(), "nothing was released meanwhile");
-    }
-
-    /// Every shard lets go of everything.
-    fn release_all(&mut self) {
-        let (pools, endpoints, listeners) = std::mem::take(&mut self.leaving);
-        pools.into_iter().for_each(|slot| assert!(self.slots.release_pool(slot)));
-        endpoints.into_iter().for_each(|slot| assert!(self.slots.release_endpoint(slot)));
-        listeners.into_iter().for_each(|slot| assert!(self.slots.release_listener(slot)));
-    }
-
-    /// Slots in use are those that run and those that leave.
-    fn check_slots(&self) {
-        let mut endpoints = self.leaving.1.clone();
-        let mut listeners = self.leaving.2.clone();
-        let mut pools = self.leaving.0.clone();
-        for pool in self.running.pools.values() {
-            assert!(pools.insert(pool.generation.slot), "{} is somebody else's too", pool.generation.slot);
-            for endpoint in &pool.generation.group.endpoints {
-                assert!(endpoints.insert(endpoint.slot), "{} is somebody else's too", endpoint.slot);
-                let identity = self.slots.endpoint(endpoint.slot).expect("in use");
-                assert_eq!(
-                    (&identity.pool, &identity.group, &identity.address),
-                    (&pool.content.id, &pool.content.group.id, &endpoint.address)
-                );
-            }
-        }
-        for (address, listen) in &self.running.listeners {
-            assert!(listeners.insert(listen.listener), "{} is somebody else's too", listen.listener);
-            assert_eq!(self.slots.listener(listen.listener), Some(address));
-        }
-        assert_eq!(self.slots.in_use(), (pools.len(), endpoints.len(), listeners.len()));
-    }
-}
 
 /// What runs, without the numbers that depend on how it came about.
 fn meaning(running: &Running) -> String {
@@ -158,7 +91,7 @@ fn check_agreement(plan: &Plan, compiled: &Compiled, before: &Running, after: &R
     let mut listeners: BTreeSet<Address> = change.leave.iter().map(|slot| address(before, *slot)).collect();
     listeners.extend(change.listen.iter().map(|listen| address(after, listen.listener)));
     assert_eq!(listeners, plan.touches.listeners);
-    assert_eq!(change.listen.len(), compiled.bind.len());
+    assert_eq!(change.listen.len(), compiled.bind.len(), "these pools never exchange addresses");
 
     // Backends that the plan adds or removes one by one; those of whole pools and renamed groups are told as such.
     let planned = |kind: ChangeKind| {
@@ -222,37 +155,53 @@ fn check_sharing(before: &Running, after: &Running, job: JobId) {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Through any history, with jobs that are withdrawn and slots that are released early, late or never,
-    /// what runs means what the last document means when it is compiled from scratch.
+    /// Through any history, with jobs that are withdrawn, waiting or refused, and tunnels that keep what is
+    /// gone, what runs means what the last document means when it is compiled from scratch.
     #[test]
-    fn step_by_step_is_from_scratch(models in history(), fates in prop::collection::vec(0..4u8, 16)) {
+    fn step_by_step_is_from_scratch(models in history(), fates in prop::collection::vec(fate(), 16)) {
         let mut appliance = Appliance::started(&toml(&models[0]));
-        for (model, fate) in models.iter().zip(fates) {
+        for (model, fate) in models[1..].iter().zip(fates) {
             let new = toml(model);
-            let (plan, compiled) = appliance.compile(&new);
-            prop_assert_eq!(plan.touches.pools.is_empty(), compiled.change.pools.is_empty());
-            if fate == 0 {
-                compiled.withdrawn(&mut appliance.slots);
-                appliance.check_slots();
-                continue;
-            }
+            let plan = appliance.plan(&new);
             let before = appliance.running.clone();
-            let job = compiled.job;
-            let after = before.after(&compiled);
-            check_agreement(&plan, &compiled, &before, &after);
-            check_sharing(&before, &after, job);
-            appliance.apply(compiled);
-            prop_assert_eq!(&appliance.running.config, &new);
-            appliance.check_slots();
-            if fate == 1 {
-                appliance.release_all();
-                appliance.check_slots();
+            let job = appliance.submit(&new);
+            appliance.compile_ready(job);
+            if appliance.rollout.phase(job) == Some(Phase::Waiting) {
+                // An address that comes back waits for its old sockets.
+                prop_assert!(appliance.handshakes_last);
+                appliance.end_handshakes();
+                appliance.compile_ready(job);
             }
-            let mut fresh = Appliance::started(&new);
-            let (_, compiled) = fresh.compile(&new);
-            fresh.apply(compiled);
+            let compiled = appliance.compiled(job);
+            let after = before.after(compiled);
+            check_agreement(&plan, compiled, &before, &after);
+            check_sharing(&before, &after, job);
+            prop_assert!(compiled.bind.iter().all(|bind| bind.after.is_none()), "it has waited");
+            match fate {
+                Fate::Withdrawn => appliance.withdraw(job),
+                Fate::Refused => {
+                    appliance.refuses = true;
+                    appliance.prepare(job);
+                    appliance.refuses = false;
+                }
+                Fate::Applied | Fate::AppliedAndKept => appliance.prepare(job),
+            }
+            let applied = matches!(appliance.outcomes[&job], Outcome::Applied { .. });
+            prop_assert_eq!(applied, matches!(fate, Fate::Applied | Fate::AppliedAndKept));
+            appliance.check_slots();
+            prop_assert_eq!(&appliance.running.config, if applied { &new } else { &before.config });
+            match fate {
+                Fate::AppliedAndKept => {
+                    appliance.handshakes_last = true;
+                    appliance.open_tunnels();
+                }
+                Fate::Applied => appliance.close_tunnels(),
+                Fate::Withdrawn | Fate::Refused => {}
+            }
+            let fresh = Appliance::started(&appliance.running.config);
             prop_assert_eq!(meaning(&appliance.running), meaning(&fresh.running));
         }
+        appliance.come_to_rest();
     }
 
     /// Two jobs on different pools, compiled against the same state, end in any order.
@@ -260,8 +209,6 @@ proptest! {
     fn disjoint_jobs_commute(models in history(), first in any::<bool>()) {
         let base = toml(&models[0]);
         let mut appliance = Appliance::started(&base);
-        let (_, compiled) = appliance.compile(&base);
-        appliance.apply(compiled);
         // Each takes one half of the pools from a later model.
         let other = models.last().expect("never empty");
         let half = |low: bool| {
@@ -276,94 +223,149 @@ proptest! {
             }
             model
         };
-        let (_, a) = appliance.compile(&toml(&half(true)));
-        let (_, b) = appliance.compile(&toml(&half(false)));
-        let order = if first { [a, b] } else { [b, a] };
-        order.into_iter().for_each(|compiled| appliance.apply(compiled));
-        appliance.check_slots();
+        let jobs = [true, false].map(|low| appliance.submit(&toml(&half(low))));
+        jobs.iter().for_each(|job| appliance.compile_ready(*job));
+        let order = if first { jobs } else { [jobs[1], jobs[0]] };
+        order.iter().for_each(|job| appliance.prepare(*job));
         prop_assert_eq!(&appliance.running.config, &toml(other));
-        let mut fresh = Appliance::started(&base);
-        let (_, compiled) = fresh.compile(&toml(other));
-        fresh.apply(compiled);
+        prop_assert_eq!(appliance.outcomes.len(), 2);
+        let fresh = Appliance::started(&toml(other));
         prop_assert_eq!(meaning(&appliance.running), meaning(&fresh.running));
+        appliance.come_to_rest();
     }
 }
 
-const POOL: &str = "[pool.db.create]\nservice = 'tcp'\nlisten = ['127.0.0.1:1', '127.0.0.1:2']\n[pool.db.group.main]\nbackend = [{ address = 'a:1' }, { address = 'b:1' }]\n";
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Fate {
+    Applied,
+    /// Tunnels and handshakes outlast it.
+    AppliedAndKept,
+    Withdrawn,
+    Refused,
+}
 
-#[test]
-fn a_backend_that_comes_back_has_its_slot_again() {
-    let mut appliance = Appliance::started(&config(""));
-    let (_, compiled) = appliance.compile(&config(POOL));
-    appliance.apply(compiled);
-    let slot = appliance.running.pools.values().next().unwrap().generation.group.endpoints[0].slot;
-    let (_, compiled) = appliance.compile(&config(&POOL.replace("{ address = 'a:1' },", "")));
-    assert_eq!(compiled.change.endpoints_gone, [(PoolSlot(0), slot)]);
-    appliance.apply(compiled);
-    let (_, compiled) = appliance.compile(&config(POOL));
-    assert_eq!(compiled.change.endpoints_come, [(PoolSlot(0), slot)]);
-    // A shard's word on its former life comes too late to matter.
-    assert!(!appliance.slots.release_endpoint(slot));
-    appliance.apply(compiled);
-    assert!(!appliance.slots.release_endpoint(slot));
-    appliance.check_slots();
+fn fate() -> impl Strategy<Value = Fate> {
+    prop_oneof![2 => Just(Fate::Applied), 2 => Just(Fate::AppliedAndKept), 1 => Just(Fate::Withdrawn), 1 => Just(Fate::Refused)]
+}
+
+const POOL: &str = "[pool.db.create]\nservice = 'tcp'\nlisten = ['127.0.0.1:1', '127.0.0.1:2']\n[pool.db.group.main]\nbackend = [{ address = 'a:1' }, { address = 'b:1' }]\n";
+const WEB: &str = "[pool.web.create]\nservice = 'tcp'\nlisten = ['127.0.0.1:8']\n[pool.web.group.main]\nbackend = [{ address = 'w:1' }]\n";
+
+fn slot_of(appliance: &Appliance, address: &str) -> Option<EndpointSlot> {
+    let mut endpoints = appliance.running.pools.values().flat_map(|pool| &pool.generation.group.endpoints);
+    endpoints.find(|endpoint| endpoint.address.to_string() == address).map(|endpoint| endpoint.slot)
 }
 
 #[test]
-fn an_address_that_comes_back_has_another_slot_and_waits_for_the_old_one() {
-    let mut appliance = Appliance::started(&config(""));
-    let (_, compiled) = appliance.compile(&config(POOL));
-    appliance.apply(compiled);
+fn a_backend_that_comes_back_has_its_slot_while_tunnels_use_it() {
+    let without = config(&POOL.replace("{ address = 'a:1' },", ""));
+    let mut appliance = Appliance::started(&config(POOL));
+    let slot = slot_of(&appliance, "a:1");
+    appliance.open_tunnels();
+    appliance.apply(&without);
+    assert_eq!(slot_of(&appliance, "a:1"), None);
+    appliance.apply(&config(&POOL.replace("b:1", "c:1")));
+    assert_eq!(slot_of(&appliance, "a:1"), slot);
+    appliance.close_tunnels();
+    appliance.check_slots();
+    // Once more, but nobody uses it when it goes.
+    appliance.apply(&without);
+    appliance.apply(&config(POOL));
+    appliance.come_to_rest();
+}
+
+#[test]
+fn an_address_that_comes_back_waits_and_has_another_slot() {
+    let without = config(&POOL.replace(", '127.0.0.1:2'", ""));
+    let mut appliance = Appliance::started(&config(POOL));
     let address: Address = Address::Ip("127.0.0.1:2".parse().unwrap());
     let old = appliance.running.listeners[&address].listener;
-    let (_, compiled) = appliance.compile(&config(&POOL.replace(", '127.0.0.1:2'", "")));
-    assert_eq!(compiled.change.leave, [old]);
-    appliance.apply(compiled);
-    let (_, compiled) = appliance.compile(&config(POOL));
-    let [bind] = &compiled.bind[..] else { panic!("{:?}", compiled.bind) };
-    assert_eq!((&bind.address, bind.after), (&address, Some(old)));
+    appliance.handshakes_last = true;
+    appliance.apply(&without);
+    let [first, second] = [0, 1].map(|_| appliance.submit(&config(POOL)));
+    assert_eq!(appliance.rollout.waits_for(first), Some(Obstacle::Address(old)));
+    // The first gives up; the second waits on.
+    appliance.withdraw(first);
+    assert_eq!(appliance.rollout.waits_for(second), Some(Obstacle::Address(old)));
+    appliance.end_handshakes();
+    appliance.compile_ready(second);
+    let [bind] = &appliance.compiled(second).bind[..] else { panic!("one address comes") };
+    assert_eq!((&bind.address, bind.after), (&address, None));
     assert_ne!(bind.listener, old);
-    // The job gives up waiting; the next one waits for the same socket.
-    compiled.withdrawn(&mut appliance.slots);
-    let (_, compiled) = appliance.compile(&config(POOL));
-    assert_eq!(compiled.bind[0].after, Some(old));
-    assert!(appliance.slots.release_listener(old));
-    appliance.leaving.2.remove(&old);
-    appliance.apply(compiled);
-    appliance.check_slots();
+    appliance.prepare(second);
+    appliance.come_to_rest();
 }
 
 #[test]
-fn a_release_may_come_before_the_job_has_ended() {
-    let mut appliance = Appliance::started(&config(""));
-    let (_, compiled) = appliance.compile(&config(POOL));
-    appliance.apply(compiled);
-    let (_, compiled) = appliance.compile(&config(""));
-    appliance.running = appliance.running.after(&compiled);
-    assert!(!appliance.slots.release_pool(PoolSlot(0)));
-    assert!(!appliance.slots.release_endpoint(EndpointSlot(1)));
-    let freed = compiled.applied(&mut appliance.slots);
-    assert_eq!((freed.pools, freed.endpoints, freed.listeners), (vec![PoolSlot(0)], vec![EndpointSlot(1)], vec![]));
-    assert_eq!(appliance.slots.in_use(), (0, 1, 2));
+fn a_change_that_is_compiled_too_early_says_what_to_wait_for() {
+    let mut slots = Slots::default();
+    let mut running = Running::at_start(&config(""));
+    let mut job = 0;
+    let mut step = |text: &str| {
+        job += 1;
+        let new = config(text);
+        let live = diff(&running.config, &new).live().unwrap();
+        let compiled = compile(&running, &new, live, JobId(job), ShardSet::first(1), &mut slots);
+        compiled.applied(&mut slots);
+        running = running.after(&compiled);
+        compiled.bind.iter().map(|bind| (bind.listener.0, bind.after.map(|slot| slot.0))).collect::<Vec<_>>()
+    };
+    assert_eq!(step(POOL), [(0, None), (1, None)]);
+    assert_eq!(step(&POOL.replace(", '127.0.0.1:2'", "")), []);
+    assert_eq!(step(POOL), [(2, Some(1))]);
+}
+
+#[test]
+fn an_address_moves_between_pools_with_its_sockets() {
+    let mut appliance = Appliance::started(&config(&format!("{POOL}{WEB}")));
+    let address: Address = Address::Ip("127.0.0.1:2".parse().unwrap());
+    let before = appliance.running.listeners[&address].clone();
+    let moved = config(&format!(
+        "{}{}",
+        POOL.replace(", '127.0.0.1:2'", ""),
+        WEB.replace("'127.0.0.1:8'", "'127.0.0.1:8', '127.0.0.1:2'")
+    ));
+    let job = appliance.submit(&moved);
+    appliance.compile_ready(job);
+    let compiled = appliance.compiled(job);
+    assert!(compiled.bind.is_empty() && compiled.change.leave.is_empty());
+    assert_eq!(compiled.change.listen.len(), 1);
+    appliance.prepare(job);
+    let after = &appliance.running.listeners[&address];
+    assert_eq!(after.listener, before.listener);
+    assert_ne!(after.pool, before.pool);
+    appliance.come_to_rest();
+}
+
+#[test]
+fn a_pool_that_comes_back_has_its_slot_while_tunnels_use_it() {
+    let mut appliance = Appliance::started(&config(POOL));
+    appliance.open_tunnels();
+    appliance.apply(&config(""));
+    let both = config(&format!("{WEB}{POOL}"));
+    appliance.apply(&both);
+    let slots: Vec<u32> = appliance.running.pools.values().map(|pool| pool.generation.slot.0).collect();
+    assert_eq!(slots, [0, 1], "db, then web");
+    appliance.close_tunnels();
+    appliance.come_to_rest();
 }
 
 #[test]
 #[should_panic(expected = "the plan is of another change")]
 fn a_plan_proves_nothing_about_another_document() {
-    let mut appliance = Appliance::started(&config(""));
-    let live = diff(&appliance.running.config, &config(POOL)).live().unwrap();
+    let running = Running::at_start(&config(""));
+    let live = diff(&running.config, &config(POOL)).live().unwrap();
     let other = config(&POOL.replace("a:1", "c:1"));
-    let _ = compile(&appliance.running, &other, live, JobId(1), ShardSet::first(1), &mut appliance.slots);
+    let _ = compile(&running, &other, live, JobId(1), ShardSet::first(1), &mut Slots::default());
 }
 
 #[test]
 fn one_changed_weight_keeps_everything_else() {
-    let mut appliance = Appliance::started(&config(""));
-    let (_, compiled) = appliance.compile(&config(POOL));
-    assert_eq!(compiled.endpoints.len(), 2);
-    appliance.apply(compiled);
+    let mut appliance = Appliance::started(&config(POOL));
     let before = appliance.running.clone();
-    let (_, compiled) = appliance.compile(&config(&POOL.replace("'a:1'", "'a:1', weight = 5")));
+    let job = appliance.submit(&config(&POOL.replace("'a:1'", "'a:1', weight = 5")));
+    appliance.compile_ready(job);
+    let compiled = appliance.compiled(job);
     assert_eq!(compiled.endpoints.len(), 1);
     assert_eq!(compiled.endpoints[0].1.weight, 5);
     assert!(
@@ -375,5 +377,6 @@ fn one_changed_weight_keeps_everything_else() {
     let old = &before.pools.values().next().unwrap().generation;
     assert!(pool.bytes < old.bytes, "only one endpoint had to be made");
     assert!(Arc::ptr_eq(&pool.policy, &old.policy));
-    appliance.apply(compiled);
+    appliance.prepare(job);
+    appliance.come_to_rest();
 }

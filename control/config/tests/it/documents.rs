@@ -155,6 +155,7 @@ fn what_is_missing() {
     check("[pool.db.create]\nservice = \"tcp\"\n[pool.db.group.main]", &["missing pool.db.create.listen"]);
     check("[pool.db.create]\nlisten = [\"127.0.0.1:1\"]\n[pool.db.group.main]", &["missing pool.db.create.service"]);
     check(HEAD, &["missing pool.db.group"]);
+    check(&format!("{HEAD}[pool.db.group]"), &["missing pool.db.group"]);
     check("[pool.db]", &["missing pool.db.create", "missing pool.db.group"]);
     backends("{ id = \"a\" }", &["missing pool.db.group.main.backend[0].address"]);
     backends("{}", &["missing pool.db.group.main.backend[0].address"]);
@@ -286,6 +287,8 @@ fn warnings_refuse_nothing() {
     backends("{ address = \"db:1\", backup = true }, { address = \"db:2\" }", &[]);
     backends("{ address = \"127.0.0.1:7000\" }", &[&format!("warning surprising {group}.backend[0].address")]);
     with("[pool.db.timeouts]\nidle = \"1h\"\nlifetime = \"1m\"", &["warning no_effect pool.db.timeouts.idle"]);
+    with("[pool.db.timeouts]\nidle = \"1m\"\nlifetime = \"1m\"", &["warning no_effect pool.db.timeouts.idle"]);
+    with("[pool.db.timeouts]\nidle = \"1m\"\nlifetime = \"2m\"", &[]);
     with("[pool.db.timeouts]\nlifetime = \"1m\"", &[]);
     with(
         "[pool.db.group.main.health]\ninterval = \"1s\"\ntimeout = \"2s\"",

@@ -15,7 +15,7 @@ fn survive(bytes: &[u8]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 3500, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn any_bytes(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
@@ -28,6 +28,12 @@ proptest! {
         survive(words.concat().as_bytes());
     }
 
+    /// Keys that exist, in places where they may, with values of any kind.
+    #[test]
+    fn any_shape(value in shape()) {
+        survive(value.as_bytes());
+    }
+
     /// A document that was in order, with a piece cut out, doubled or overwritten.
     #[test]
     fn mutated_documents(model in model(), at in any::<prop::sample::Index>(), len in 0..20usize, insert in prop::collection::vec(any::<u8>(), 0..6)) {
@@ -37,6 +43,49 @@ proptest! {
         bytes.splice(at..end, insert);
         survive(&bytes);
     }
+}
+
+/// A pool that is in order but for some of its tables, which may be anything.
+fn shape() -> impl Strategy<Value = String> {
+    let part = |key: &'static str, good: &'static str| {
+        prop_oneof![4 => Just(good.to_string()), 1 => Just("{}".into()), 1 => anything()]
+            .prop_map(move |value| format!("{key} = {value}"))
+    };
+    let create = part("create", "{ service = 'tcp', listen = ['127.0.0.1:1'] }");
+    let group = part("group", "{ main = { backend = [{ address = 'h:1' }] } }");
+    let parts = (create, group, part("limits", "{}"), part("timeouts", "{ idle = '5s' }"), anything(), 0..8u8);
+    parts.prop_map(|(create, group, limits, timeouts, other, hit)| {
+        let pool = format!("pool.db = {{ {create}, {group}, {limits}, {timeouts} }}");
+        match hit {
+            0 => format!("pool = {other}"),
+            1 => format!("{pool}\nlog = {other}"),
+            2 => format!("{pool}\nappliance = {other}"),
+            3 => format!("{pool}\ninclude = {other}"),
+            _ => pool,
+        }
+    })
+}
+
+/// A value, or tables in tables under names that exist somewhere.
+fn anything() -> impl Strategy<Value = String> {
+    let scalars =
+        &["1", "-7", "true", "'off'", "'5s'", "'1MiB'", "'tcp'", "'h:1'", "'127.0.0.1:1'", "1.5", "'${X}'", "07:32:00"]
+            [..];
+    let names =
+        &["create", "listen", "service", "main", "health", "backend", "id", "address", "weight", "x", "idle", "access"]
+            [..];
+    let scalar = prop::sample::select(scalars).prop_map(String::from);
+    scalar.prop_recursive(4, 30, 3, move |inner| {
+        let table = prop::collection::btree_map(prop::sample::select(names), inner.clone(), 0..4);
+        prop_oneof![
+            prop::collection::vec(inner, 0..3).prop_map(|items| format!("[{}]", items.join(", "))),
+            table.prop_map(|table| format!("{{ {} }}", pairs(table, ", "))),
+        ]
+    })
+}
+
+fn pairs(table: std::collections::BTreeMap<&str, String>, between: &str) -> String {
+    table.iter().map(|(key, value)| format!("{key} = {value}")).collect::<Vec<_>>().join(between)
 }
 
 const WORDS: &[&str] = &[
@@ -100,6 +149,11 @@ const WORDS: &[&str] = &[
     "=1\n",
     "[pool.db]\n",
 ];
+
+#[test]
+fn a_byte_order_mark() {
+    assert_eq!(parse_text("\u{feff}[pool]\n").unwrap().config, parse_text("").unwrap().config);
+}
 
 #[test]
 fn deep_nesting() {

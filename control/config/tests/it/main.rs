@@ -1,5 +1,6 @@
 //! Documents from text to change, through the public interface only.
 
+mod appliance;
 mod arbitrary;
 mod changes;
 mod compile;

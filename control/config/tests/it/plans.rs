@@ -145,25 +145,46 @@ fn listen_addresses() {
     assert_eq!(plan.touches.listeners.len(), 3);
 }
 
+const WEB: &str = "[pool.web.create]\nservice = 'tcp'\nlisten = ['127.0.0.1:8', '127.0.0.1:9']\n[pool.web.group.main]\nbackend = [{ address = 'w:1' }]\n";
+
 #[test]
 fn an_address_that_moves_between_pools() {
-    let web = "[pool.web.create]\nservice = 'tcp'\nlisten = ['127.0.0.1:8', '127.0.0.1:9']\n[pool.web.group.main]\nbackend = [{ address = 'w:1' }]\n";
-    let both = format!("{POOL}{web}");
-    let moved = both.replace(", \"127.0.0.1:2\"", "").replace("'127.0.0.1:9'", "'127.0.0.1:9', '127.0.0.1:2'");
-    check_plan(
+    let both = format!("{POOL}{WEB}");
+    let without = both.replace(", \"127.0.0.1:2\"", "");
+    let moved = without.replace("'127.0.0.1:9'", "'127.0.0.1:9', '127.0.0.1:2'");
+    let plan = check_plan(
         plan(&both, &moved),
+        &["soft | now | listen_moved | pool.db.create.listen", "soft | now | listen_moved | pool.web.create.listen"],
+    );
+    assert_eq!(plan.warnings.iter().map(|warning| warning.code).collect::<Vec<_>>(), [PlanWarningCode::AddressMoved]);
+    assert_eq!(plan.touches.listeners.len(), 1);
+    // To other shards, its sockets cannot go along.
+    let shards = |text: &str| text.replace("listen = ['", "shards = [0]\nlisten = ['");
+    check_plan(
+        self::plan(&shards(&both), &shards(&moved)),
         &[
-            "soft | now | listen | pool.db.create.listen",
-            "hard | pool restart | create_listen_moved | pool.web.create.listen",
+            "soft | now | listen_moved | pool.db.create.listen",
+            "hard | pool restart | create_listen_resharded | pool.web.create.listen",
         ],
     );
-    // In two steps it is soft.
-    let without = both.replace(", \"127.0.0.1:2\"", "");
-    assert_eq!(plan(&both, &without).class, Class::Soft);
-    assert_eq!(plan(&without, &moved).class, Class::Soft);
-    // A new pool that takes an address over is no different.
-    let taken = POOL.replace(", \"127.0.0.1:2\"", "") + &web.replace("'127.0.0.1:9'", "'127.0.0.1:2'");
-    assert_eq!(plan(POOL, &taken).class, Class::Hard);
+    assert_eq!(self::plan(&shards(&both), &shards(&without)).class, Class::Soft);
+    assert_eq!(self::plan(&shards(&without), &shards(&moved)).class, Class::Soft);
+}
+
+#[test]
+fn an_address_of_a_pool_that_goes() {
+    let inherited = WEB.replace("'127.0.0.1:9'", "'127.0.0.1:9', '127.0.0.1:2'");
+    check_plan(
+        plan(&format!("{POOL}{WEB}"), &inherited),
+        &[
+            "soft | now | pool_removed | pool.db",
+            "hard | pool restart | create_listen_inherited | pool.web.create.listen",
+        ],
+    );
+    // A pool under another name is that too.
+    let renamed = plan(POOL, &POOL.replace("pool.db", "pool.cache"));
+    assert_eq!(renamed.class, Class::Hard);
+    assert!(renamed.restart_reasons.iter().all(|reason| reason.reason.code == "create_listen_inherited"));
 }
 
 #[test]

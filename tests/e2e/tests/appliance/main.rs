@@ -9,6 +9,7 @@ mod console;
 mod documents;
 mod health;
 mod listen;
+mod moves;
 mod neighbours;
 mod orders;
 mod plan;
