@@ -317,6 +317,26 @@ impl Appliance {
         self.process.signal(signal);
     }
 
+    /// Every thread of it stops, until it is sent `SIGCONT`. Where processors are scarce a thread may go on for a
+    /// while after `SIGSTOP` was sent, as the first to take the signal is the one that stops the others.
+    #[track_caller]
+    pub fn stand_still(&self) {
+        self.signal(Signal::STOP);
+        until("every thread stands still", || {
+            let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid())).expect("it runs");
+            for task in tasks {
+                let file = task.expect("it runs").path().join("stat");
+                let stat = std::fs::read_to_string(file).expect("it runs");
+                // The state follows the name, which stands in parentheses: proc_pid_stat(5).
+                let (_, rest) = stat.rsplit_once(") ").expect("a name comes first");
+                if !rest.starts_with('T') {
+                    return Err(stat);
+                }
+            }
+            Ok(())
+        });
+    }
+
     /// Waits for its end. `None`: it still runs at the deadline.
     pub fn wait_exit(&mut self, deadline: Deadline) -> Option<ExitStatus> {
         self.process.wait_exit(deadline)

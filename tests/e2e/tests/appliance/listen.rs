@@ -72,7 +72,7 @@ fn clients_queued_on_a_removed_address_are_served() {
     let served_before = echo.seen().accepted;
     thread::scope(|scope| {
         // While the appliance stands still, the kernel queues clients, and the order waits in its socket.
-        appliance.signal(Signal::STOP);
+        appliance.stand_still();
         let applying = scope.spawn(|| appliance.apply(&removal));
         let mut clients: Vec<Tunnel> =
             (0..CLIENTS).map(|_| Tunnel::connect(&goes).expect("the kernel lets it in")).collect();
