@@ -5,7 +5,7 @@ use crate::kernel::Client;
 use crate::trace::Who;
 use crate::world::Env;
 use policy::generation::{Change, PoolGeneration};
-use policy::reload::{Adopter, Adoption, Deed, Order, Part, PolicyLease, Refusal, Report, RootLease};
+use policy::reload::{Adopter, Adoption, Deed, Order, Part, PolicyLease, Refusal, Report, RootLease, Session};
 use policy::{EndpointSlot, GenerationId, ListenerSlot, PartId, ShardId, Tick};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -44,10 +44,32 @@ enum Accept {
     Cancelled,
 }
 
-enum Connection {
-    Undecided { lease: RootLease, tries: u32 },
-    Connecting { lease: RootLease, tries: u32, endpoint: EndpointSlot, decided: Decided },
-    Tunnel { lease: PolicyLease, endpoint: EndpointSlot, decided: Decided, long: bool },
+/// A connection: of requests, one after the other, if it has a session, else a single tunnel.
+struct Connection {
+    session: Option<Session>,
+    state: State,
+}
+
+enum State {
+    /// A session between two requests.
+    Idle,
+    Undecided {
+        lease: RootLease,
+        tries: u32,
+    },
+    Connecting {
+        lease: RootLease,
+        tries: u32,
+        endpoint: EndpointSlot,
+        decided: Decided,
+    },
+    /// Bytes flow: of a tunnel, or of a request's answer.
+    Flowing {
+        lease: PolicyLease,
+        endpoint: EndpointSlot,
+        decided: Decided,
+        long: bool,
+    },
 }
 
 /// What a connection read when it chose its endpoint: all it reads later must be of the same generation.
@@ -156,7 +178,13 @@ impl Shard {
         env.trace.note(Who::Shard(self.id.0), "accepts on", u64::from(listener.0), client);
         assert!(!self.forbidden, "shard {} accepts, and was not resumed", self.id);
         env.witness.assert_newest(self.id, listener, self.adopter.root(&lease));
-        self.connections.insert(client, Connection::Undecided { lease, tries: 0 });
+        let mut deeds = Vec::new();
+        let connection = match env.dice.chance(env.profile.sessions) {
+            true => Connection { session: Some(self.adopter.converse(lease, &mut deeds)), state: State::Idle },
+            false => Connection { session: None, state: State::Undecided { lease, tries: 0 } },
+        };
+        self.connections.insert(client, connection);
+        self.perform(deeds, env);
     }
 
     /// One step of one connection.
@@ -172,10 +200,26 @@ impl Shard {
     }
 
     fn advance(&mut self, connection: Connection, deeds: &mut Vec<Deed>, env: &mut Env) -> Option<Connection> {
-        match connection {
-            Connection::Undecided { lease, tries } => {
+        let Connection { session, state } = connection;
+        let state = match state {
+            State::Idle => {
+                let session = session.expect("only a session is idle");
+                if env.draining || env.dice.chance(20) {
+                    self.adopter.part(session, deeds);
+                    env.tally.left += 1;
+                    return None;
+                }
+                let lease = self.adopter.begin(&session);
+                let gone = self.adopter.pool(session.pool()).is_none();
+                let what = if gone { "begins a request of a gone pool" } else { "begins a request of" };
+                env.trace.note(Who::Shard(self.id.0), what, u64::from(session.pool().0), 0);
+                env.witness.assert_newest_of(self.id, self.adopter.root(&lease));
+                let state = State::Undecided { lease, tries: 0 };
+                return Some(Connection { session: Some(session), state });
+            }
+            State::Undecided { lease, tries } => {
                 if env.dice.chance(10) {
-                    self.adopter.give_back(lease, deeds);
+                    self.undecided_ends(session, lease, deeds);
                     env.tally.left += 1;
                     return None;
                 }
@@ -184,40 +228,69 @@ impl Shard {
                 let decided = Decided { number: root.number, policy: root.policy.part };
                 let endpoint = env.dice.pick(&root.group.endpoints).filter(|_| tries < TRIES);
                 let Some(endpoint) = endpoint.map(|endpoint| endpoint.slot) else {
-                    self.adopter.give_back(lease, deeds);
+                    self.undecided_ends(session, lease, deeds);
                     env.tally.refused += 1;
                     return None;
                 };
                 self.adopter.endpoint_opened(endpoint);
-                Some(Connection::Connecting { lease, tries: tries + 1, endpoint, decided })
+                State::Connecting { lease, tries: tries + 1, endpoint, decided }
             }
-            Connection::Connecting { lease, tries, endpoint, decided } => {
+            State::Connecting { lease, tries, endpoint, decided } => {
                 assert_eq!(self.adopter.root(&lease).number, decided.number, "the root it decided from is leased");
                 if env.dice.chance(30) {
                     self.adopter.endpoint_closed(endpoint, deeds);
-                    return Some(Connection::Undecided { lease, tries });
+                    State::Undecided { lease, tries }
+                } else {
+                    let lease = self.adopter.exchange(lease, deeds);
+                    let policy = self.adopter.policy(&lease).part;
+                    assert_eq!(
+                        policy, decided.policy,
+                        "a connection decided from {} gets another's policy",
+                        decided.number
+                    );
+                    let long = env.dice.chance(env.profile.long_tunnels);
+                    State::Flowing { lease, endpoint, decided, long }
                 }
-                let lease = self.adopter.exchange(lease, deeds);
-                let policy = self.adopter.policy(&lease).part;
-                assert_eq!(
-                    policy, decided.policy,
-                    "a connection decided from {} gets another's policy",
-                    decided.number
-                );
-                let long = env.dice.chance(env.profile.long_tunnels);
-                Some(Connection::Tunnel { lease, endpoint, decided, long })
             }
-            Connection::Tunnel { lease, endpoint, decided, long } => {
+            State::Flowing { lease, endpoint, decided, long } => {
                 let ends = self.retiring.contains(&endpoint) || env.draining || !long && env.dice.chance(40);
                 if !ends {
-                    return Some(Connection::Tunnel { lease, endpoint, decided, long });
+                    return Some(Connection { session, state: State::Flowing { lease, endpoint, decided, long } });
                 }
                 assert_eq!(self.adopter.policy(&lease).part, decided.policy, "the log line reads what was decided");
-                self.adopter.endpoint_closed(endpoint, deeds);
-                self.adopter.give_back_policy(lease, deeds);
-                env.tally.served += 1;
-                None
+                match session {
+                    // It goes on as a tunnel.
+                    Some(session) if env.dice.chance(10) => {
+                        env.trace.note(Who::Shard(self.id.0), "upgrades in", u64::from(session.pool().0), 0);
+                        self.adopter.upgrade(session, deeds);
+                        let state = State::Flowing { lease, endpoint, decided, long };
+                        return Some(Connection { session: None, state });
+                    }
+                    Some(session) => {
+                        self.adopter.endpoint_closed(endpoint, deeds);
+                        self.adopter.end_policy(lease, deeds);
+                        return Some(Connection { session: Some(session), state: State::Idle });
+                    }
+                    None => {
+                        self.adopter.endpoint_closed(endpoint, deeds);
+                        self.adopter.give_back_policy(lease, deeds);
+                        env.tally.served += 1;
+                        return None;
+                    }
+                }
             }
+        };
+        Some(Connection { session, state })
+    }
+
+    /// A connection ends while nothing is decided for it.
+    fn undecided_ends(&mut self, session: Option<Session>, lease: RootLease, deeds: &mut Vec<Deed>) {
+        match session {
+            Some(session) => {
+                self.adopter.end(lease, deeds);
+                self.adopter.part(session, deeds);
+            }
+            None => self.adopter.give_back(lease, deeds),
         }
     }
 
@@ -292,13 +365,20 @@ impl Shard {
         let mut deeds = Vec::new();
         self.adopter.deadline_reached(&mut deeds);
         for connection in std::mem::take(&mut self.connections).into_values() {
-            match connection {
-                Connection::Undecided { lease, .. } => self.adopter.give_back(lease, &mut deeds),
-                Connection::Connecting { lease, endpoint, .. } => {
+            let Connection { session, state } = connection;
+            match (state, session) {
+                (State::Idle, session) => self.adopter.part(session.expect("only a session is idle"), &mut deeds),
+                (State::Undecided { lease, .. }, session) => self.undecided_ends(session, lease, &mut deeds),
+                (State::Connecting { lease, endpoint, .. }, session) => {
                     self.adopter.endpoint_closed(endpoint, &mut deeds);
-                    self.adopter.give_back(lease, &mut deeds);
+                    self.undecided_ends(session, lease, &mut deeds);
                 }
-                Connection::Tunnel { lease, endpoint, .. } => {
+                (State::Flowing { lease, endpoint, .. }, Some(session)) => {
+                    self.adopter.endpoint_closed(endpoint, &mut deeds);
+                    self.adopter.end_policy(lease, &mut deeds);
+                    self.adopter.part(session, &mut deeds);
+                }
+                (State::Flowing { lease, endpoint, .. }, None) => {
                     self.adopter.endpoint_closed(endpoint, &mut deeds);
                     self.adopter.give_back_policy(lease, &mut deeds);
                 }

@@ -143,6 +143,22 @@ impl Witness {
         if !meanings[announced].listeners.contains(&listener) {
             return;
         }
+        self.assert_not_replaced(shard, root, announced);
+    }
+
+    /// A request that begins on a connection of a live shard reads what has been announced, or newer; where the pool
+    /// is gone, what was last.
+    pub fn assert_newest_of(&self, shard: ShardId, root: &PoolGeneration) {
+        let Some(announced) = self.announced.get(&root.slot).copied().filter(|_| self.live.contains(shard)) else {
+            return;
+        };
+        if self.meanings[&root.slot][announced].part.is_some() {
+            self.assert_not_replaced(shard, root, announced);
+        }
+    }
+
+    fn assert_not_replaced(&self, shard: ShardId, root: &PoolGeneration, announced: usize) {
+        let meanings = &self.meanings[&root.slot];
         let at = meanings.iter().rposition(|meaning| meaning.part == Some(root.part)).expect("it was committed");
         assert!(at >= announced, "shard {shard} serves {} with job {}, which was replaced", root.id, root.number);
     }

@@ -46,6 +46,8 @@ pub struct Profile {
     pub refusals: u32,
     /// Percent of tunnels that last until the load ends.
     pub long_tunnels: u32,
+    /// Of the connections, those that carry requests.
+    pub sessions: u32,
     /// Messages in a mailbox, and in the queue back.
     orders_max: usize,
     reports_max: usize,
@@ -492,6 +494,7 @@ impl Profile {
         Profile {
             refusals,
             long_tunnels: dice.below(40) as u32,
+            sessions: dice.below(100) as u32,
             orders_max: dice.between(1, 6),
             reports_max: dice.between(1, 6),
             stalls,

@@ -61,6 +61,8 @@ planted! {
     finds_exchange_for_current_policy: ExchangeForCurrentPolicy,
     finds_endpoint_unnamed_early: EndpointUnnamedEarly,
     finds_last_root_forgotten: LastRootForgotten,
+    finds_sessions_forgotten: SessionsForgotten,
+    finds_sessions_stay_behind: SessionsStayBehind,
     finds_open_at_prepare: OpenAtPrepare,
     finds_close_without_draining: CloseWithoutDraining,
     finds_check_before_all_drop: CheckBeforeAllDrop,

@@ -51,7 +51,7 @@ pub mod rollout;
 #[cfg(test)]
 mod tests;
 
-pub use adopter::{Adopter, Deed, PolicyLease, RootLease};
+pub use adopter::{Adopter, Deed, PolicyLease, RootLease, Session};
 pub use committed::Committed;
 pub use rollout::{Bounds, Effect, Outcome, Rollout, Touches};
 

@@ -42,6 +42,10 @@ mistakes! {
     EndpointUnnamedEarly,
     /// A leaving address forgets the last root of a pool that goes.
     LastRootForgotten,
+    /// A pool that goes keeps no root for the requests that are on their way on its connections.
+    SessionsForgotten,
+    /// Connections that have outlived their pool do not follow it when it is there again.
+    SessionsStayBehind,
     /// An address is opened at Prepare.
     OpenAtPrepare,
     /// A listener is given back with its queue as it is.

@@ -21,6 +21,10 @@
 //! 4. connected: [`Adopter::exchange`] keeps only the policy of that root;
 //! 5. the end: [`Adopter::give_back`] or [`Adopter::give_back_policy`].
 //!
+//! One that carries requests, one after the other, is a [`Session`]: [`Adopter::converse`] right after `accept`. Each
+//! request then passes through 2 to 4 with [`Adopter::begin`] before and [`Adopter::end`] or [`Adopter::end_policy`]
+//! behind; the connection's own end is [`Adopter::part`], or [`Adopter::upgrade`] where it goes on as a tunnel.
+//!
 //! The shard keeps no `Arc` of a generation beyond the event: it borrows through its lease. Then what is
 //! released here is really let go, and the reference travels home in the report.
 
@@ -33,6 +37,7 @@ use crate::tick::Tick;
 use addresses::Addresses;
 use endpoints::Endpoints;
 use roots::{Departure, LetGo, Roots, Seen};
+use sessions::Sessions;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -40,9 +45,11 @@ mod addresses;
 mod endpoints;
 mod listening;
 mod roots;
+mod sessions;
 mod sync;
 
 pub use roots::{PolicyLease, RootLease};
+pub use sessions::Session;
 
 /// What the shard must do. Performed in order: what a report says is then true.
 #[derive(Debug)]
@@ -92,6 +99,7 @@ pub struct Adopter {
     roots: Roots,
     endpoints: Endpoints,
     addresses: Addresses,
+    sessions: Sessions,
     prepared: BTreeMap<JobId, Arc<Change>>,
     committed: Committed,
     /// Connections that have a lease.
@@ -118,6 +126,7 @@ impl Adopter {
             roots: Roots::default(),
             endpoints: Endpoints::default(),
             addresses: Addresses::default(),
+            sessions: Sessions::default(),
             prepared: BTreeMap::new(),
             committed: Committed::default(),
             connections: 0,
@@ -247,6 +256,57 @@ impl Adopter {
         let mut gone = LetGo::default();
         self.roots.give_back_policy(lease, &mut gone);
         self.connection_ended(gone, deeds);
+    }
+
+    /// A connection that has just come in will carry requests: until the first one it leases nothing.
+    pub fn converse(&mut self, lease: RootLease, deeds: &mut Vec<Deed>) -> Session {
+        let slot = self.roots.leased(&lease).slot;
+        let session = self.sessions.begin(slot);
+        if self.roots.current(slot).is_none() {
+            // It came out of an address that has outlived its pool.
+            self.sessions.outlive(slot, || Some(self.roots.again(&lease)));
+        }
+        self.end(lease, deeds);
+        session
+    }
+
+    /// A request begins: it leases the newest root of its connection's pool, or the last one of a pool that is gone.
+    pub fn begin(&mut self, session: &Session) -> RootLease {
+        match self.sessions.last(session.pool()) {
+            Some(last) => self.roots.again(last),
+            None => self.roots.lease(session.pool()).expect("a session's pool has a root"),
+        }
+    }
+
+    /// A request ended undecided.
+    pub fn end(&mut self, lease: RootLease, deeds: &mut Vec<Deed>) {
+        let mut gone = LetGo::default();
+        self.roots.give_back(lease, &mut gone);
+        self.let_go(gone, deeds);
+    }
+
+    /// A request ended that had exchanged its root.
+    pub fn end_policy(&mut self, lease: PolicyLease, deeds: &mut Vec<Deed>) {
+        let mut gone = LetGo::default();
+        self.roots.give_back_policy(lease, &mut gone);
+        self.let_go(gone, deeds);
+    }
+
+    /// The connection of this session ended. No request of it is under way.
+    pub fn part(&mut self, session: Session, deeds: &mut Vec<Deed>) {
+        self.end_session(session, deeds);
+        self.connection_ended(LetGo::default(), deeds);
+    }
+
+    /// The connection of this session goes on as a tunnel, whose lease is that of its last request.
+    pub fn upgrade(&mut self, session: Session, deeds: &mut Vec<Deed>) {
+        self.end_session(session, deeds);
+    }
+
+    fn end_session(&mut self, session: Session, deeds: &mut Vec<Deed>) {
+        if let Some(last) = self.sessions.end(session) {
+            self.end(last, deeds);
+        }
     }
 
     /// What the slot means now.
@@ -386,8 +446,15 @@ impl Adopter {
         if new.is_none() && !is(Mistake::LastRootForgotten) {
             self.addresses.outlive(slot, || self.roots.lease(slot));
         }
+        if new.is_none() && !is(Mistake::SessionsForgotten) {
+            self.sessions.outlive(slot, || self.roots.lease(slot));
+        }
+        let comes = new.is_some() && !is(Mistake::SessionsStayBehind);
         let before = self.roots.current(slot).cloned();
         self.roots.switch(slot, new, left, seen, gone);
+        if comes && let Some(last) = self.sessions.follow(slot) {
+            self.roots.give_back(last, gone);
+        }
         deeds.push(Deed::Switched { pool: slot, before });
     }
 
@@ -419,6 +486,11 @@ impl Adopter {
         self.roots.check_invariants();
         self.endpoints.check_invariants();
         self.addresses.check_invariants();
+        self.sessions.check_invariants();
+        for slot in self.sessions.pools() {
+            let (last, current) = (self.sessions.last(slot).is_some(), self.roots.current(slot).is_some());
+            assert!(last != current, "sessions of pool {slot} have its root or its last one, and not both");
+        }
         for pool in self.roots.all_current() {
             for endpoint in &pool.group.endpoints {
                 assert!(
