@@ -38,6 +38,7 @@ mod target;
 mod tokens;
 mod version;
 mod violation;
+pub mod write;
 
 pub use authority::Authority;
 pub use body::{Body, Step};
