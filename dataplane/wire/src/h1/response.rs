@@ -86,7 +86,8 @@ pub fn parse_response(
     let meaning = meaning::read(bytes, Peer::Origin, version, spare)?;
     let kind = kind(status, asked, &meaning)?;
     let framing = framing(kind, status, asked, limits, &meaning)?;
-    let withheld = asked.content == Content::Withheld || status == 304;
+    // Statuses that never have content have no length of it either (RFC 9110 section 8.6).
+    let has_length = kind == Kind::Final && status != 204;
     Ok(Some(ResponseHead {
         version,
         status,
@@ -94,7 +95,7 @@ pub fn parse_response(
         kind,
         fields: std::mem::take(spare),
         framing,
-        length: meaning.length.filter(|_| framing != Framing::None || withheld),
+        length: meaning.length.filter(|_| has_length),
         persistence: match framing {
             Framing::UntilClose => Persistence::Close,
             _ if kind == Kind::Switch => Persistence::Close,

@@ -2,7 +2,7 @@
 
 use super::line;
 use crate::h1::field::Fields;
-use crate::h1::name::Trailing;
+use crate::h1::name::{Name, Trailing};
 use std::io::Write;
 
 /// What follows a chunk's data.
@@ -19,9 +19,9 @@ pub fn chunk_begin(out: &mut Vec<u8>, bytes: u64) {
 pub fn last_chunk(out: &mut Vec<u8>, bytes: &[u8], trailers: &Fields) {
     out.extend_from_slice(b"0\r\n");
     for field in trailers {
-        match field.id.trailing() {
-            Trailing::Passed => line::received(out, bytes, field),
-            Trailing::Dropped | Trailing::Refused => {}
+        let disguise = Name::disguised(field.name.of(bytes));
+        if field.id.trailing() == Trailing::Passed && disguise.trailing() == Trailing::Passed {
+            line::received(out, bytes, field);
         }
     }
     out.extend_from_slice(line::CRLF);

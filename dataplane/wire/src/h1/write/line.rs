@@ -50,6 +50,9 @@ pub(super) fn number(out: &mut Vec<u8>, name: &[u8], number: u64) {
 
 /// A path and a query from elsewhere. What no target may hold is percent-encoded (RFC 3986 section 2.1).
 pub(super) fn target(out: &mut Vec<u8>, target: &[u8]) {
+    if !target.starts_with(b"/") {
+        out.push(b'/');
+    }
     let mark = target.iter().position(|byte| *byte == b'?').unwrap_or(target.len());
     for (ix, byte) in target.iter().enumerate() {
         match byte {

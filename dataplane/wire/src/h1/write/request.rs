@@ -11,7 +11,7 @@ use crate::h1::target::Form;
 /// How a request goes to its origin.
 #[derive(Clone, Copy, Debug)]
 pub struct ToOrigin<'a> {
-    /// Path and query instead of those that were received.
+    /// Path and query instead of those that were received. A path begins with `/`, and gets one if it does not.
     pub target: Option<&'a [u8]>,
     /// Instead of the host that the client named.
     pub host: Option<&'a [u8]>,
@@ -83,8 +83,9 @@ pub fn request<'e>(
 
 fn target(out: &mut Vec<u8>, bytes: &[u8], head: &RequestHead, to: &ToOrigin<'_>) {
     match (to.target, head.target.form) {
+        // Of a CONNECT there is no path to be rewritten.
+        (_, Form::Authority(authority)) => out.extend_from_slice(authority.whole.of(bytes)),
         (Some(target), _) => line::target(out, target),
-        (None, Form::Authority(authority)) => out.extend_from_slice(authority.whole.of(bytes)),
         (None, Form::Origin | Form::Absolute { .. } | Form::Asterisk) => {
             out.extend_from_slice(head.path(bytes));
             if let Some(query) = head.query(bytes) {

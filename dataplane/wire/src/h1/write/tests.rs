@@ -329,7 +329,7 @@ fn chunks() {
     last_chunk(&mut out, b"", &Fields::new());
     assert_eq!(out, b"ff\r\n\r\n0\r\n\r\n");
 
-    let input = b"0\r\nA: b\r\nCookie: c\r\nETag: d\r\nX-Forwarded-For: e\r\n\r\n";
+    let input = b"0\r\nA: b\r\nCookie: c\r\nETag: d\r\nX-Forwarded-For: e\r\nContent_Length: 5\r\n\r\n";
     let mut trailers = Fields::new();
     let mut body = Body::new(Framing::Chunked, &Limits::REQUEST);
     assert!(body.feed(input, &Limits::REQUEST, &mut trailers).unwrap().over);
