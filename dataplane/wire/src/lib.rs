@@ -5,4 +5,5 @@
 
 #![forbid(unsafe_code)]
 
+pub mod h1;
 pub mod tunnel;
