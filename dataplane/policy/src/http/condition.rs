@@ -99,6 +99,18 @@ impl Condition {
             | Condition::Not(_) => {}
         }
     }
+
+    /// Of a condition that does not hold: the part that is to blame. Of several that had to hold it is the first
+    /// that does not.
+    pub fn to_blame(&self, view: View, decoded: &mut Vec<u8>) -> &Condition {
+        match self {
+            Condition::All(conditions) => match conditions.iter().find(|condition| !condition.holds(view, decoded)) {
+                Some(first) => first.to_blame(view, decoded),
+                None => self,
+            },
+            _ => self,
+        }
+    }
 }
 
 /// Where in the path something was captured, by the rule's own number of the name.
@@ -226,6 +238,14 @@ impl MethodSet {
             Some(bit) => self.known >> bit & 1 == 1,
             None => self.others.iter().any(|other| other.as_bytes() == method),
         }
+    }
+
+    pub fn covers(&self, other: &MethodSet) -> bool {
+        self.known & other.known == other.known && other.others.iter().all(|name| self.others.contains(name))
+    }
+
+    pub fn is_apart_from(&self, other: &MethodSet) -> bool {
+        self.known & other.known == 0 && !other.others.iter().any(|name| self.others.contains(name))
     }
 
     fn names(&self) -> impl Iterator<Item = &str> {

@@ -176,6 +176,35 @@ impl Index {
         widest
     }
 
+    /// Lists on the way to where `anchor` stands, and there: rules that match all it does, as far as host and path go,
+    /// are among them.
+    pub fn above(&self, anchor: &Anchor, mut found: impl FnMut(&Range<u32>)) {
+        let mut walk = |root: u32| {
+            let mut branches = vec![(root, 0)];
+            while let Some((node, at)) = branches.pop() {
+                let Node { ends, open, any } = &self.nodes[node as usize];
+                found(open);
+                match anchor.path.steps.get(at) {
+                    None if !anchor.path.open => found(ends),
+                    None => {}
+                    Some(step) => {
+                        let literal = match step {
+                            Step::Literal(segment) => self.edge(node, segment),
+                            Step::Any => None,
+                        };
+                        let any = any.filter(|_| *step != Step::Literal([].into()));
+                        branches.extend(literal.into_iter().chain(any).map(|next| (next, at + 1)));
+                    }
+                }
+            }
+        };
+        match &anchor.host {
+            HostKey::Any => walk(ROOT_OF_ANY),
+            HostKey::Exact(name) => self.roots(name.as_bytes(), walk),
+            HostKey::Below(suffix) => self.roots(format!("?{suffix}").as_bytes(), walk),
+        }
+    }
+
     fn roots(&self, host: &[u8], mut found: impl FnMut(u32)) {
         found(ROOT_OF_ANY);
         if let Some(root) = self.host(host) {

@@ -14,17 +14,22 @@
 //!
 //! A rule that says the same in two generations is the same `Arc<Rule>`; only the table round it is made again.
 
+pub mod affinity;
 mod anchor;
 mod condition;
 mod edits;
+pub mod eject;
+mod explain;
 mod index;
 #[cfg(any(test, feature = "naive"))]
 pub mod naive;
 pub mod path;
 pub mod pattern;
 mod request;
+pub mod retry;
 mod rule;
 mod rules;
+pub mod shadow;
 mod source;
 mod spec;
 mod template;
@@ -33,6 +38,7 @@ mod tests;
 mod text;
 
 pub use edits::Unfit;
+pub use explain::{Finding, Step};
 pub use path::{EscapedSlash, NormalPath, PathViolation, normalise};
 pub use request::{Headers, Pairs, Request};
 pub use rule::{Action, Problem, Rule, Why};

@@ -155,19 +155,30 @@ impl Rules {
 
     /// The first rule whose condition holds. What it captured stays in `scratch` until the next search.
     pub fn route(&self, request: &Request, scratch: &mut Scratch) -> Option<RouteIx> {
-        let Scratch { host, branches, heads, decoded, captures, groups, .. } = scratch;
-        let view = View::new(request, host);
-        let mut candidates = Candidates::find(&self.index, view, branches, heads);
-        let holds = |rule: &u32| self.rules[*rule as usize].when.holds(view, decoded);
-        let found = candidates.find(holds)?;
-        let rule = &self.rules[found as usize];
+        let found = self.search(request, scratch, |_, rule, view, decoded| rule.when.holds(view, decoded))?;
+        let Scratch { host, decoded, captures, groups, .. } = scratch;
+        let rule = &self.rules[found.0 as usize];
         captures.clear();
         captures.resize(rule.captures, None);
         if rule.captures > 0 {
             let slots: &mut CaptureSlots = captures;
-            rule.when.capture(view, groups, decoded, slots);
+            rule.when.capture(View::new(request, host), groups, decoded, slots);
         }
-        Some(RouteIx(found))
+        Some(found)
+    }
+
+    /// The first candidate of which `holds` says so.
+    pub(super) fn search(
+        &self,
+        request: &Request,
+        scratch: &mut Scratch,
+        mut holds: impl FnMut(RouteIx, &Rule, View, &mut Vec<u8>) -> bool,
+    ) -> Option<RouteIx> {
+        let Scratch { host, branches, heads, decoded, .. } = scratch;
+        let view = View::new(request, host);
+        let candidates = Candidates::find(&self.index, view, branches, heads).map(RouteIx);
+        let mut candidates = candidates.filter(|route| holds(*route, self.rule(*route), view, decoded));
+        candidates.next()
     }
 
     /// Candidates of one request, one in several lists counted for each, and lists.
@@ -224,7 +235,7 @@ impl Default for Scratch {
 }
 
 /// Rules that a request could match, in order, each once.
-pub(super) struct Candidates<'a> {
+struct Candidates<'a> {
     index: &'a Index,
     heads: &'a mut BinaryHeap<Reverse<Head>>,
     before: Option<u32>,

@@ -1,7 +1,9 @@
 //! The router as a whole: its rules of order, and that it agrees with asking everybody.
 
+mod edits;
 mod oracle;
 mod order;
+mod shadow;
 
 use super::naive::Asked;
 use super::*;
@@ -49,7 +51,7 @@ fn all<const N: usize>(conditions: [When; N]) -> When {
     When::All(conditions.into())
 }
 
-fn any<const N: usize>(conditions: [When; N]) -> When {
+fn one_of<const N: usize>(conditions: [When; N]) -> When {
     When::Any(conditions.into())
 }
 

@@ -39,13 +39,35 @@ fn captured(rule: &Rule, request: &Request, scratch: &Scratch) -> String {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(3_000))]
     #[test]
-    fn the_router_agrees_with_asking_everybody(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..400)) {
+    fn the_router_agrees_with_asking_everybody(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
         agree(&bytes);
+    }
+
+    /// The account ends with the rule that is met, blames only rules that do not match, and leaves out only such.
+    #[test]
+    fn the_account_is_of_what_happens(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+        let (specs, requests) = naive::world(&bytes);
+        let rules = table(&specs);
+        for asked in &requests {
+            asked.with(|request| {
+                let steps = rules.explain(request);
+                let matched = |step: &Step| step.finding == Finding::Matched;
+                let met = rules.route(request, &mut Scratch::new());
+                assert_eq!(steps.last().filter(|step| matched(step)).map(|step| step.route), met, "{asked:?}");
+                let matching = specs.iter().filter(|spec| naive::matches(&spec.when, request));
+                let matching: Vec<&Arc<str>> = matching.map(|spec| &spec.id).collect();
+                for step in &steps {
+                    assert_eq!(rules.rule(step.route).id, step.id);
+                    assert_eq!(matching.contains(&&step.id), matched(step), "{asked:?}\n{step}");
+                }
+                assert!(steps.is_sorted_by(|a, b| a.route < b.route));
+            });
+        }
     }
 
     /// What [`Shape`] says is an upper bound.
     #[test]
-    fn no_request_meets_more_candidates_than_the_shape_says(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..400)) {
+    fn no_request_meets_more_candidates_than_the_shape_says(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
         let (specs, requests) = naive::world(&bytes);
         let rules = table(&specs);
         for asked in &requests {
@@ -55,6 +77,26 @@ proptest! {
             prop_assert!(lists <= rules.shape().lists_max, "{asked:?}");
         }
     }
+}
+
+#[test]
+fn the_account_names_the_condition_that_fails() {
+    let rules = in_order(&[
+        ("a", all([host("h"), prefix("/x"), header("x-a", "1")])),
+        ("b", one_of([header("x-a", "1"), header("x-b", "2")])),
+        ("c", all([prefix("/x"), not(host("h"))])),
+        ("other", host("other")),
+        ("d", host("h")),
+    ]);
+    let steps = get("h/x/y").with(|request| rules.explain(request)).unwrap();
+    let said: Vec<String> = steps.iter().map(Step::to_string).collect();
+    let expected = [
+        "a: fails header x-a = 1",
+        "b: fails any(header x-a = 1, header x-b = 2)",
+        "c: fails not(host h)",
+        "d: matches",
+    ];
+    assert_eq!(said, expected);
 }
 
 /// The random worlds would show nothing if no request met a rule.

@@ -94,9 +94,9 @@ fn templates_and_literals_of_one_level_are_both_asked() {
 #[test]
 fn alternatives_and_exceptions() {
     let rules = in_order(&[
-        ("either", any([all([host("a"), prefix("/x")]), all([host("b"), exact("/y")])])),
+        ("either", one_of([all([host("a"), prefix("/x")]), all([host("b"), exact("/y")])])),
         ("except", all([prefix("/x"), not(host("c"))])),
-        ("never", any([])),
+        ("never", one_of([])),
         ("rest", all([])),
     ]);
     check(&rules, "a/x/1", "either");
@@ -173,7 +173,7 @@ fn rules_are_shared_between_tables() {
 
 #[test]
 fn everything_that_is_wrong_with_a_rule_is_said_at_once() {
-    let mut wrong = spec("a", 0, all([host("a b"), any([regex("("), prefix("x")]), not(template("/{a}{b}"))]));
+    let mut wrong = spec("a", 0, all([host("a b"), one_of([regex("("), prefix("x")]), not(template("/{a}{b}"))]));
     wrong.action = ActionSpec::Deny { status: 200 };
     wrong.request_edits = vec![
         EditSpec::Remove { name: "Transfer-Encoding".into() },
