@@ -339,7 +339,7 @@ fn source_table(endpoints: &[Arc<Endpoint>], old: Option<&PolicyGroup>) -> Arc<[
 fn group_bytes(group: &PolicyGroup) -> usize {
     let table = match &group.balance {
         Balance::SourceHash(table) => size_of_val(&**table),
-        Balance::RoundRobin | Balance::LeastConnections | Balance::RandomTwo => 0,
+        Balance::RoundRobin | Balance::LeastConnections | Balance::RandomTwo | Balance::PeakEwma => 0,
     };
     size_of::<PolicyGroup>() + group.id.len() + size_of_val(&*group.endpoints) + table
 }

@@ -95,7 +95,10 @@ pub enum Balance {
     LeastConnections,
     /// The less busy of two drawn in proportion to the weights.
     RandomTwo,
-    /// Maglev hashing of the client's address. The table maps hash to index in [`Group::endpoints`].
+    /// The one of two drawn in proportion to the weights whose answer is expected sooner: what its answers took,
+    /// where the slow ones count most, times what it has in flight.
+    PeakEwma,
+    /// Maglev hashing of the client's address, or of a header, cookie or path (`http::affinity`). The table maps hash to index in [`Group::endpoints`].
     SourceHash(Arc<[u32]>),
 }
 

@@ -10,6 +10,7 @@ pub mod balance;
 pub mod close;
 pub mod generation;
 pub mod health;
+pub mod http;
 pub mod ids;
 pub mod queue;
 pub mod record;

@@ -22,6 +22,7 @@ pub mod mutate;
 mod plan;
 mod problems;
 mod request;
+mod rules;
 mod running;
 mod script;
 mod tunnel;
@@ -36,6 +37,7 @@ pub use framing::framing;
 pub use leases::leases;
 pub use plan::plan;
 pub use request::request;
+pub use rules::rules;
 pub use tunnel::tunnel;
 
 use mutate::Language;
@@ -59,6 +61,7 @@ pub static TARGETS: &[Target] = &[
     Target { name: "leases", run: leases, language: Language::Bytes },
     Target { name: "plan", run: plan, language: Language::Text(words::documents) },
     Target { name: "request", run: request, language: Language::Text(words::messages) },
+    Target { name: "rules", run: rules, language: Language::Bytes },
     Target { name: "tunnel", run: tunnel, language: Language::Bytes },
 ];
 

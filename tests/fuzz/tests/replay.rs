@@ -49,6 +49,11 @@ fn request() {
 }
 
 #[test]
+fn rules() {
+    replay(target("rules"));
+}
+
+#[test]
 fn tunnel() {
     replay(target("tunnel"));
 }

@@ -27,16 +27,23 @@ impl Draw {
         self.tiers[tier.ix()].subtract(seat, u64::from(seats[seat as usize].weight));
     }
 
-    /// The less busy of two different ones, the first drawn if they are equal.
-    pub fn less_busy_of_two(&mut self, seats: &[Seat], tier: Tier, tried: &[u32], random: u64) -> Option<u32> {
+    /// The better of two different ones, the first drawn if they are equal.
+    pub fn better_of_two(
+        &mut self,
+        seats: &[Seat],
+        tier: Tier,
+        tried: &[u32],
+        random: u64,
+        is_better: impl Fn(&Seat, &Seat) -> bool,
+    ) -> Option<u32> {
         self.without(seats, tier, tried, |weights| {
             let one = weights.at(random)?;
             let weight = u64::from(seats[one as usize].weight);
             weights.subtract(one, weight);
             let other = weights.at(mix(random));
             weights.add(one, weight);
-            let less_busy = |other: &u32| seats[*other as usize].is_less_busy_than(&seats[one as usize]);
-            Some(other.filter(less_busy).unwrap_or(one))
+            let better = |other: &u32| is_better(&seats[*other as usize], &seats[one as usize]);
+            Some(other.filter(better).unwrap_or(one))
         })
     }
 

@@ -1,4 +1,4 @@
-//! The four algorithms behind one set of verbs.
+//! The algorithms behind one set of verbs.
 //!
 //! An algorithm holds exactly the open seats. It is told of each that enters, leaves or changes its load,
 //! and finds a seat by its weight: that changes only while the seat is out.
@@ -10,6 +10,7 @@ use super::rotation::Rotation;
 use super::seat::{Census, Salt, Seat, Tier};
 use super::{Ask, Member};
 use crate::generation::Balance;
+use crate::tick::Tick;
 use std::sync::Arc;
 
 /// An algorithm and what it remembers of the open seats.
@@ -18,6 +19,7 @@ pub(super) enum Method {
     RoundRobin(Rotation),
     LeastConnections(Least),
     RandomTwo(Draw),
+    PeakEwma(Draw),
     SourceHash { table: Arc<[u32]>, draw: Draw },
 }
 
@@ -33,6 +35,7 @@ impl Method {
             Balance::RoundRobin => Method::RoundRobin(Rotation::new(salt)),
             Balance::LeastConnections => Method::LeastConnections(Least::new(salt)),
             Balance::RandomTwo => Method::RandomTwo(Draw::default()),
+            Balance::PeakEwma => Method::PeakEwma(Draw::default()),
             Balance::SourceHash(table) => Method::SourceHash { table: table.clone(), draw: Draw::default() },
         }
     }
@@ -46,9 +49,14 @@ impl Method {
             }
             (Method::RoundRobin(_), Balance::RoundRobin)
             | (Method::LeastConnections(_), Balance::LeastConnections)
-            | (Method::RandomTwo(_), Balance::RandomTwo) => true,
+            | (Method::RandomTwo(_), Balance::RandomTwo)
+            | (Method::PeakEwma(_), Balance::PeakEwma) => true,
             (
-                Method::RoundRobin(_) | Method::LeastConnections(_) | Method::RandomTwo(_) | Method::SourceHash { .. },
+                Method::RoundRobin(_)
+                | Method::LeastConnections(_)
+                | Method::RandomTwo(_)
+                | Method::PeakEwma(_)
+                | Method::SourceHash { .. },
                 _,
             ) => false,
         }
@@ -58,7 +66,7 @@ impl Method {
         match self {
             Method::RoundRobin(rotation) => rotation.reserve(seats, census),
             Method::LeastConnections(least) => least.reserve(seats, census),
-            Method::RandomTwo(draw) | Method::SourceHash { draw, .. } => draw.reserve(seats),
+            Method::RandomTwo(draw) | Method::PeakEwma(draw) | Method::SourceHash { draw, .. } => draw.reserve(seats),
         }
     }
 
@@ -66,7 +74,7 @@ impl Method {
         match self {
             Method::RoundRobin(rotation) => rotation.enter(seats, seat, tier),
             Method::LeastConnections(least) => least.enter(seats, seat, tier),
-            Method::RandomTwo(draw) | Method::SourceHash { draw, .. } => {
+            Method::RandomTwo(draw) | Method::PeakEwma(draw) | Method::SourceHash { draw, .. } => {
                 draw.enter(seats, seat, tier);
             }
         }
@@ -76,7 +84,7 @@ impl Method {
         match self {
             Method::RoundRobin(rotation) => rotation.leave(seats, seat, tier),
             Method::LeastConnections(least) => least.leave(seats, seat, tier),
-            Method::RandomTwo(draw) | Method::SourceHash { draw, .. } => {
+            Method::RandomTwo(draw) | Method::PeakEwma(draw) | Method::SourceHash { draw, .. } => {
                 draw.leave(seats, seat, tier);
             }
         }
@@ -86,23 +94,34 @@ impl Method {
     pub fn forget(&mut self, seat: u32) {
         match self {
             Method::RoundRobin(rotation) => rotation.forget(seat),
-            Method::LeastConnections(_) | Method::RandomTwo(_) | Method::SourceHash { .. } => {}
+            Method::LeastConnections(_) | Method::RandomTwo(_) | Method::PeakEwma(_) | Method::SourceHash { .. } => {}
         }
     }
 
     pub fn load_changed(&mut self, seats: &[Seat], seat: u32, tier: Tier) {
         match self {
             Method::LeastConnections(least) => least.load_changed(seats, seat, tier),
-            Method::RoundRobin(_) | Method::RandomTwo(_) | Method::SourceHash { .. } => {}
+            Method::RoundRobin(_) | Method::RandomTwo(_) | Method::PeakEwma(_) | Method::SourceHash { .. } => {}
         }
     }
 
-    /// An open seat of `tier` that is not among `tried`.
-    pub fn choose(&mut self, members: &[Member], seats: &[Seat], tier: Tier, tried: &[u32], ask: &Ask) -> Option<u32> {
+    /// An open seat of `tier` that is not among `tried`. `now`: see [`Picker::answered`](super::Picker::answered).
+    pub fn choose(
+        &mut self,
+        members: &[Member],
+        seats: &[Seat],
+        tier: Tier,
+        tried: &[u32],
+        ask: &Ask,
+        now: Tick,
+    ) -> Option<u32> {
         match self {
             Method::RoundRobin(rotation) => rotation.choose(seats, tier, tried),
             Method::LeastConnections(least) => least.choose(seats, tier, tried),
-            Method::RandomTwo(draw) => draw.less_busy_of_two(seats, tier, tried, ask.random),
+            Method::RandomTwo(draw) => draw.better_of_two(seats, tier, tried, ask.random, Seat::is_less_busy_than),
+            Method::PeakEwma(draw) => {
+                draw.better_of_two(seats, tier, tried, ask.random, |one, other| one.is_faster_than(other, now))
+            }
             Method::SourceHash { table, draw } => {
                 let stands = |entry: usize| {
                     let seat = members.get(table[entry] as usize)?.seat;
@@ -122,7 +141,7 @@ impl Method {
         match self {
             Method::RoundRobin(rotation) => rotation.check_invariants(seats, tier, open, weight),
             Method::LeastConnections(least) => assert_eq!(least.len(tier), open),
-            Method::RandomTwo(draw) | Method::SourceHash { draw, .. } => {
+            Method::RandomTwo(draw) | Method::PeakEwma(draw) | Method::SourceHash { draw, .. } => {
                 assert_eq!(draw.weight(tier), weight);
             }
         }

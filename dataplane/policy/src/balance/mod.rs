@@ -23,6 +23,7 @@
 
 mod draw;
 mod heap;
+mod latency;
 mod least;
 pub mod maglev;
 mod method;
@@ -33,6 +34,7 @@ mod tests;
 
 use crate::generation::{Address, Balance, Endpoint, Group, Health};
 use crate::ids::{EndpointSlot, ShardId};
+use crate::tick::Tick;
 pub use maglev::hash_source;
 use method::Method;
 use seat::{Census, Salt, Seat, Standing, TIERS, Tier};
@@ -41,7 +43,7 @@ use std::sync::Arc;
 /// What is known of the connection that needs a backend.
 #[derive(Clone, Copy, Debug)]
 pub struct Ask<'a> {
-    /// [`hash_source`] of the client's address.
+    /// [`hash_source`] of the client's address, or a hash of whatever else the group's requests stay together by.
     pub source: u64,
     /// Any number, all equally likely.
     pub random: u64,
@@ -79,6 +81,7 @@ pub struct Picker {
     census: Census,
     method: Method,
     salt: Salt,
+    last_answer: Tick,
     /// Memory of the last pick and of the last adoption, kept for the next.
     tried: Vec<u32>,
     between: Vec<Member>,
@@ -138,7 +141,25 @@ impl Picker {
         self.change(slot, |seat| seat.full = full);
     }
 
-    /// A connection to the endpoint begins, or the attempt to make one.
+    /// Whether the endpoint is left out because of what it answered. See `http::eject`.
+    pub fn set_ejected(&mut self, slot: EndpointSlot, ejected: bool) {
+        self.change(slot, |seat| seat.ejected = ejected);
+    }
+
+    /// The endpoint took this long to begin its answer. Told for failures too, with the time-out in place of the
+    /// time: whoever fails fast is not fast. Only [`Balance::PeakEwma`] asks; what was told stays with the endpoint.
+    ///
+    /// A pick reckons with the time of the last answer from anybody: since then all means have faded by the same
+    /// share, so the present would decide no differently.
+    pub fn answered(&mut self, slot: EndpointSlot, micros: u32, now: Tick) {
+        self.last_answer = self.last_answer.max(now);
+        if let Some(seat) = self.seat_of(slot) {
+            self.seats[seat as usize].latency.observe(micros, now);
+        }
+    }
+
+    /// A connection to the endpoint begins, or the attempt to make one. Of a group of HTTP backends it is each
+    /// request: least connections are then least requests.
     pub fn opened(&mut self, slot: EndpointSlot) {
         match self.seat_of(slot) {
             Some(seat) => {
@@ -189,8 +210,8 @@ impl Picker {
             if in_rotation == 0 || in_rotation == self.note_tried(tier, ask.tried) {
                 continue;
             }
-            let Picker { members, seats, method, tried, .. } = self;
-            let Some(seat) = method.choose(members, seats, tier, tried, ask) else {
+            let Picker { members, seats, method, tried, last_answer, .. } = self;
+            let Some(seat) = method.choose(members, seats, tier, tried, ask, *last_answer) else {
                 return Pick::Busy;
             };
             let slot = self.seats[seat as usize].slot;

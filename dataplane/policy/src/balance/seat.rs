@@ -2,8 +2,10 @@
 //!
 //! Owns the rule who is in rotation and in which tier. Refuses to know how one of them is chosen.
 
+use super::latency::Latency;
 use crate::generation::{Endpoint, Health};
 use crate::ids::EndpointSlot;
+use crate::tick::Tick;
 
 /// What balancing remembers of one endpoint.
 #[derive(Debug)]
@@ -17,6 +19,8 @@ pub(super) struct Seat {
     pub named: bool,
     pub resolved: bool,
     pub full: bool,
+    pub ejected: bool,
+    pub latency: Latency,
     pub standing: Standing,
 }
 
@@ -53,6 +57,8 @@ impl Seat {
         named: false,
         resolved: false,
         full: false,
+        ejected: false,
+        latency: Latency::Unknown,
         standing: Standing::Out,
     };
 
@@ -65,7 +71,7 @@ impl Seat {
             (true, Health::Up) => Tier::BackupUp,
             (true, Health::Unproven) => Tier::BackupUnproven,
         };
-        if self.drain || self.weight == 0 || self.named && !self.resolved {
+        if self.drain || self.ejected || self.weight == 0 || self.named && !self.resolved {
             Standing::Out
         } else if self.full {
             Standing::Full(tier)
@@ -77,6 +83,12 @@ impl Seat {
     /// Connections per weight, to be compared with what `other` says of this seat.
     pub fn load_against(&self, other: &Seat) -> u64 {
         u64::from(self.in_flight) * u64::from(other.weight)
+    }
+
+    /// See [`Latency::load`]; per weight.
+    pub fn is_faster_than(&self, other: &Seat, now: Tick) -> bool {
+        let load = |seat: &Seat| seat.latency.load(seat.in_flight, now);
+        load(self) * u128::from(other.weight) < load(other) * u128::from(self.weight)
     }
 
     pub fn is_less_busy_than(&self, other: &Seat) -> bool {

@@ -2,6 +2,7 @@
 
 mod against_a_scan;
 mod least_connections;
+mod peak_ewma;
 mod random_two;
 mod round_robin;
 mod source_hash;
@@ -57,8 +58,9 @@ fn source_hash(weights: &[u32]) -> Group {
     with_table(group(Balance::SourceHash([].into()), weights))
 }
 
-fn every_balance() -> [Balance; 4] {
-    [Balance::RoundRobin, Balance::LeastConnections, Balance::RandomTwo, Balance::SourceHash([].into())]
+fn every_balance() -> [Balance; 5] {
+    let hash = Balance::SourceHash([].into());
+    [Balance::RoundRobin, Balance::LeastConnections, Balance::RandomTwo, Balance::PeakEwma, hash]
 }
 
 fn with_table(mut group: Group) -> Group {

@@ -58,8 +58,7 @@ impl Model {
             let Backend { weight, backup, drain, .. } = *backend;
             Endpoint { address, backup, drain, ..endpoint(*slot, weight) }
         };
-        let [a, b, c, d] = every_balance();
-        let balance = [a, b, c, d].into_iter().nth(balance).expect("there are four");
+        let balance = every_balance().into_iter().nth(balance).expect("there are five");
         let group = group_of(balance, self.backends.iter().map(endpoint).collect());
         let group = if self.checked { checked(group) } else { group };
         small_table(group)
@@ -111,7 +110,7 @@ fn step(slots: u32) -> impl Strategy<Value = Step> {
         }),
         1 => slot.clone().prop_map(|slot| Step::Remove { slot }),
         1 => any::<bool>().prop_map(Step::Checked),
-        1 => (0..4usize).prop_map(Step::Balance),
+        1 => (0..5usize).prop_map(Step::Balance),
         4 => (slot.clone(), health()).prop_map(|(slot, health)| Step::Health { slot, health }),
         2 => (slot.clone(), any::<bool>())
             .prop_map(|(slot, resolved)| Step::Resolved { slot, resolved }),

@@ -1,0 +1,298 @@
+//! What a rule asks, compiled: each condition says whether it holds for a request.
+//!
+//! Owns the meaning of every condition. Refuses to know rules, their order, and how candidates are found: the
+//! index may leave out only rules whose condition would not hold, so what is said here is what counts.
+
+use super::pattern::{GroupSearch, Pattern};
+use super::request::{Request, decode_query, parameters};
+use super::source::SourceSet;
+use super::template::Template;
+use std::fmt;
+use std::ops::Range;
+
+/// A compiled [`When`](super::When).
+#[derive(Debug)]
+pub(super) enum Condition {
+    Host(HostTest),
+    Path(PathTest),
+    Method(MethodSet),
+    Header(HeaderTest),
+    Query(HeaderTest),
+    Source(SourceSet),
+    All(Box<[Condition]>),
+    Any(Box<[Condition]>),
+    Not(Box<Condition>),
+}
+
+/// A request with its host as rules compare it.
+#[derive(Clone, Copy)]
+pub(super) struct View<'a> {
+    pub request: &'a Request<'a>,
+    /// Lower case, without a final dot; empty if there is none, or none that a rule could name.
+    pub host: &'a [u8],
+}
+
+/// The longest name that DNS can say (RFC 1035 section 2.3.4).
+pub(super) const HOST_BYTES_MAX: usize = 255;
+
+impl<'a> View<'a> {
+    pub fn new(request: &'a Request<'a>, buffer: &'a mut [u8; HOST_BYTES_MAX]) -> View<'a> {
+        let host = request.host.strip_suffix(b".").unwrap_or(request.host);
+        let host = match buffer.get_mut(..host.len()) {
+            Some(lower) if host.iter().any(u8::is_ascii_uppercase) => {
+                lower.copy_from_slice(host);
+                lower.make_ascii_lowercase();
+                lower
+            }
+            Some(_) => host,
+            None => b"",
+        };
+        View { request, host }
+    }
+
+    pub fn path(self) -> &'a [u8] {
+        self.request.path.as_bytes()
+    }
+}
+
+impl Condition {
+    /// `decoded` is memory.
+    pub fn holds(&self, view: View, decoded: &mut Vec<u8>) -> bool {
+        match self {
+            Condition::Host(test) => test.holds(view.host),
+            Condition::Path(test) => test.holds(view.path()),
+            Condition::Method(methods) => methods.contains(view.request.method),
+            Condition::Header(test) => {
+                test.value.holds(|holds| view.request.headers.any(test.name.as_bytes(), &mut |value| holds(value)))
+            }
+            Condition::Query(test) => test.value.holds(|holds| {
+                let all = view.request.query.map(parameters);
+                all.into_iter().flatten().any(|(name, value)| {
+                    decode_query(name, decoded) == test.name.as_bytes() && holds(decode_query(value, decoded))
+                })
+            }),
+            Condition::Source(set) => view.request.source.is_some_and(|source| set.prefixes.contains(source)),
+            Condition::All(conditions) => conditions.iter().all(|condition| condition.holds(view, decoded)),
+            Condition::Any(conditions) => conditions.iter().any(|condition| condition.holds(view, decoded)),
+            Condition::Not(condition) => !condition.holds(view, decoded),
+        }
+    }
+
+    /// Of a condition that holds: what the path tests by which it holds have captured. Of several alternatives that
+    /// is the first that holds; what is negated captures nothing.
+    pub fn capture(&self, view: View, memory: &mut GroupSearch, decoded: &mut Vec<u8>, out: &mut CaptureSlots) {
+        match self {
+            Condition::Path(test) => test.capture(view.path(), memory, out),
+            Condition::All(conditions) => {
+                conditions.iter().for_each(|condition| condition.capture(view, memory, decoded, out));
+            }
+            Condition::Any(conditions) => {
+                if let Some(first) = conditions.iter().find(|condition| condition.holds(view, decoded)) {
+                    first.capture(view, memory, decoded, out);
+                }
+            }
+            Condition::Host(_)
+            | Condition::Method(_)
+            | Condition::Header(_)
+            | Condition::Query(_)
+            | Condition::Source(_)
+            | Condition::Not(_) => {}
+        }
+    }
+
+    /// Of a condition that does not hold: the part that is to blame. Of several that had to hold it is the first
+    /// that does not.
+    pub fn to_blame(&self, view: View, decoded: &mut Vec<u8>) -> &Condition {
+        match self {
+            Condition::All(conditions) => match conditions.iter().find(|condition| !condition.holds(view, decoded)) {
+                Some(first) => first.to_blame(view, decoded),
+                None => self,
+            },
+            _ => self,
+        }
+    }
+}
+
+/// Where in the path something was captured, by the rule's own number of the name.
+pub(super) type CaptureSlots = [Option<Range<usize>>];
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum HostTest {
+    /// Lower case, without a final dot.
+    Exact(Box<str>),
+    /// What stands behind the asterisk: `.example.com`.
+    Below(Box<str>),
+}
+
+impl HostTest {
+    pub fn holds(&self, host: &[u8]) -> bool {
+        match self {
+            HostTest::Exact(exact) => host == exact.as_bytes(),
+            HostTest::Below(suffix) => host.len() > suffix.len() && host.ends_with(suffix.as_bytes()),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) enum PathTest {
+    Exact(Box<[u8]>),
+    /// Without a slash at its end, so empty for `/`.
+    Prefix(Box<[u8]>),
+    /// With the rule's number of each name; none where it is negated.
+    Template(Template, Box<[usize]>),
+    /// With the rule's number of each group that has one.
+    Regex(Box<Pattern>, Box<[(usize, usize)]>),
+}
+
+impl PathTest {
+    pub fn holds(&self, path: &[u8]) -> bool {
+        match self {
+            PathTest::Exact(exact) => path == &**exact,
+            PathTest::Prefix(prefix) => is_below(path, prefix),
+            PathTest::Template(template, _) => template.matches(path, |_, _| ()),
+            PathTest::Regex(pattern, _) => path != b"*" && pattern.is_match(path),
+        }
+    }
+
+    fn capture(&self, path: &[u8], memory: &mut GroupSearch, out: &mut CaptureSlots) {
+        match self {
+            PathTest::Exact(_) | PathTest::Prefix(_) => {}
+            PathTest::Template(template, numbers) => {
+                template.matches(path, |name, range| out[numbers[name]] = Some(range));
+            }
+            PathTest::Regex(pattern, numbers) => {
+                let groups = pattern.groups(path, memory);
+                numbers.iter().for_each(|(group, number)| out[*number] = groups(*group));
+            }
+        }
+    }
+}
+
+/// By whole segments. `prefix` has no slash at its end.
+pub(super) fn is_below(path: &[u8], prefix: &[u8]) -> bool {
+    path.strip_prefix(prefix).is_some_and(|rest| matches!(rest, [] | [b'/', ..]))
+}
+
+#[derive(Debug)]
+pub(super) struct HeaderTest {
+    /// Of a header in lower case.
+    pub name: Box<str>,
+    pub value: ValueTest,
+}
+
+#[derive(Debug)]
+pub(super) enum ValueTest {
+    Present,
+    Absent,
+    Equals(Box<[u8]>),
+    Prefix(Box<[u8]>),
+    Regex(Box<Pattern>),
+}
+
+impl ValueTest {
+    /// `any`: whether a function holds for any of the values.
+    fn holds(&self, any: impl FnOnce(&dyn Fn(&[u8]) -> bool) -> bool) -> bool {
+        match self {
+            ValueTest::Absent => !any(&|_| true),
+            test => any(&|value| test.holds_for(value)),
+        }
+    }
+
+    pub fn holds_for(&self, value: &[u8]) -> bool {
+        match self {
+            ValueTest::Present => true,
+            ValueTest::Absent => false,
+            ValueTest::Equals(equal) => value == &**equal,
+            ValueTest::Prefix(prefix) => value.starts_with(prefix),
+            ValueTest::Regex(pattern) => pattern.is_match(value),
+        }
+    }
+}
+
+/// Methods by name: those of RFC 9110 and PATCH as bits.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct MethodSet {
+    known: u16,
+    /// Sorted.
+    others: Box<[Box<str>]>,
+}
+
+const KNOWN_METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
+
+impl MethodSet {
+    pub fn new(names: &[String]) -> MethodSet {
+        let (mut known, mut others) = (0, Vec::new());
+        for name in names {
+            match KNOWN_METHODS.iter().position(|method| method == name) {
+                Some(bit) => known |= 1 << bit,
+                None => others.push(Box::from(name.as_str())),
+            }
+        }
+        others.sort();
+        others.dedup();
+        MethodSet { known, others: others.into() }
+    }
+
+    pub fn contains(&self, method: &[u8]) -> bool {
+        match KNOWN_METHODS.iter().position(|known| known.as_bytes() == method) {
+            Some(bit) => self.known >> bit & 1 == 1,
+            None => self.others.iter().any(|other| other.as_bytes() == method),
+        }
+    }
+
+    pub fn covers(&self, other: &MethodSet) -> bool {
+        self.known & other.known == other.known && other.others.iter().all(|name| self.others.contains(name))
+    }
+
+    pub fn is_apart_from(&self, other: &MethodSet) -> bool {
+        self.known & other.known == 0 && !other.others.iter().any(|name| self.others.contains(name))
+    }
+
+    fn names(&self) -> impl Iterator<Item = &str> {
+        let known = KNOWN_METHODS.iter().enumerate().filter(|(bit, _)| self.known >> bit & 1 == 1);
+        known.map(|(_, name)| *name).chain(self.others.iter().map(|name| &**name))
+    }
+}
+
+/// As an operator reads it.
+impl fmt::Display for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list = |f: &mut fmt::Formatter<'_>, word: &str, conditions: &[Condition]| {
+            write!(f, "{word}(")?;
+            for (at, condition) in conditions.iter().enumerate() {
+                write!(f, "{}{condition}", if at > 0 { ", " } else { "" })?;
+            }
+            f.write_str(")")
+        };
+        match self {
+            Condition::Host(HostTest::Exact(host)) => write!(f, "host {host}"),
+            Condition::Host(HostTest::Below(suffix)) => write!(f, "host *{suffix}"),
+            Condition::Path(PathTest::Exact(path)) => write!(f, "path {}", path.escape_ascii()),
+            Condition::Path(PathTest::Prefix(path)) => write!(f, "path prefix {}/", path.escape_ascii()),
+            Condition::Path(PathTest::Template(template, _)) => write!(f, "path template {template}"),
+            Condition::Path(PathTest::Regex(pattern, _)) => write!(f, "path regex {}", pattern.as_str()),
+            Condition::Method(methods) => {
+                write!(f, "method")?;
+                methods.names().try_for_each(|name| write!(f, " {name}"))
+            }
+            Condition::Header(test) => write!(f, "header {} {}", test.name, test.value),
+            Condition::Query(test) => write!(f, "query {} {}", test.name, test.value),
+            Condition::Source(set) => write!(f, "source {}", set.name),
+            Condition::All(conditions) => list(f, "all", conditions),
+            Condition::Any(conditions) => list(f, "any", conditions),
+            Condition::Not(condition) => write!(f, "not({condition})"),
+        }
+    }
+}
+
+impl fmt::Display for ValueTest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ValueTest::Present => f.write_str("present"),
+            ValueTest::Absent => f.write_str("absent"),
+            ValueTest::Equals(value) => write!(f, "= {}", value.escape_ascii()),
+            ValueTest::Prefix(value) => write!(f, "begins with {}", value.escape_ascii()),
+            ValueTest::Regex(pattern) => write!(f, "matches {}", pattern.as_str()),
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! What is decided of an HTTP request: which rule it meets, and what that rule changes.
+//!
+//! Plain values in, plain values out, and no memory taken per request. A request is a borrowed view
+//! ([`Request`]) that a parsed head fills in; the shard that asks lends its [`Scratch`].
+//!
+//! ```text
+//! RuleSpec ──compile──▶ Rule ─┐            path as sent ──normalise──▶ NormalPath ─┐
+//!            (once per content)├─▶ Rules                                            ├─▶ Request
+//!                        Rule ─┘     │                      method, host, headers ──┘      │
+//!                                    └────────────────────── route ◀──────────────────────┘
+//!                                                              │
+//!                                       RouteIx ──▶ Rule: action, edits, rewrites
+//! ```
+//!
+//! A rule that says the same in two generations is the same `Arc<Rule>`; only the table round it is made again.
+
+pub mod affinity;
+mod anchor;
+mod condition;
+mod edits;
+pub mod eject;
+mod explain;
+mod index;
+#[cfg(any(test, feature = "naive"))]
+pub mod naive;
+pub mod path;
+pub mod pattern;
+mod request;
+pub mod retry;
+mod rule;
+mod rules;
+pub mod shadow;
+mod source;
+mod spec;
+mod template;
+#[cfg(test)]
+mod tests;
+mod text;
+
+pub use edits::Unfit;
+pub use explain::{Finding, Step};
+pub use path::{EscapedSlash, NormalPath, PathViolation, normalise};
+pub use request::{Headers, Pairs, Request};
+pub use rule::{Action, Problem, Rule, Why};
+pub use rules::{RouteIx, Rules, Scratch, Shape, TableError};
+pub use source::{Prefix, PrefixSet, SourceSet};
+pub use spec::{ActionSpec, EditSpec, GroupIx, PathSpec, RewriteSpec, RuleSpec, ValueSpec, When};
+pub use template::TemplateError;
+pub use text::{Captures, Fact, Facts, Oversized, Text, TextError};
