@@ -281,12 +281,11 @@ fn come(change: &Change) -> impl Iterator<Item = EndpointEntry> {
     change.endpoints_come.iter().filter_map(|(pool_slot, slot)| {
         let at = change.pools.binary_search_by_key(pool_slot, |(slot, _)| *slot).ok()?;
         let pool = change.pools[at].1.as_ref()?;
-        let endpoints = &pool.group.endpoints;
-        let endpoint = &endpoints[endpoints.binary_search_by_key(slot, |endpoint| endpoint.slot).ok()?];
+        let (group, endpoint) = pool.find(*slot)?;
         Some(EndpointEntry {
             pool: pool.id.clone(),
             pool_slot: *pool_slot,
-            group: Arc::clone(&pool.group.id),
+            group: Arc::clone(&group.id),
             endpoint: Arc::clone(endpoint),
         })
     })

@@ -128,13 +128,14 @@ fn endpoints(text: &mut Exposition, shared: &Shared, published: &Published) {
 
 fn each_endpoint(published: &Published, mut each: impl FnMut(&[(&str, &dyn Display)], &Endpoint, bool)) {
     for (id, pool) in &published.running.pools {
-        let group = &pool.generation.group;
-        for endpoint in &group.endpoints {
-            each(
-                &[("pool", &Name::Pool(id)), ("group", &group.id), ("backend", &endpoint.id)],
-                endpoint,
-                group.health.is_some(),
-            );
+        for group in &pool.generation.groups {
+            for endpoint in &group.endpoints {
+                each(
+                    &[("pool", &Name::Pool(id)), ("group", &group.id), ("backend", &endpoint.id)],
+                    endpoint,
+                    group.health.is_some(),
+                );
+            }
         }
     }
 }

@@ -335,12 +335,9 @@ const RESOLVE_WAIT: Duration = Duration::from_secs(2);
 /// would have nobody to send their first clients to.
 fn watch_all(prober: &Prober, compiled: &Compiled) -> Vec<EndpointState> {
     let pools = compiled.change.pools.iter().filter_map(|(_, pool)| pool.as_ref());
-    let watched = pools.flat_map(|pool| {
-        let check = pool.group.health;
-        pool.group
-            .endpoints
-            .iter()
-            .map(move |endpoint| (endpoint.slot, Some(Watch { address: endpoint.address.clone(), check })))
+    let watched = pools.flat_map(|pool| &pool.groups).flat_map(|group| {
+        let watch = |address: &Address| Watch { address: address.clone(), check: group.health };
+        group.endpoints.iter().map(move |endpoint| (endpoint.slot, Some(watch(&endpoint.address))))
     });
     let watched: Vec<_> = watched.collect();
     let is_name =

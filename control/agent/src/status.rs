@@ -56,13 +56,17 @@ fn pool_status(shared: &Shared, published: &Published, id: &PoolId, pool: &Runni
         .map(|address| ListenerStatus { address: address.to_string(), state: ListenerState::Listening });
     let moving = published.listeners.iter().filter(|listener| listener.pool == *id);
     let moving = moving.map(|listener| ListenerStatus { address: listener.address.clone(), state: listener.state });
-    let checked = pool.generation.group.health.is_some();
-    let mut endpoints: Vec<&Endpoint> = pool.generation.group.endpoints.iter().map(|endpoint| &**endpoint).collect();
-    endpoints.sort_by(|a, b| a.id.cmp(&b.id));
-    let group = &pool.generation.group.id;
-    let named = endpoints.into_iter().map(|endpoint| backend_status(shared, group, endpoint, checked));
+    let named = pool.generation.groups.iter().flat_map(|group| {
+        let mut endpoints: Vec<&Endpoint> = group.endpoints.iter().map(|endpoint| &**endpoint).collect();
+        endpoints.sort_by(|a, b| a.id.cmp(&b.id));
+        let checked = group.health.is_some();
+        endpoints.into_iter().map(move |endpoint| backend_status(shared, &group.id, endpoint, checked))
+    });
     let leaving = published.leaving.iter().filter(|(_, leaving)| leaving.pool == *id);
-    let leaving = leaving.map(|(slot, leaving)| leaving_status(shared, *slot, leaving, checked));
+    let leaving = leaving.map(|(slot, leaving)| {
+        let group = pool.generation.groups.iter().find(|group| group.id == leaving.group);
+        leaving_status(shared, *slot, leaving, group.is_some_and(|group| group.health.is_some()))
+    });
     PoolStatus {
         pool: id.to_string(),
         generation: pool.generation.number.0,

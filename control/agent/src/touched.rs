@@ -79,7 +79,7 @@ impl Touched<'_> {
             Object::Backend { address, .. } => {
                 let mut pools = self.endpoints.borrow_mut();
                 let endpoints = pools.entry(id.clone()).or_insert_with(|| {
-                    let endpoints = running.generation.group.endpoints.iter();
+                    let endpoints = running.generation.endpoints();
                     endpoints.map(|endpoint| (endpoint.address.clone(), endpoint.slot)).collect()
                 });
                 let slot = *endpoints.get(address)?;

@@ -143,7 +143,7 @@ impl<'a> Compiler<'a> {
     fn remove_pool(&mut self, id: &PoolId, pool: &RunningPool) {
         let slot = pool.generation.slot;
         pool.content.create.listen.iter().for_each(|address| self.leave(address));
-        pool.generation.group.endpoints.iter().for_each(|endpoint| self.endpoint_gone(slot, endpoint));
+        pool.generation.endpoints().for_each(|endpoint| self.endpoint_gone(slot, endpoint));
         self.change.pools.push((slot, None));
         self.pools.push((id.clone(), None));
     }
@@ -168,7 +168,7 @@ impl<'a> Compiler<'a> {
             shards,
             limits: PoolLimits { max_connections: pool.limits.max_connections, memory: pool.create.memory },
             policy,
-            group,
+            groups: [group].into(),
             bytes: bytes as u64,
         });
         self.change.pools.push((slot, Some(generation.clone())));
@@ -230,9 +230,9 @@ impl<'a> Compiler<'a> {
         // Under another name it is another group, and none of its endpoints stays.
         let same = old.filter(|old| old.content.group.id == pool.group.id);
         if let Some(old) = same.filter(|old| old.content.group.hash() == pool.group.hash()) {
-            return (old.generation.group.clone(), 0);
+            return (old.generation.groups[0].clone(), 0);
         }
-        let before = old.map(|old| &*old.generation.group.endpoints).unwrap_or_default();
+        let before = old.map(|old| &*old.generation.groups[0].endpoints).unwrap_or_default();
         let mut kept: HashMap<&Address, &Arc<Endpoint>> = HashMap::new();
         match same {
             Some(_) => kept.extend(before.iter().map(|endpoint| (&endpoint.address, endpoint))),
@@ -259,7 +259,7 @@ impl<'a> Compiler<'a> {
         }
         kept.into_values().for_each(|endpoint| self.endpoint_gone(slot, endpoint));
         endpoints.sort_by_key(|endpoint| endpoint.slot);
-        let old = old.map(|old| &*old.generation.group);
+        let old = old.map(|old| &*old.generation.groups[0]);
         (Arc::new(policy_group(&pool.group, endpoints.into(), old)), made)
     }
 

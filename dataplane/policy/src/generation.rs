@@ -31,9 +31,22 @@ pub struct PoolGeneration {
     pub shards: ShardSet,
     pub limits: PoolLimits,
     pub policy: Arc<TunnelPolicy>,
-    pub group: Arc<Group>,
+    /// Sorted by id, none twice. A pool of streams has exactly one.
+    pub groups: Box<[Arc<Group>]>,
     /// Heap bytes reachable from here and from nowhere else: what keeping this part costs.
     pub bytes: u64,
+}
+
+impl PoolGeneration {
+    /// The group that has this endpoint, and the endpoint.
+    pub fn find(&self, slot: EndpointSlot) -> Option<(&Arc<Group>, &Arc<Endpoint>)> {
+        self.groups.iter().find_map(|group| Some((group, group.find(slot)?)))
+    }
+
+    /// Those of all its groups; each belongs to one group only.
+    pub fn endpoints(&self) -> impl Iterator<Item = &Arc<Endpoint>> {
+        self.groups.iter().flat_map(|group| group.endpoints.iter())
+    }
 }
 
 /// What a tunnel needs after its decisions are taken.
@@ -85,6 +98,12 @@ pub struct Group {
 
 impl Group {
     pub const ENDPOINTS_MAX: usize = 100_000;
+
+    /// The endpoint of this slot, if the group has it.
+    pub fn find(&self, slot: EndpointSlot) -> Option<&Arc<Endpoint>> {
+        let index = self.endpoints.binary_search_by_key(&slot, |endpoint| endpoint.slot).ok()?;
+        Some(&self.endpoints[index])
+    }
 }
 
 #[derive(Debug)]

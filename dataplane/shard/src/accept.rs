@@ -2,6 +2,7 @@
 
 use crate::conn::{Conn, Lease, Ops, State};
 use crate::guard::Handling;
+use crate::pools::RowIx;
 use crate::ring::Outcome;
 use crate::ring::socket::{self, Peer};
 use crate::serve::Shard;
@@ -299,6 +300,7 @@ impl Shard<'_> {
             logged: root.policy.access_log,
             lease: Lease::Root(lease),
             endpoint: None,
+            row: RowIx::default(),
             pool_permit: false,
             attempts: 0,
             tried: Vec::new(),

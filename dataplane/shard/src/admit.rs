@@ -6,13 +6,16 @@
 use crate::conn::{Lease, Op, Side};
 use crate::conns::ConnId;
 use crate::guard::Handling;
-use crate::pools::find;
+use crate::pools::{RowIx, find};
 use crate::ring::socket::Peer;
 use crate::serve::Shard;
 use link::counters::{EndpointCounter, PoolCounter};
 use policy::balance::{Ask, Pick, hash_source};
 use policy::close::CloseReason;
 use policy::ids::{EndpointSlot, PoolSlot};
+
+/// A pool of streams has one group.
+pub(crate) const ONLY_GROUP: usize = 0;
 
 /// What there is for a connection right now.
 enum Choice {
@@ -27,8 +30,10 @@ impl Shard<'_> {
     pub(crate) fn admit(&mut self, id: ConnId) {
         let Some(conn) = self.conns.get_mut(id) else { return };
         let pool = conn.pool;
+        self.renew(id);
+        let row = self.row_for(id);
         // Those who wait go first.
-        if self.pool_mut(pool).line.is_empty() { self.seek(id) } else { self.wait(id) }
+        if self.pool_mut(pool).row(row).line.is_empty() { self.seek(id) } else { self.wait(id) }
     }
 
     /// Decides for a connection that has no backend: the first time, or again.
@@ -60,9 +65,19 @@ impl Shard<'_> {
         self.perform();
     }
 
+    /// The row of the group that serves it, by the root that it leases.
+    fn row_for(&mut self, id: ConnId) -> RowIx {
+        let Shard { conns, pools, .. } = self;
+        let conn = conns.get_mut(id).expect("decided for by its own event");
+        let pool = pools[conn.pool.ix()].as_ref().expect("kept while it has connections");
+        conn.row = pool.row_of(ONLY_GROUP);
+        conn.row
+    }
+
     /// Takes the permits that are needed and picks a backend.
     fn choose(&mut self, id: ConnId) -> Choice {
         self.renew(id);
+        let row = self.row_for(id);
         let random = self.draw();
         let Shard { conns, pools, quotas, adopter, held_up, .. } = self;
         let conn = conns.get_mut(id).expect("decided for by its own event");
@@ -75,7 +90,8 @@ impl Shard<'_> {
             }
         }
         let Lease::Root(lease) = &conn.lease else { unreachable!("renewed above") };
-        let group = &adopter.root(lease).group;
+        let group = &adopter.root(lease).groups[ONLY_GROUP];
+        let row = pool.row_mut(row);
         let source = match conn.client {
             Peer::Ip(address) => hash_source(address.ip()),
             // Without an address there is nothing to be faithful to.
@@ -83,7 +99,7 @@ impl Shard<'_> {
         };
         let ask = Ask { source, random, tried: &conn.tried };
         loop {
-            match pool.picker.pick(&ask) {
+            match row.picker.pick(&ask) {
                 // The pool has changed and gone while this connection was busy with a backend of an older root.
                 Pick::Endpoint { slot: endpoint, .. } if find(group, endpoint).is_none() => return Choice::Nobody,
                 Pick::Endpoint { slot: endpoint, .. } if quotas.endpoints.take_or_wait(endpoint.0) => {
@@ -91,8 +107,8 @@ impl Shard<'_> {
                 }
                 Pick::Endpoint { slot: endpoint, .. } => {
                     // Other shards have filled it. We are noted as waiting and will be rung.
-                    pool.picker.set_full(endpoint, true);
-                    pool.full.push(endpoint);
+                    row.picker.set_full(endpoint, true);
+                    row.full.push(endpoint);
                     note(held_up, slot);
                 }
                 Pick::Busy => return Choice::Wait,
@@ -105,13 +121,13 @@ impl Shard<'_> {
     fn wait(&mut self, id: ConnId) {
         let now = self.now();
         let Some(conn) = self.conns.get_mut(id) else { return };
-        let (slot, permit) = (conn.pool, conn.pool_permit);
+        let (slot, row, permit) = (conn.pool, conn.row, conn.pool_permit);
         let Lease::Root(lease) = &conn.lease else { unreachable!("an undecided connection leases a root") };
         let root = self.adopter.root(lease);
-        let deadline = now.after(root.group.queue_wait);
+        let deadline = now.after(root.groups[ONLY_GROUP].queue_wait);
         let pool_is_full =
             !permit && root.limits.max_connections.is_some_and(|cap| self.quotas.pools.used(slot.0) >= cap);
-        if self.pool_mut(slot).line.push(id, deadline).is_err() {
+        if self.pool_mut(slot).row_mut(row).line.push(id, deadline).is_err() {
             let reason = if pool_is_full { CloseReason::PoolFull } else { CloseReason::QueueFull };
             return self.end(id, reason);
         }
@@ -123,8 +139,8 @@ impl Shard<'_> {
     }
 
     /// Takes a connection out of its line, if it is in it.
-    pub(crate) fn leave_line(&mut self, id: ConnId, slot: PoolSlot) -> bool {
-        let left = self.pools[slot.ix()].as_mut().is_some_and(|pool| pool.line.remove(id));
+    pub(crate) fn leave_line(&mut self, id: ConnId, slot: PoolSlot, row: RowIx) -> bool {
+        let left = self.pools[slot.ix()].as_mut().is_some_and(|pool| pool.leave_line(row, id));
         if left {
             self.counters.pool(slot.0).sub(PoolCounter::Waiting, 1);
         }
@@ -138,12 +154,12 @@ impl Shard<'_> {
         }
         let mut ix = 0;
         while let Some(slot) = self.held_up.get(ix).copied() {
-            self.serve_line(slot);
+            self.serve_pool(slot);
             let pool = self.pools[slot.ix()].as_ref();
-            if pool.is_none_or(|pool| pool.line.is_empty()) {
+            if pool.is_none_or(|pool| pool.all().all(|(_, row)| row.line.is_empty())) {
                 self.quotas.pools.unwait(slot.0);
             }
-            if pool.is_none_or(|pool| pool.line.is_empty() && pool.full.is_empty()) {
+            if pool.is_none_or(|pool| pool.all().all(|(_, row)| row.line.is_empty() && row.full.is_empty())) {
                 self.held_up.swap_remove(ix);
             } else {
                 ix += 1;
@@ -151,28 +167,41 @@ impl Shard<'_> {
         }
     }
 
-    fn serve_line(&mut self, slot: PoolSlot) {
+    fn serve_pool(&mut self, slot: PoolSlot) {
         let Some(pool) = &mut self.pools[slot.ix()] else { return };
-        for endpoint in pool.full.drain(..) {
-            pool.picker.set_full(endpoint, false);
-        }
-        let mut room = true;
-        while room && let Some(id) = self.first_in_line(slot) {
-            self.guard(id, Handling::Line, |shard| room = shard.serve_first(id, slot));
+        for at in pool.places() {
+            let Some(row) = self.pools[slot.ix()].as_mut().and_then(|pool| pool.find_mut(at)) else { continue };
+            for endpoint in row.full.drain(..) {
+                row.picker.set_full(endpoint, false);
+            }
+            let mut room = true;
+            while room && let Some(id) = self.first_in_line(slot, at) {
+                self.guard(id, Handling::Line, |shard| room = shard.serve_first(id, slot, at));
+            }
         }
     }
 
-    fn first_in_line(&self, slot: PoolSlot) -> Option<ConnId> {
-        self.pools[slot.ix()].as_ref()?.line.front()
+    fn first_in_line(&mut self, slot: PoolSlot, row: RowIx) -> Option<ConnId> {
+        self.pools[slot.ix()].as_mut()?.find_mut(row)?.line.front()
+    }
+
+    /// Their group is gone: they decide afresh.
+    pub(crate) fn seek_anew(&mut self, stranded: Vec<ConnId>, slot: PoolSlot) {
+        for id in stranded {
+            let Some(row) = self.conns.get_mut(id).map(|conn| conn.row) else { continue };
+            self.leave_line(id, slot, row);
+            self.cancel(id, Op::Loss(Side::Front));
+            self.guard(id, Handling::Line, |shard| shard.admit(id));
+        }
     }
 
     /// `false`: it goes on waiting, and so does everybody behind it.
-    fn serve_first(&mut self, id: ConnId, slot: PoolSlot) -> bool {
+    fn serve_first(&mut self, id: ConnId, slot: PoolSlot, row: RowIx) -> bool {
         let choice = self.choose(id);
         if let Choice::Wait = choice {
             return false;
         }
-        self.leave_line(id, slot);
+        self.leave_line(id, slot, row);
         self.cancel(id, Op::Loss(Side::Front));
         match choice {
             Choice::Endpoint(endpoint) => {

@@ -12,6 +12,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use wire::tunnel::{Tunnel, Way};
 
 use crate::conns::ConnId;
+use crate::pools::RowIx;
 
 /// The two ends of a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -209,6 +210,8 @@ pub struct Conn {
     pub number: GenerationId,
     pub lease: Lease,
     pub endpoint: Option<EndpointSlot>,
+    /// The row of the group that serves it, once that is decided.
+    pub row: RowIx,
     /// Counts against the pool's cap. (Against the backend's while `endpoint` is set.)
     pub pool_permit: bool,
     pub logged: bool,

@@ -1,5 +1,6 @@
 //! Connecting: one backend after the other, until one answers or the attempts are used up.
 
+use crate::admit::ONLY_GROUP;
 use crate::conn::{Failure, Lease, Op, State};
 use crate::conns::ConnId;
 use crate::pools::find;
@@ -24,7 +25,7 @@ impl Shard<'_> {
         conn.state = State::Connecting { given_up: None };
         let Lease::Root(lease) = &conn.lease else { unreachable!("an undecided connection leases a root") };
         let root = self.adopter.root(lease);
-        let endpoint = find(&root.group, slot).expect("it was chosen from this root");
+        let endpoint = find(&root.groups[ONLY_GROUP], slot).expect("it was chosen from this root");
         let limit = root.policy.timeouts.connect;
         let row = self.endpoints[slot.ix()].as_mut().expect("the endpoints of a root have rows");
         let Some(target) = row.next_address(endpoint) else { return self.connect_failed(id, Failure::Refused) };
@@ -74,7 +75,7 @@ impl Shard<'_> {
             self.counters.endpoint(endpoint.0).add(counter, 1);
         }
         let Lease::Root(lease) = &conn.lease else { unreachable!("an undecided connection leases a root") };
-        let attempts_left = conn.tried.len() < self.adopter.root(lease).group.attempts as usize;
+        let attempts_left = conn.tried.len() < self.adopter.root(lease).groups[ONLY_GROUP].attempts as usize;
         self.detach(id);
         if attempts_left { self.seek(id) } else { self.end(id, reason) }
     }
@@ -85,7 +86,7 @@ impl Shard<'_> {
         let Some(conn) = conns.get_mut(id) else { return };
         debug_assert!(conn.endpoint.is_none(), "still counted at another backend");
         conn.endpoint = Some(slot);
-        pools[conn.pool.ix()].as_mut().expect("kept while it has connections").picker.opened(slot);
+        pools[conn.pool.ix()].as_mut().expect("kept while it has connections").row_mut(conn.row).opened(slot);
         adopter.endpoint_opened(slot);
         counters.endpoint(slot.0).add(EndpointCounter::Connections, 1);
     }
@@ -93,9 +94,9 @@ impl Shard<'_> {
     /// It does not any more: the permit goes back, and whoever waits for it is told.
     pub(crate) fn detach(&mut self, id: ConnId) {
         let Some(conn) = self.conns.get_mut(id) else { return };
-        let pool = conn.pool;
+        let (pool, row) = (conn.pool, conn.row);
         let Some(slot) = conn.endpoint.take() else { return };
-        self.pool_mut(pool).picker.closed(slot);
+        self.pool_mut(pool).closed(row, slot);
         self.counters.endpoint(slot.0).sub(EndpointCounter::Connections, 1);
         let waiters = self.quotas.endpoints.give_back(slot.0);
         self.ring_waiters(waiters);

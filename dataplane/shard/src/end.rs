@@ -69,7 +69,7 @@ impl Shard<'_> {
         if conn.is_over() {
             return;
         }
-        let slot = conn.pool;
+        let (slot, row) = (conn.pool, conn.row);
         let permit = std::mem::take(&mut conn.pool_permit);
         let lease = std::mem::take(&mut conn.lease);
         let endpoint = conn.endpoint;
@@ -82,7 +82,7 @@ impl Shard<'_> {
         self.record(id, reached, reason);
         self.count_end(slot, reason);
         let [cut_in, cut_out] = open.map_or([false; 2], |open| self.give_up_open(slot, *open));
-        self.leave_line(id, slot);
+        self.leave_line(id, slot, row);
         self.detach(id);
         if permit {
             let waiters = self.quotas.pools.give_back(slot.0);

@@ -132,23 +132,24 @@ impl Shard<'_> {
         let Some(root) = self.adopter.pool(slot) else { return self.count_switched(slot) };
         // Held for this event only, so that no reference is left here that control does not know of.
         let root = Arc::clone(root);
-        let old = before.as_ref().map(|before| &*before.group);
         grow(&mut self.pools, slot.ix());
         let mut waiters = self.quotas.pools.set(slot.0, root.limits.max_connections);
-        for endpoint in pools::changed(old, &root.group) {
+        for endpoint in pools::changed_in_pool(before.as_deref(), &root) {
             grow(&mut self.endpoints, endpoint.slot.ix());
             self.endpoints[endpoint.slot.ix()].get_or_insert_with(EndpointRow::new).pool = Some(slot);
             waiters |= self.quotas.endpoints.set(endpoint.slot.0, endpoint.max_connections);
         }
-        let pool = self.pools[slot.ix()].get_or_insert_with(|| Box::new(Pool::new(self.setup.id)));
+        let pool = self.pools[slot.ix()].get_or_insert_with(|| Box::new(Pool::new()));
         pool.forgotten = false;
-        let retimed = pool.adopt(old, &root, &self.endpoints);
+        let stranded = pool.adopt(self.setup.id, before.as_deref(), &root, &self.endpoints);
+        let retimed = pool.retime(root.policy.timeouts);
         drop((root, before));
         if retimed {
             self.look_after_all(slot);
         }
         self.count_switched(slot);
-        self.renew_the_line(slot);
+        self.renew_the_lines(slot);
+        self.seek_anew(stranded, slot);
         self.ring_waiters(waiters);
         self.rung = true;
     }
@@ -163,10 +164,10 @@ impl Shard<'_> {
 
     /// Those who wait move to the newest root now: should the pool go next, they hold the one that the
     /// picker knows.
-    fn renew_the_line(&mut self, slot: PoolSlot) {
+    fn renew_the_lines(&mut self, slot: PoolSlot) {
         let Shard { pools, conns, adopter, deeds, .. } = self;
         let Some(pool) = &pools[slot.ix()] else { return };
-        for id in pool.line.iter() {
+        for id in pool.all().flat_map(|(_, row)| row.line.iter()) {
             if let Some(conn) = conns.get_mut(id)
                 && let Lease::Root(lease) = std::mem::take(&mut conn.lease)
             {
@@ -188,9 +189,12 @@ impl Shard<'_> {
         let Some(pool) = row.pool else { return };
         let Shard { pools, adopter, endpoints, .. } = self;
         let (Some(Some(pool)), Some(root)) = (pools.get_mut(pool.ix()), adopter.pool(pool)) else { return };
-        if let (Some(endpoint), Some(row)) = (crate::pools::find(&root.group, slot), &endpoints[slot.ix()]) {
-            pool.picker.set_health(slot, row.health);
-            pool.picker.set_resolved(slot, row.reachable(endpoint));
+        let found = root.groups.iter().enumerate().find_map(|(ix, group)| Some((ix, pools::find(group, slot)?)));
+        if let (Some((ix, endpoint)), Some(row)) = (found, &endpoints[slot.ix()]) {
+            let at = pool.row_of(ix);
+            let picker = &mut pool.row_mut(at).picker;
+            picker.set_health(slot, row.health);
+            picker.set_resolved(slot, row.reachable(endpoint));
         }
         self.rung = true;
     }
@@ -212,7 +216,7 @@ fn make_room(change: &Change, bounds: &Bounds, quotas: &mut ShardQuotas) -> Resu
         if slot.ix() >= bounds.pools || quotas.pools.ensure(slot.0).is_err() {
             return full("pool", bounds.pools);
         }
-        for endpoint in pool.iter().flat_map(|pool| pool.group.endpoints.iter()) {
+        for endpoint in pool.iter().flat_map(|pool| pool.endpoints()) {
             if endpoint.slot.ix() >= bounds.endpoints || quotas.endpoints.ensure(endpoint.slot.0).is_err() {
                 return full("endpoint", bounds.endpoints);
             }

@@ -7,14 +7,16 @@ use policy::balance::Picker;
 use policy::generation::{Address, Endpoint, Group, Health, PoolGeneration, Timeouts};
 use policy::ids::{EndpointSlot, PoolSlot, ShardId};
 use policy::queue::Line;
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// One pool on one shard.
 pub struct Pool {
-    pub picker: Picker,
-    /// Connections that wait for a permit of the pool or for a backend, in the order in which they came.
-    pub line: Line<ConnId>,
+    /// A row stays where it is while its group is in the newest generation or anything holds it.
+    rows: Vec<Option<GroupRow>>,
+    /// The row of each group of the newest generation, in its order.
+    current: Vec<RowIx>,
     /// Front connections that were not ended yet.
     pub connections: u32,
     /// Of these, the ones that have no tunnel yet.
@@ -23,49 +25,192 @@ pub struct Pool {
     pub buffered: u64,
     /// This shard's part of `create.memory`.
     pub memory: u64,
-    /// Endpoints that [`Picker`] takes for full since their shared cap refused us. Each has noted us as
-    /// waiting, so we are rung when one may be free.
-    pub full: Vec<EndpointSlot>,
     /// Those of the newest generation.
     timeouts: Option<Timeouts>,
     /// Nothing leads here any more; goes with the last connection.
     pub forgotten: bool,
 }
 
-impl Pool {
-    pub fn new(shard: ShardId) -> Pool {
-        Pool {
-            picker: Picker::of_shard(shard),
-            line: Line::new(0),
-            connections: 0,
-            undecided: 0,
-            buffered: 0,
-            memory: 0,
-            full: Vec::new(),
-            timeouts: None,
-            forgotten: false,
-        }
+/// A group of a pool on this shard, whatever its place in a generation.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct RowIx(u16);
+
+/// One group of a pool. Its identity is its id.
+pub struct GroupRow {
+    id: Arc<str>,
+    pub picker: Picker,
+    /// Connections that wait for a permit of the pool or for a backend, in the order in which they came.
+    pub line: Line<ConnId>,
+    /// Endpoints that [`Picker`] takes for full since their shared cap refused us. Each has noted us as
+    /// waiting, so we are rung when one may be free.
+    pub full: Vec<EndpointSlot>,
+    /// Connections that count at one of its endpoints.
+    busy: u32,
+    /// The newest generation has it.
+    named: bool,
+}
+
+impl GroupRow {
+    fn new(id: Arc<str>, shard: ShardId) -> GroupRow {
+        GroupRow { id, picker: Picker::of_shard(shard), line: Line::new(0), full: Vec::new(), busy: 0, named: true }
     }
 
-    /// Takes over what a new generation says, `old` being the group that was current until now, if there was one. What
-    /// belongs to identities stays. `true`: the time-outs have changed.
-    pub fn adopt(&mut self, old: Option<&Group>, pool: &PoolGeneration, endpoints: &[Option<EndpointRow>]) -> bool {
-        let shards = pool.shards.len().max(1) as u32;
-        self.memory = pool.limits.memory / u64::from(shards);
-        self.line.set_waiting_max(pool.group.queue.div_ceil(shards));
+    /// A connection counts at this endpoint.
+    pub fn opened(&mut self, endpoint: EndpointSlot) {
+        self.busy += 1;
+        self.picker.opened(endpoint);
+    }
+
+    fn adopt(&mut self, old: Option<&Group>, new: &Group, shards: u32, endpoints: &[Option<EndpointRow>]) {
+        self.line.set_waiting_max(new.queue.div_ceil(shards));
         match old {
-            Some(old) => self.picker.adopt_change(old, &pool.group),
-            None => self.picker.adopt(&pool.group),
+            Some(old) => self.picker.adopt_change(old, new),
+            None => self.picker.adopt(new),
         }
-        for endpoint in changed(old, &pool.group) {
+        for endpoint in changed(old, new) {
             if let Some(Some(row)) = endpoints.get(endpoint.slot.ix()) {
                 self.picker.set_health(endpoint.slot, row.health);
                 self.picker.set_resolved(endpoint.slot, row.reachable(endpoint));
             }
         }
-        self.full.retain(|slot| find(&pool.group, *slot).is_some());
-        self.timeouts.replace(pool.policy.timeouts) != Some(pool.policy.timeouts)
+        self.full.retain(|slot| find(new, *slot).is_some());
     }
+}
+
+impl Pool {
+    pub fn new() -> Pool {
+        Pool {
+            rows: Vec::new(),
+            current: Vec::new(),
+            connections: 0,
+            undecided: 0,
+            buffered: 0,
+            memory: 0,
+            timeouts: None,
+            forgotten: false,
+        }
+    }
+
+    /// Takes over what a new generation says, `old` being what was current until now, if there was one. What belongs to
+    /// identities stays. Answers with connections that wait for a group that is no more.
+    pub fn adopt(
+        &mut self,
+        shard: ShardId,
+        old: Option<&PoolGeneration>,
+        new: &PoolGeneration,
+        endpoints: &[Option<EndpointRow>],
+    ) -> Vec<ConnId> {
+        let shards = new.shards.len().max(1) as u32;
+        self.memory = new.limits.memory / u64::from(shards);
+        let was = old.map_or(&[][..], |old| &old.groups);
+        let in_place = |(at, group): (&RowIx, &Arc<Group>)| self.row(*at).id == group.id;
+        // Mostly the same groups in the same places.
+        let same = self.current.len() == new.groups.len() && self.current.iter().zip(&new.groups).all(in_place);
+        let stranded = if same { Vec::new() } else { self.line_up(shard, new) };
+        for (ix, group) in new.groups.iter().enumerate() {
+            let old = was.binary_search_by(|old| old.id.cmp(&group.id)).ok().map(|at| &*was[at]);
+            if !old.is_some_and(|old| std::ptr::eq(old, &**group)) {
+                self.row_mut(self.current[ix]).adopt(old, group, shards, endpoints);
+            }
+        }
+        stranded
+    }
+
+    /// Finds or makes the row of each group.
+    fn line_up(&mut self, shard: ShardId, new: &PoolGeneration) -> Vec<ConnId> {
+        self.rows.iter_mut().flatten().for_each(|row| row.named = false);
+        let mut known: HashMap<Arc<str>, RowIx> = self.all().map(|(at, row)| (row.id.clone(), at)).collect();
+        self.current.clear();
+        for group in &new.groups {
+            let at = known.remove(&group.id).unwrap_or_else(|| self.insert(GroupRow::new(group.id.clone(), shard)));
+            self.row_mut(at).named = true;
+            self.current.push(at);
+        }
+        let mut stranded = Vec::new();
+        for at in known.into_values() {
+            stranded.extend(self.row(at).line.iter());
+            self.drop_row_if_over(at);
+        }
+        stranded
+    }
+
+    fn insert(&mut self, row: GroupRow) -> RowIx {
+        let free = self.rows.iter().position(Option::is_none).unwrap_or_else(|| {
+            self.rows.push(None);
+            self.rows.len() - 1
+        });
+        self.rows[free] = Some(row);
+        RowIx(u16::try_from(free).expect("a generation has fewer groups, and old rows are used again"))
+    }
+
+    fn drop_row_if_over(&mut self, at: RowIx) {
+        let row = self.row(at);
+        if !row.named && row.busy == 0 && row.line.is_empty() {
+            self.rows[usize::from(at.0)] = None;
+        }
+    }
+
+    /// The row of a group of the newest generation, by its place there.
+    pub fn row_of(&self, group: usize) -> RowIx {
+        self.current[group]
+    }
+
+    pub fn row(&self, at: RowIx) -> &GroupRow {
+        self.rows[usize::from(at.0)].as_ref().expect("a row stays while anything holds it")
+    }
+
+    pub fn row_mut(&mut self, at: RowIx) -> &mut GroupRow {
+        self.rows[usize::from(at.0)].as_mut().expect("a row stays while anything holds it")
+    }
+
+    /// `None`: it is gone.
+    pub fn find_mut(&mut self, at: RowIx) -> Option<&mut GroupRow> {
+        self.rows.get_mut(usize::from(at.0))?.as_mut()
+    }
+
+    /// Where rows may be, now and while some of them go.
+    pub fn places(&self) -> impl Iterator<Item = RowIx> + use<> {
+        (0..self.rows.len() as u16).map(RowIx)
+    }
+
+    pub fn all(&self) -> impl Iterator<Item = (RowIx, &GroupRow)> {
+        (0..).map(RowIx).zip(&self.rows).filter_map(|(at, row)| Some((at, row.as_ref()?)))
+    }
+
+    /// A connection does not count at this endpoint of the row any more.
+    pub fn closed(&mut self, at: RowIx, endpoint: EndpointSlot) {
+        let row = self.row_mut(at);
+        row.busy -= 1;
+        row.picker.closed(endpoint);
+        self.drop_row_if_over(at);
+    }
+
+    /// It waits no more; whether it did.
+    pub fn leave_line(&mut self, at: RowIx, id: ConnId) -> bool {
+        // The row of one that does not wait may be gone.
+        let Some(Some(row)) = self.rows.get_mut(usize::from(at.0)) else { return false };
+        let left = row.line.remove(id);
+        self.drop_row_if_over(at);
+        left
+    }
+
+    /// `true`: the time-outs are others than they were.
+    pub fn retime(&mut self, timeouts: Timeouts) -> bool {
+        self.timeouts.replace(timeouts) != Some(timeouts)
+    }
+}
+
+/// Endpoints of `new`, of all its groups, that are not the same objects in the group of the same id in `old`.
+pub fn changed_in_pool<'a>(
+    old: Option<&'a PoolGeneration>,
+    new: &'a PoolGeneration,
+) -> impl Iterator<Item = &'a Arc<Endpoint>> {
+    let was = old.map_or(&[][..], |old| &old.groups);
+    new.groups.iter().flat_map(move |group| {
+        let old = was.binary_search_by(|old| old.id.cmp(&group.id)).ok().map(|at| &was[at]);
+        let same = old.is_some_and(|old| Arc::ptr_eq(old, group));
+        (!same).then(|| changed(old.map(|old| &**old), group)).into_iter().flatten()
+    })
 }
 
 /// Endpoints of `new` that are not the same objects in `old`. Both are sorted by slot.

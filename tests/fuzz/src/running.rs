@@ -173,7 +173,7 @@ impl World {
             assert!(Arc::ptr_eq(&pool.content, &config.pools[id]) || pool.content.hash() == config.pools[id].hash());
             self.agrees(pool);
             assert!(pool_slots.insert(pool.generation.slot), "the slot of {id} is taken");
-            for endpoint in &pool.generation.group.endpoints {
+            for endpoint in pool.generation.endpoints() {
                 assert!(endpoint_slots.insert(endpoint.slot), "the slot of {} is taken", endpoint.address);
             }
         }
@@ -210,7 +210,7 @@ impl World {
         listeners.sort();
         assert_eq!(*generation.listeners, listeners[..]);
 
-        let group = &generation.group;
+        let group = &generation.groups[0];
         assert_eq!(group.id, content.group.id);
         assert!(group.endpoints.is_sorted_by_key(|endpoint| endpoint.slot));
         assert_eq!(group.endpoints.len(), content.group.backends.len());

@@ -123,7 +123,7 @@ impl Compiler {
         dice: &mut Dice,
     ) -> Arc<PoolGeneration> {
         let mut listeners = old.listeners.to_vec();
-        let mut endpoints: Vec<EndpointSlot> = old.group.endpoints.iter().map(|endpoint| endpoint.slot).collect();
+        let mut endpoints: Vec<EndpointSlot> = old.endpoints().map(|endpoint| endpoint.slot).collect();
         let mut policy = Some(old.policy.clone());
         match edit {
             Edit::Rules { same_policy: true } | Edit::Add { .. } | Edit::Remove => {}
@@ -191,7 +191,7 @@ impl Compiler {
             shards,
             limits: PoolLimits { max_connections: None, memory: 0 },
             policy,
-            group: Arc::new(group),
+            groups: [Arc::new(group)].into(),
             bytes: dice.between(50, 100) as u64,
         });
         self.roots.push(Arc::downgrade(&pool));
@@ -233,7 +233,7 @@ impl Note for Change {
     fn note(&mut self, slot: PoolSlot, old: Option<&PoolGeneration>, new: Option<&PoolGeneration>) {
         let listeners = |pool: Option<&PoolGeneration>| pool.map_or(Vec::new(), |pool| pool.listeners.to_vec());
         let endpoints = |pool: Option<&PoolGeneration>| -> Vec<EndpointSlot> {
-            pool.map_or(Vec::new(), |pool| pool.group.endpoints.iter().map(|endpoint| endpoint.slot).collect())
+            pool.map_or(Vec::new(), |pool| pool.endpoints().map(|endpoint| endpoint.slot).collect())
         };
         let (was, is) = (listeners(old), listeners(new));
         for listener in is.iter().filter(|listener| !was.contains(listener)) {

@@ -226,7 +226,7 @@ impl Shard {
                 let lease = self.adopter.renew(lease, deeds);
                 let root = self.adopter.root(&lease);
                 let decided = Decided { number: root.number, policy: root.policy.part };
-                let endpoint = env.dice.pick(&root.group.endpoints).filter(|_| tries < TRIES);
+                let endpoint = env.dice.pick(&root.groups[0].endpoints).filter(|_| tries < TRIES);
                 let Some(endpoint) = endpoint.map(|endpoint| endpoint.slot) else {
                     self.undecided_ends(session, lease, deeds);
                     env.tally.refused += 1;
@@ -417,7 +417,7 @@ impl Shard {
             Part::Pool(pool) => Some(pool),
             Part::Policy(_) => None,
         });
-        let names = |pool: &Arc<PoolGeneration>| pool.group.endpoints.iter().any(|named| named.slot == endpoint);
+        let names = |pool: &Arc<PoolGeneration>| pool.endpoints().any(|named| named.slot == endpoint);
         self.adopter.endpoint_connections(endpoint) > 0 || held.current.iter().chain(pinned).any(names)
     }
 

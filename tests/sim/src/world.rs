@@ -417,7 +417,7 @@ impl World {
         note(prepared, "a change is prepared");
         let pools: Vec<_> = slots.pools.iter().filter(|slot| rollout.pool(**slot).is_none()).collect();
         note(!pools.is_empty(), &format!("pool slots {pools:?} are not free"));
-        let endpoints: usize = rollout.pools().map(|pool| pool.group.endpoints.len()).sum();
+        let endpoints: usize = rollout.pools().map(|pool| pool.endpoints().count()).sum();
         note(slots.endpoints.len() != endpoints, "an endpoint slot is not free");
         let listeners: usize = rollout.pools().map(|pool| pool.listeners.len()).sum();
         note(slots.listeners.len() != listeners, "a listener slot is not free");
@@ -440,7 +440,7 @@ impl World {
             assert_eq!(held.listening.len(), listens.len(), "shard {} listens elsewhere", shard.id);
             assert!(listens.iter().all(|listener| held.listening.contains(listener)));
             assert!(held.leaving.is_empty() && held.endpoints_leaving.is_empty() && held.pinned.is_empty());
-            for endpoint in rollout.pools().flat_map(|pool| &pool.group.endpoints) {
+            for endpoint in rollout.pools().flat_map(|pool| pool.endpoints()) {
                 let (told, known) = (shard.states.get(&endpoint.slot), self.process.probed.get(&endpoint.slot));
                 assert_eq!(told, known, "shard {} knows an old state of endpoint {}", shard.id, endpoint.slot);
             }

@@ -176,10 +176,13 @@ impl Control {
         for (slot, pool) in &compiled.change.pools {
             let Some(pool) = pool else { continue };
             let old = before.pools.get(&pool.id).filter(|old| old.generation.slot == *slot);
-            if old.is_some_and(|old| old.generation.group.health != pool.group.health) {
-                let watch = |address: &Address| Watch { address: address.clone(), check: pool.group.health };
-                let all = pool.group.endpoints.iter();
-                self.prober.watch(all.map(|endpoint| (endpoint.slot, Some(watch(&endpoint.address)))));
+            for group in &pool.groups {
+                let was = old.and_then(|old| old.generation.groups.iter().find(|was| was.id == group.id));
+                if was.is_some_and(|was| was.health != group.health) {
+                    let watch = |address: &Address| Watch { address: address.clone(), check: group.health };
+                    let all = group.endpoints.iter();
+                    self.prober.watch(all.map(|endpoint| (endpoint.slot, Some(watch(&endpoint.address)))));
+                }
             }
         }
     }

@@ -211,7 +211,8 @@ impl Control {
         self.prober.watch(compiled.change.endpoints_come.iter().filter_map(|(_, slot)| {
             let entry = self.book.endpoint(*slot)?;
             let pool = compiled.change.pools.iter().find(|(pool, _)| *pool == entry.pool_slot)?.1.as_ref()?;
-            let watch = Watch { address: entry.endpoint.address.clone(), check: pool.group.health };
+            let check = pool.find(*slot)?.0.health;
+            let watch = Watch { address: entry.endpoint.address.clone(), check };
             Some((*slot, Some(watch)))
         }));
         let bound = |slot: &ListenerSlot| self.registry.group(slot.0).is_some();

@@ -226,7 +226,7 @@ impl Shard {
     fn open(&mut self, pool: &str, backend: &str, deeds: &mut Vec<Deed>) -> u64 {
         let root = self.root(pool);
         let lease = self.adopter.accept(root.listeners[0]);
-        let endpoint = root.group.endpoints.iter().find(|endpoint| &*endpoint.id == backend).expect("a backend").slot;
+        let endpoint = root.endpoints().find(|endpoint| &*endpoint.id == backend).expect("a backend").slot;
         self.adopter.endpoint_opened(endpoint);
         let lease = self.adopter.exchange(lease, deeds);
         let slot = root.slot;

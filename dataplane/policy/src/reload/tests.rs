@@ -43,7 +43,7 @@ fn pool(slot: u32, number: u64, endpoints: &[u32]) -> Arc<PoolGeneration> {
         shards: ShardSet::first(4),
         limits: PoolLimits { max_connections: None, memory: 0 },
         policy: Arc::new(policy),
-        group: Arc::new(group),
+        groups: [Arc::new(group)].into(),
         bytes: 100,
     })
 }

@@ -208,7 +208,7 @@ impl Running {
             shards: ShardSet::first(self.shards.into()),
             limits: PoolLimits { max_connections: pool.max_connections, memory: pool.memory },
             policy,
-            group: Arc::new(Group {
+            groups: [Arc::new(Group {
                 id: "main".into(),
                 balance: if pool.least_connections { Balance::LeastConnections } else { Balance::RoundRobin },
                 endpoints: pool.backends.iter().map(|(slot, backend)| endpoint(old, *slot, backend)).collect(),
@@ -221,7 +221,8 @@ impl Running {
                     rise: 1,
                     fall: 1,
                 }),
-            }),
+            })]
+            .into(),
             bytes: 1000,
         })
     }
@@ -237,7 +238,7 @@ fn endpoint(old: Option<&Arc<PoolGeneration>>, slot: u32, backend: &Backend) -> 
     let Backend { address, weight, backup, drain, max_connections } = backend.clone();
     let id = format!("b{slot}").into();
     let new = Endpoint { slot: EndpointSlot(slot), id, address, weight, backup, drain, max_connections };
-    let before = old.and_then(|old| old.group.endpoints.iter().find(|endpoint| ***endpoint == new));
+    let before = old.and_then(|old| old.endpoints().find(|endpoint| ***endpoint == new));
     before.cloned().unwrap_or_else(|| Arc::new(new))
 }
 

@@ -135,7 +135,7 @@ impl Account {
         let old = self.current.remove(&slot);
         match pool {
             Some(pool) => {
-                let endpoints = pool.group.endpoints.iter().map(|endpoint| endpoint.slot).collect();
+                let endpoints = pool.endpoints().map(|endpoint| endpoint.slot).collect();
                 self.roots.insert(pool.part, Root { policy: pool.policy.part, pool: slot, endpoints });
                 self.held.extend([pool.part, pool.policy.part]);
                 self.current.insert(slot, pool.part);

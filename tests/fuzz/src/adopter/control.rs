@@ -220,7 +220,7 @@ impl Control {
             shards: served_by(slot),
             limits: PoolLimits { max_connections: None, memory: 0 },
             policy,
-            group: Arc::new(Group {
+            groups: [Arc::new(Group {
                 id: "main".into(),
                 balance: Balance::RoundRobin,
                 endpoints: named.map(|bit| endpoint(EndpointSlot(slot.0 * ENDPOINTS_OF_A_POOL + bit))).collect(),
@@ -228,7 +228,8 @@ impl Control {
                 queue: 0,
                 queue_wait: Duration::ZERO,
                 health: None,
-            }),
+            })]
+            .into(),
             bytes: 100,
         })
     }
@@ -239,7 +240,7 @@ impl Control {
         let now: Vec<&Arc<PoolGeneration>> = new.values().flatten().collect();
         let (was, is) = (leads(&old), leads(&now));
         let named = |pools: &[&Arc<PoolGeneration>]| -> BTreeSet<(PoolSlot, EndpointSlot)> {
-            let all = pools.iter().flat_map(|pool| pool.group.endpoints.iter().map(|e| (pool.slot, e.slot)));
+            let all = pools.iter().flat_map(|pool| pool.endpoints().map(|e| (pool.slot, e.slot)));
             all.collect()
         };
         let (named_before, named_now) = (named(&old), named(&now));

@@ -492,7 +492,7 @@ impl Adopter {
             assert!(last != current, "sessions of pool {slot} have its root or its last one, and not both");
         }
         for pool in self.roots.all_current() {
-            for endpoint in &pool.group.endpoints {
+            for endpoint in pool.endpoints() {
                 assert!(
                     self.endpoints.is_named(endpoint.slot),
                     "endpoint {} of {} is unknown here",

@@ -47,7 +47,7 @@ impl Adopter {
 
     fn switch_all(&mut self, to: &Snapshot, gone: &mut LetGo, deeds: &mut Vec<Deed>) {
         let endpoints = |pool: &Arc<PoolGeneration>| -> Vec<EndpointSlot> {
-            pool.group.endpoints.iter().map(|endpoint| endpoint.slot).collect()
+            pool.endpoints().map(|endpoint| endpoint.slot).collect()
         };
         let named: HashSet<EndpointSlot> = to.pools.iter().flat_map(endpoints).collect();
         let stay: HashSet<PoolSlot> = to.pools.iter().map(|pool| pool.slot).collect();

@@ -34,7 +34,7 @@ impl Root {
         pools: impl IntoIterator<Item = Arc<PoolGeneration>>,
     ) -> Root {
         let pools: BTreeMap<_, _> = pools.into_iter().map(|pool| (pool.slot, pool)).collect();
-        let endpoints = pools.values().flat_map(|pool| pool.group.endpoints.iter());
+        let endpoints = pools.values().flat_map(|pool| pool.endpoints());
         let endpoints = endpoints.map(|endpoint| endpoint.slot).collect();
         Root { version, generation, committed, pools, endpoints }
     }
@@ -180,7 +180,7 @@ impl Root {
     }
 
     pub fn check_invariants(&self) {
-        let named = self.pools.values().map(|pool| pool.group.endpoints.len()).sum::<usize>();
+        let named = self.pools.values().map(|pool| pool.endpoints().count()).sum::<usize>();
         assert_eq!(self.endpoints.len(), named, "an endpoint belongs to one pool");
         assert!(self.pools.iter().all(|(slot, pool)| pool.slot == *slot));
     }
