@@ -52,7 +52,7 @@ impl Rules {
             });
             earlier.sort_unstable();
             earlier.dedup();
-            let mut bounded = earlier.len() > PAIRS_MAX;
+            let mut bounded = earlier.len() > PAIRS_MAX || proof.steps >= STEPS_MAX;
             let behind = earlier.into_iter().take(PAIRS_MAX).find(|other| {
                 let mut proof = Proof::default();
                 let covers = proof.implies(&rule.when, &self.rules()[*other as usize].when);
