@@ -60,7 +60,7 @@ pub struct Touched<'a> {
     counted: &'a Counted,
     running: &'a Running,
     /// Backends of the pools that were asked for, made when first asked.
-    endpoints: RefCell<HashMap<PoolId, HashMap<Address, EndpointSlot>>>,
+    endpoints: RefCell<HashMap<PoolId, HashMap<(Arc<str>, Address), EndpointSlot>>>,
 }
 
 impl Touched<'_> {
@@ -76,13 +76,14 @@ impl Touched<'_> {
             Object::Pool | Object::Group { .. } => Some(self.counted.pool(slot, PoolCounter::Connections)),
             // Nobody counts connections by the address that they came in by.
             Object::Listen { .. } => None,
-            Object::Backend { address, .. } => {
+            Object::Backend { group, address, .. } => {
                 let mut pools = self.endpoints.borrow_mut();
                 let endpoints = pools.entry(id.clone()).or_insert_with(|| {
-                    let endpoints = running.generation.endpoints();
-                    endpoints.map(|endpoint| (endpoint.address.clone(), endpoint.slot)).collect()
+                    let groups = running.generation.groups.iter();
+                    let all = groups.flat_map(|group| group.endpoints.iter().map(|endpoint| (&group.id, endpoint)));
+                    all.map(|(group, endpoint)| ((group.clone(), endpoint.address.clone()), endpoint.slot)).collect()
                 });
-                let slot = *endpoints.get(address)?;
+                let slot = *endpoints.get(&(group.clone(), address.clone()))?;
                 Some(self.counted.endpoint(slot, EndpointCounter::Connections))
             }
         }

@@ -31,7 +31,7 @@ fn meaning(running: &Running) -> String {
             })
             .collect();
         assert_eq!(listen.len(), generation.listeners.len());
-        let group = &generation.group;
+        let group = &generation.groups[0];
         assert!(group.endpoints.is_sorted_by_key(|endpoint| endpoint.slot));
         let endpoints: BTreeMap<String, String> = group
             .endpoints
@@ -128,21 +128,20 @@ fn check_sharing(before: &Running, after: &Running, job: JobId) {
         let same_policy = (old.policy.timeouts, old.policy.access_log) == (new.policy.timeouts, new.policy.access_log);
         assert_eq!(same_policy, Arc::ptr_eq(&old.policy, &new.policy));
         assert_eq!(same_policy, old.policy.part == new.policy.part);
-        for endpoint in &new.group.endpoints {
-            let before = old.group.endpoints.iter().find(|old| old.slot == endpoint.slot);
+        for endpoint in &new.groups[0].endpoints {
+            let before = old.groups[0].endpoints.iter().find(|old| old.slot == endpoint.slot);
             if let Some(before) = before {
                 assert_eq!(before.address, endpoint.address);
                 assert_eq!(before == endpoint, Arc::ptr_eq(before, endpoint), "{}", endpoint.address);
             }
         }
-        let same_members = old.group.endpoints.len() == new.group.endpoints.len()
-            && old
-                .group
+        let same_members = old.groups[0].endpoints.len() == new.groups[0].endpoints.len()
+            && old.groups[0]
                 .endpoints
                 .iter()
-                .zip(&new.group.endpoints)
+                .zip(&new.groups[0].endpoints)
                 .all(|(a, b)| (a.slot, a.weight, a.backup) == (b.slot, b.weight, b.backup));
-        if let (Balance::SourceHash(old), Balance::SourceHash(new)) = (&old.group.balance, &new.group.balance) {
+        if let (Balance::SourceHash(old), Balance::SourceHash(new)) = (&old.groups[0].balance, &new.groups[0].balance) {
             assert_eq!(
                 same_members,
                 Arc::ptr_eq(old, new),
@@ -252,7 +251,7 @@ const POOL: &str = "[pool.db.create]\nservice = 'tcp'\nlisten = ['127.0.0.1:1', 
 const WEB: &str = "[pool.web.create]\nservice = 'tcp'\nlisten = ['127.0.0.1:8']\n[pool.web.group.main]\nbackend = [{ address = 'w:1' }]\n";
 
 fn slot_of(appliance: &Appliance, address: &str) -> Option<EndpointSlot> {
-    let mut endpoints = appliance.running.pools.values().flat_map(|pool| &pool.generation.group.endpoints);
+    let mut endpoints = appliance.running.pools.values().flat_map(|pool| &pool.generation.groups[0].endpoints);
     endpoints.find(|endpoint| endpoint.address.to_string() == address).map(|endpoint| endpoint.slot)
 }
 
