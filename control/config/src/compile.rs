@@ -13,7 +13,7 @@ use crate::running::{Running, RunningPool};
 use crate::slots::{EndpointIdentity, Slots};
 use policy::balance::maglev;
 use policy::generation::{
-    Address, Balance, Change, Endpoint, Group as PolicyGroup, HealthCheck, Listen, PoolGeneration, PoolLimits,
+    Address, Balance, Change, Endpoint, Group as PolicyGroup, HealthCheck, Listen, PoolGeneration, PoolLimits, Service,
     Timeouts, TunnelPolicy,
 };
 use policy::{EndpointSlot, GenerationId, JobId, ListenerSlot, PoolId, PoolSlot, ShardSet};
@@ -168,6 +168,7 @@ impl<'a> Compiler<'a> {
             shards,
             limits: PoolLimits { max_connections: pool.limits.max_connections, memory: pool.create.memory },
             policy,
+            service: Service::Tcp,
             groups: [group].into(),
             bytes: bytes as u64,
         });
@@ -286,6 +287,7 @@ impl<'a> Compiler<'a> {
                 pool: slot,
                 number: self.number,
                 timeouts,
+                http: None,
                 access_log,
                 bytes: size_of::<TunnelPolicy>() as u64,
             }),
@@ -317,7 +319,7 @@ fn policy_group(content: &GroupContent, endpoints: Box<[Arc<Endpoint>]>, old: Op
         rise: *rise,
         fall: *fall,
     });
-    PolicyGroup { id: id.clone(), balance, endpoints, attempts, queue, queue_wait, health }
+    PolicyGroup { id: id.clone(), balance, endpoints, attempts, queue, queue_wait, health, http: None }
 }
 
 /// The old table if it would come out the same: it depends on addresses, weights and backups only.

@@ -8,6 +8,7 @@
 //! connection's decisions are taken, and its [`TunnelPolicy`], leased until a tunnel ends. A tunnel so
 //! never pins rules, backends or tables.
 
+use crate::http::{GroupHttp, HttpService, HttpTimeouts};
 use crate::ids::{EndpointSlot, GenerationId, ListenerSlot, PartId, PoolId, PoolSlot, RootVersion, ShardSet};
 use crate::reload::Committed;
 use std::net::SocketAddr;
@@ -31,10 +32,19 @@ pub struct PoolGeneration {
     pub shards: ShardSet,
     pub limits: PoolLimits,
     pub policy: Arc<TunnelPolicy>,
+    pub service: Service,
     /// Sorted by id, none twice. A pool of streams has exactly one.
     pub groups: Box<[Arc<Group>]>,
     /// Heap bytes reachable from here and from nowhere else: what keeping this part costs.
     pub bytes: u64,
+}
+
+/// What a pool carries.
+#[derive(Clone, Debug)]
+pub enum Service {
+    /// Streams of bytes.
+    Tcp,
+    Http(Arc<HttpService>),
 }
 
 impl PoolGeneration {
@@ -56,6 +66,8 @@ pub struct TunnelPolicy {
     pub pool: PoolSlot,
     pub number: GenerationId,
     pub timeouts: Timeouts,
+    /// Of requests; `None` where the pool carries streams.
+    pub http: Option<HttpTimeouts>,
     pub access_log: bool,
     /// As [`PoolGeneration::bytes`].
     pub bytes: u64,
@@ -94,6 +106,8 @@ pub struct Group {
     pub queue_wait: Duration,
     /// `None`: backends count as up without being asked.
     pub health: Option<HealthCheck>,
+    /// `None` where the pool carries streams.
+    pub http: Option<GroupHttp>,
 }
 
 impl Group {

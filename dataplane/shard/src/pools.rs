@@ -291,6 +291,7 @@ mod tests {
             queue: 0,
             queue_wait: Duration::ZERO,
             health: None,
+            http: None,
         }
     }
 

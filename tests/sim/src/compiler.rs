@@ -180,6 +180,7 @@ impl Compiler {
             queue: 0,
             queue_wait: Duration::ZERO,
             health: None,
+            http: None,
         };
         let pool = Arc::new(PoolGeneration {
             part: self.part(),
@@ -191,6 +192,7 @@ impl Compiler {
             shards,
             limits: PoolLimits { max_connections: None, memory: 0 },
             policy,
+            service: Service::Tcp,
             groups: [Arc::new(group)].into(),
             bytes: dice.between(50, 100) as u64,
         });
@@ -201,7 +203,8 @@ impl Compiler {
     fn policy(&mut self, pool: PoolSlot, number: GenerationId, dice: &mut Dice) -> Arc<TunnelPolicy> {
         let timeouts = Timeouts { connect: Duration::from_secs(1), idle: None, lifetime: None };
         let bytes = dice.between(5, 20) as u64;
-        let policy = Arc::new(TunnelPolicy { part: self.part(), pool, number, timeouts, access_log: false, bytes });
+        let policy =
+            Arc::new(TunnelPolicy { part: self.part(), pool, number, timeouts, http: None, access_log: false, bytes });
         self.policies.push(Arc::downgrade(&policy));
         policy
     }

@@ -34,6 +34,7 @@ fn group_of(balance: Balance, endpoints: Vec<Endpoint>) -> Group {
         queue: 0,
         queue_wait: Duration::ZERO,
         health: None,
+        http: None,
     }
 }
 

@@ -23,7 +23,7 @@ fn pool(slot: u32, number: u64, endpoints: &[u32]) -> Arc<PoolGeneration> {
             max_connections: None,
         })
     };
-    let policy = TunnelPolicy { part: part(1), pool: slot, number, timeouts, access_log: false, bytes: 10 };
+    let policy = TunnelPolicy { part: part(1), pool: slot, number, timeouts, http: None, access_log: false, bytes: 10 };
     let group = Group {
         id: "main".into(),
         balance: Balance::RoundRobin,
@@ -32,6 +32,7 @@ fn pool(slot: u32, number: u64, endpoints: &[u32]) -> Arc<PoolGeneration> {
         queue: 0,
         queue_wait: Duration::ZERO,
         health: None,
+        http: None,
     };
     Arc::new(PoolGeneration {
         part: part(0),
@@ -43,6 +44,7 @@ fn pool(slot: u32, number: u64, endpoints: &[u32]) -> Arc<PoolGeneration> {
         shards: ShardSet::first(4),
         limits: PoolLimits { max_connections: None, memory: 0 },
         policy: Arc::new(policy),
+        service: Service::Tcp,
         groups: [Arc::new(group)].into(),
         bytes: 100,
     })

@@ -191,6 +191,7 @@ impl Running {
             pool: PoolSlot(slot),
             number,
             timeouts: pool.timeouts,
+            http: None,
             access_log: true,
             bytes: 100,
         };
@@ -208,6 +209,7 @@ impl Running {
             shards: ShardSet::first(self.shards.into()),
             limits: PoolLimits { max_connections: pool.max_connections, memory: pool.memory },
             policy,
+            service: Service::Tcp,
             groups: [Arc::new(Group {
                 id: "main".into(),
                 balance: if pool.least_connections { Balance::LeastConnections } else { Balance::RoundRobin },
@@ -221,6 +223,7 @@ impl Running {
                     rise: 1,
                     fall: 1,
                 }),
+                http: None,
             })]
             .into(),
             bytes: 1000,

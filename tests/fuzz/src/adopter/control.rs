@@ -6,7 +6,7 @@
 
 use policy::generation::{
     Address, Balance, Change, ContentHash, Endpoint, EndpointState, Group, Health, Listen, PoolGeneration, PoolLimits,
-    Snapshot, Timeouts, TunnelPolicy,
+    Service, Snapshot, Timeouts, TunnelPolicy,
 };
 use policy::reload::Committed;
 use policy::{
@@ -205,6 +205,7 @@ impl Control {
                 pool: slot,
                 number,
                 timeouts: Timeouts { connect: Duration::from_secs(1), idle: None, lifetime: None },
+                http: None,
                 access_log: false,
                 bytes: 10,
             }),
@@ -220,6 +221,7 @@ impl Control {
             shards: served_by(slot),
             limits: PoolLimits { max_connections: None, memory: 0 },
             policy,
+            service: Service::Tcp,
             groups: [Arc::new(Group {
                 id: "main".into(),
                 balance: Balance::RoundRobin,
@@ -228,6 +230,7 @@ impl Control {
                 queue: 0,
                 queue_wait: Duration::ZERO,
                 health: None,
+                http: None,
             })]
             .into(),
             bytes: 100,
