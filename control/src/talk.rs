@@ -41,6 +41,7 @@ pub fn talk(mut client: Client, order: Order, json: bool) -> Result<Ending, Trou
                     return Ok(Ending::Ok);
                 }
             }
+            Reply::Processing { progress: Progress::Stage { .. } } if under_way.is_plain() => {}
             Reply::Processing { progress } => under_way.tell(show::progress(progress)),
             Reply::Ok { .. } | Reply::Error { .. } => break received,
         }
@@ -93,8 +94,8 @@ fn print(text: &str) -> Result<bool, Trouble> {
     }
 }
 
-/// What an order waits for: a moving line on a terminal, else a line whenever it changes, and nothing
-/// beside JSON.
+/// What an order waits for: a moving line on a terminal, else a line whenever it changes (without the stages,
+/// which mostly take less than a millisecond each), and nothing beside JSON.
 struct UnderWay {
     bar: Option<ProgressBar>,
     last: String,
@@ -104,6 +105,11 @@ impl UnderWay {
     fn new(json: bool) -> UnderWay {
         let bar = (!json).then(ProgressBar::new_spinner);
         UnderWay { bar, last: String::new() }
+    }
+
+    /// Lines go to a file or a pipe.
+    fn is_plain(&self) -> bool {
+        self.bar.as_ref().is_none_or(ProgressBar::is_hidden)
     }
 
     fn tell(&mut self, news: String) {

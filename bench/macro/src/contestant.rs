@@ -74,6 +74,14 @@ pub struct Programs {
 }
 
 impl Programs {
+    /// The given ones; else the appliance that was built beside this program, and what PATH or /usr/sbin has.
+    pub fn beside(sluicegate: Option<PathBuf>, haproxy: Option<PathBuf>) -> io::Result<Programs> {
+        let own = std::env::current_exe()?;
+        let beside = own.with_file_name("sluicegate");
+        let sluicegate = sluicegate.or_else(|| beside.is_file().then_some(beside));
+        Ok(Programs { sluicegate, haproxy: haproxy.or_else(|| in_path("haproxy")), own })
+    }
+
     pub fn has(&self, contestant: Contestant) -> bool {
         match contestant {
             Contestant::FloorSplice | Contestant::FloorCopy => true,
@@ -259,6 +267,14 @@ pub fn become_program(cpu: usize, program: &Path, arguments: &[String]) -> io::E
 pub fn bind_to_parent(cpu: usize) -> io::Result<()> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     cpu::pin_to(cpu)
+}
+
+fn in_path(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain([Path::new("/usr/sbin").to_owned()])
+        .map(|folder| folder.join(program))
+        .find(|candidate| candidate.is_file())
 }
 
 fn timespec(duration: Duration) -> Timespec {

@@ -12,6 +12,7 @@ mod configuration;
 mod contestant;
 mod cpu;
 mod floor;
+mod idle;
 mod load;
 mod machine;
 mod run;
@@ -27,7 +28,7 @@ use run::{Outcome, Plan, Sample};
 use scenario::{Figure, Scenario};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -43,6 +44,8 @@ struct Cli {
 enum Command {
     /// TCP proxying on one core: CPU per byte, per round trip and per connection.
     Tcp(Tcp),
+    /// Memory of the process per idle tunnel: printed, kept by whoever wants to.
+    Idle(Idle),
     /// The least a relay can do. Started by a run, never by hand.
     #[command(hide = true)]
     Floor(Floor),
@@ -87,6 +90,12 @@ struct Tcp {
 }
 
 #[derive(Args)]
+struct Idle {
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=100))]
+    rounds: u16,
+}
+
+#[derive(Args)]
 struct Floor {
     #[arg(long, value_enum)]
     carrier: floor::Carrier,
@@ -108,6 +117,7 @@ struct Bound {
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Tcp(options) => tcp(options),
+        Command::Idle(options) => idle(&options),
         Command::Floor(options) => serve_floor(options),
         Command::Bound(Bound { cpu, program, arguments }) => Err(contestant::become_program(cpu, &program, &arguments)),
     };
@@ -121,13 +131,7 @@ fn main() -> ExitCode {
 }
 
 fn tcp(options: Tcp) -> io::Result<()> {
-    let own = std::env::current_exe()?;
-    let beside = own.with_file_name("sluicegate");
-    let programs = Programs {
-        sluicegate: options.sluicegate.or_else(|| beside.is_file().then_some(beside)),
-        haproxy: options.haproxy.or_else(|| in_path("haproxy")),
-        own,
-    };
+    let programs = Programs::beside(options.sluicegate, options.haproxy)?;
     let plan = Plan {
         scenarios: if options.only.is_empty() { Scenario::ALL.to_vec() } else { options.only },
         contestants: Contestant::ALL.into_iter().filter(|&contestant| programs.has(contestant)).collect(),
@@ -159,6 +163,15 @@ fn tcp(options: Tcp) -> io::Result<()> {
     Ok(())
 }
 
+fn idle(options: &Idle) -> io::Result<()> {
+    let programs = Programs::beside(None, None)?;
+    let wanted = [Contestant::Haproxy, Contestant::Sluicegate];
+    let contestants: Vec<_> = wanted.into_iter().filter(|&contestant| programs.has(contestant)).collect();
+    let layout = cpu::Layout { proxy_cpu: 0, load_cpu: 1 };
+    println!("{}", idle::run(&contestants, &programs, layout, options.rounds.into()).map_err(io::Error::other)?);
+    Ok(())
+}
+
 /// One line as soon as a measurement is over.
 fn report(sample: &Sample) {
     let Sample { scenario, round, contestant, outcome } = sample;
@@ -184,14 +197,6 @@ fn report(sample: &Sample) {
 fn serve_floor(options: Floor) -> io::Result<()> {
     contestant::bind_to_parent(options.cpu)?;
     floor::Relay::new(options.carrier, TcpListener::bind(options.front)?, options.origin)?.run()
-}
-
-fn in_path(program: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path)
-        .chain([Path::new("/usr/sbin").to_owned()])
-        .map(|folder| folder.join(program))
-        .find(|candidate| candidate.is_file())
 }
 
 fn seconds(text: &str) -> Result<f64, String> {

@@ -28,13 +28,15 @@ impl Source {
         self.code.lines().enumerate().filter(|(_, line)| has(line)).map(|(ix, _)| ix + 1).collect()
     }
 
-    /// The first line that is compiled for tests only, to the end of the file; 1 if all of it is.
+    /// The first line of the file's module of tests, which is the last thing in it; 1 if all of it is tests.
     pub fn tests_begin(&self) -> Option<usize> {
         let folders = Path::new(&self.path).components().any(|part| part.as_os_str() == "tests");
         if folders {
             return Some(1);
         }
-        self.code.lines().position(|line| line.trim_start().starts_with("#[cfg(test)]")).map(|ix| ix + 1)
+        let lines: Vec<&str> = self.code.lines().map(str::trim_start).collect();
+        let module = |pair: &[&str]| pair[0].starts_with("#[cfg(test)]") && pair[1].starts_with("mod ");
+        lines.windows(2).position(module).map(|ix| ix + 1)
     }
 }
 
