@@ -27,6 +27,11 @@ impl Clock {
         Tick(u64::try_from(millis).expect("584 million years of uptime"))
     }
 
+    /// The first tick at which all of this time has passed. (The present tick began up to a millisecond ago.)
+    pub fn once_passed(&self, wait: Duration) -> Tick {
+        Tick(0).after(self.origin.elapsed().saturating_add(wait))
+    }
+
     /// When that tick is, for a timer.
     pub fn instant(&self, tick: Tick) -> Instant {
         // Deadlines may be as far as `Tick` reaches; a timer is set again long before a year is over.
@@ -73,5 +78,16 @@ mod tests {
         assert!(clock.instant(now) <= Instant::now());
         assert!(clock.instant(Tick(now.0 + 60_000)) > Instant::now());
         assert!(clock.instant(Tick(u64::MAX)) > Instant::now(), "no overflow at the end of time");
+    }
+
+    /// Begun anywhere within a tick.
+    #[test]
+    fn a_wait_is_over_when_all_of_it_has_passed() {
+        for micros in (0..1000).step_by(50) {
+            let clock = Clock::since(Instant::now() - Duration::from_micros(micros));
+            let wait = Duration::from_millis(150);
+            let begin = Instant::now();
+            assert!(clock.instant(clock.once_passed(wait)) - begin >= wait, "begun {micros} µs into a tick");
+        }
     }
 }

@@ -62,7 +62,7 @@ impl Control {
         let wait = self.running.config.reload.wait_after;
         let ended = Ended::Done { receipt, drains };
         if wait > Duration::ZERO {
-            self.late.push((self.now().after(wait), job, ended));
+            self.late.push((self.shared.clock.once_passed(wait), job, ended));
         } else {
             self.answer(job, ended);
         }

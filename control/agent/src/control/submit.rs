@@ -102,7 +102,7 @@ impl Control {
     pub(super) fn begin_job(&mut self, id: JobId) {
         let wait = self.running.config.reload.wait_before;
         if wait > Duration::ZERO {
-            let until = self.now().after(wait);
+            let until = self.shared.clock.once_passed(wait);
             self.set_state(id, State::Pausing { until });
         } else {
             self.build(id);

@@ -18,9 +18,10 @@ use link::counters::CounterPages;
 use link::listen::Registry;
 use link::mailbox::mailbox;
 use policy::ShardId;
-use std::net::TcpListener;
+use std::collections::BTreeSet;
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// Everything that is waited for comes long before.
@@ -235,7 +236,13 @@ pub fn pool(id: &str, listen: &[String], backends: &[(&str, u16, &str)]) -> Stri
     text
 }
 
-/// An address that nobody listens on.
+/// An address that nobody listens on, given out once: the kernel may choose a port that it has chosen before.
 pub fn free_address() -> String {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+    static GIVEN: Mutex<BTreeSet<SocketAddr>> = Mutex::new(BTreeSet::new());
+    loop {
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        if GIVEN.lock().unwrap().insert(address) {
+            return address.to_string();
+        }
+    }
 }
