@@ -58,6 +58,7 @@ fn with(algorithm: &str, endpoints: Vec<Arc<Endpoint>>) -> Group {
         queue: 0,
         queue_wait: Duration::ZERO,
         health: None,
+        http: None,
     }
 }
 

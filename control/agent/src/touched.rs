@@ -60,8 +60,11 @@ pub struct Touched<'a> {
     counted: &'a Counted,
     running: &'a Running,
     /// Backends of the pools that were asked for, made when first asked.
-    endpoints: RefCell<HashMap<PoolId, HashMap<(Arc<str>, Address), EndpointSlot>>>,
+    endpoints: RefCell<HashMap<PoolId, ByAddress>>,
 }
+
+/// Backends of one pool, by group and address.
+type ByAddress = HashMap<(Arc<str>, Address), EndpointSlot>;
 
 impl Touched<'_> {
     /// Connections open now that this object has; `None`: it has none of its own, or is not there yet.
