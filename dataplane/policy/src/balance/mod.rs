@@ -184,20 +184,27 @@ impl Picker {
     }
 
     pub fn pick(&mut self, ask: &Ask) -> Pick {
+        // Where those that are up are at their caps, an unproven one is better than waiting or being refused; a backup is
+        // for when there is nobody else, and not for when they are busy.
+        let mut busy: Option<Tier> = None;
         for tier in Tier::ALL {
+            if busy.is_some_and(|busy| busy.is_backup() != tier.is_backup()) {
+                break;
+            }
             let in_rotation = self.in_rotation[tier.ix()] as usize;
             if in_rotation == 0 || in_rotation == self.note_tried(tier, ask.tried) {
                 continue;
             }
             let Picker { members, seats, method, tried, .. } = self;
             let Some(seat) = method.choose(members, seats, tier, tried, ask) else {
-                return Pick::Busy;
+                busy = Some(tier);
+                continue;
             };
             let slot = self.seats[seat as usize].slot;
             let index = self.index_of(slot).expect("whoever is picked is a member");
             return Pick::Endpoint { slot, index };
         }
-        Pick::Nobody
+        if busy.is_some() { Pick::Busy } else { Pick::Nobody }
     }
 
     /// Panics if what is remembered contradicts itself. O(n): for tests and simulations.
