@@ -3,7 +3,7 @@
 use crate::conn::{Conn, Held, Lease, Op, Open, Side, State};
 use crate::conns::ConnId;
 use crate::guard::Handling;
-use crate::ring::socket::{self, READABLE, WRITABLE};
+use crate::ring::socket::{self, Peer, READABLE, WRITABLE};
 use crate::ring::{Chunk, Key, Outcome, Ring};
 use crate::serve::Shard;
 use link::counters::{EndpointCounter, PoolCounter, ShardCounter};
@@ -155,8 +155,11 @@ impl Shard<'_> {
             State::Seeking if hung_up => self.end(id, CloseReason::ClientLeft),
             // Cancelled when it left the line, which it has joined again since.
             State::Seeking => self.watch_for_loss(id, side),
-            // A backend on a Unix socket that has answered and closed has hung up, which is its end and no reset.
-            State::Open(_) if flags.contains(PollFlags::ERR) || hung_up && side == Side::Front => {
+            // A Unix socket hangs up when its peer closes, whatever is still to be read from it: an end and no reset.
+            State::Open(_)
+                if flags.contains(PollFlags::ERR)
+                    || hung_up && side == Side::Front && !matches!(conn.client, Peer::Unix) =>
+            {
                 self.broke_sink(id, side.way().other());
             }
             _ => {}

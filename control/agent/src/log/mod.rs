@@ -20,6 +20,7 @@ mod sink;
 pub use line::Format;
 pub use sink::{Sink, Target};
 
+use crate::clock;
 use crate::names::Name;
 use line::Names;
 use link::doorbell::Doorbell;
@@ -141,6 +142,7 @@ impl Log {
             parting: VecDeque::new(),
             line: Vec::new(),
             retry: None,
+            outage: None,
         };
         let thread = std::thread::Builder::new().name(Name::Log.to_string()).spawn(move || {
             if let Some(core) = core {
@@ -245,6 +247,8 @@ struct Writer {
     line: Vec<u8>,
     /// The sink has failed and is tried again then; until then lines are dropped.
     retry: Option<Instant>,
+    /// It has failed, people have been told, and it has taken nothing since. Lines lost when that began.
+    outage: Option<u64>,
 }
 
 impl Writer {
@@ -347,18 +351,37 @@ impl Writer {
         if self.retry.is_some_and(|at| at <= Instant::now()) {
             self.open_again();
         }
-        let Some((_, sink)) = &mut self.output.sink else {
+        let Some((target, sink)) = &mut self.output.sink else {
             return false;
         };
+        let had_lines = sink.backlog_bytes() > 0;
         match sink.flush() {
-            Flushed::Done => false,
+            Flushed::Done => {
+                if had_lines && let Some(lost_before) = self.outage.take() {
+                    let lost = self.counts.dropped() - lost_before;
+                    self.say(&format!("info access log: it is written again, {lost} lines were lost"));
+                }
+                false
+            }
             Flushed::Blocked => true,
-            Flushed::Failed { lines, .. } => {
+            Flushed::Failed { lines, error } => {
+                let target = target.to_string();
                 add(&self.counts.failures, 1);
+                if self.outage.is_none() {
+                    self.outage = Some(self.counts.dropped());
+                    self.say(&format!("warning access log {target}: {error}; lines are lost until it can be written"));
+                }
                 self.count_lost(lines);
                 self.retry = Some(Instant::now() + RETRY);
                 false
             }
+        }
+    }
+
+    /// On stderr, once: not again for every line that is lost.
+    fn say(&mut self, text: &str) {
+        if let Some(stderr) = &mut self.stderr {
+            let _ = stderr.push(format!("{} {text}\n", clock::rfc3339(SystemTime::now())).as_bytes());
         }
     }
 
@@ -689,6 +712,43 @@ mod tests {
         assert!(log.counts().failures() > 0);
         assert_eq!(log.counts().made(), log.counts().dropped());
         log.stop();
+    }
+
+    /// Lost lines are no secret between the log and its metrics.
+    #[test]
+    fn an_outage_is_said_once_and_its_end_too() {
+        let (reader, writer) = std::io::pipe().unwrap();
+        let desk = Arc::new(Desk { notes: Mutex::default(), doorbell: Doorbell::new().unwrap() });
+        let target = Target::File("/dev/full".into());
+        let mut log = Writer {
+            desk,
+            counts: Arc::default(),
+            rings: Vec::new(),
+            names: Names::default(),
+            output: output(Sink::open(&target).unwrap(), target),
+            stderr: Some(Sink::over(writer.into()).unwrap()),
+            parting: VecDeque::new(),
+            line: Vec::new(),
+            retry: None,
+            outage: None,
+        };
+        for _ in 0..3 {
+            log.retry = None;
+            log.write(&record(1));
+            log.flush();
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let target = Target::File(folder.path().join("access.log"));
+        log.output = output(Sink::open(&target).unwrap(), target);
+        log.retry = None;
+        log.write(&record(1));
+        log.flush();
+        log.flush_stderr();
+        drop(log);
+        let mut said = String::new();
+        BufReader::new(reader).read_to_string(&mut said).unwrap();
+        let lines: Vec<&str> = said.lines().collect();
+        assert!(lines.len() == 2 && lines[0].contains("/dev/full") && lines[1].contains("3 lines were lost"), "{said}");
     }
 
     #[test]
