@@ -1,0 +1,21 @@
+//! The outside witnesses of HTTP/1.1: a client that sees everything.
+//!
+//! They share no parser with the product. Theirs reads one line at a time, accepts only what RFC 9112 says a
+//! sender may send, and tells everything else by name ([`Malformed`]); it is slow and meant to be obvious.
+//!
+//! - [`failure`]: how an exchange ends that was not complete
+//! - [`message`], [`incoming`]: heads, fields and framing; reading them from a connection
+//! - [`request`], [`client`]: what a client sends, and all that it sees of the answer
+//!
+//! Text of heads is kept as Latin-1: each byte is one character, so nothing is lost, whatever was sent.
+
+pub mod client;
+pub mod failure;
+pub mod incoming;
+pub mod message;
+pub mod request;
+
+pub use client::Client;
+pub use failure::{Failure, Malformed};
+pub use message::{Fields, Framing};
+pub use request::Request;
