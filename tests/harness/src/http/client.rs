@@ -371,9 +371,9 @@ pub fn ask_raw(target: &Target, bytes: &[u8], answers: usize) -> Result<Vec<Resp
     let mut seen = Vec::new();
     while seen.len() < answers {
         let response = client.read()?;
-        let ended = response.after != After::Open;
+        let last = response.after != After::Open && response.beyond.is_empty();
         seen.push(response);
-        if ended {
+        if last {
             break;
         }
     }

@@ -126,8 +126,9 @@ impl Incoming {
         if self.ended {
             return Ok(false);
         }
-        if self.taken == self.buffer.len() {
-            self.buffer.clear();
+        // Moving what is left costs something, so not for every few bytes.
+        if self.taken == self.buffer.len() || self.taken >= self.piece_bytes_max {
+            self.buffer.drain(..self.taken);
             self.taken = 0;
         }
         let filled = self.buffer.len();
@@ -292,27 +293,26 @@ pub fn pause(stream: &Stream, gap: Duration) {
     let _ = poll(&mut [PollFd::new(stream, PollFlags::empty())], Some(&gap));
 }
 
+/// What somebody reads who gets these bytes, at most `piece` at a time, and then the end.
+#[cfg(test)]
+pub(crate) fn read<T>(bytes: &[u8], piece: usize, read: impl FnOnce(&mut Incoming) -> T) -> T {
+    use socket2::{Domain, Socket, Type};
+    use std::io::Write;
+    let (mut sender, reader) = Socket::pair(Domain::UNIX, Type::STREAM, None).expect("a pair of sockets");
+    let bytes = bytes.to_vec();
+    let sending = std::thread::spawn(move || sender.write_all(&bytes));
+    let mut incoming = Incoming::over(Stream::accepted(reader, Deadline::patient()));
+    incoming.piece_bytes_max = piece;
+    let outcome = read(&mut incoming);
+    drop(incoming);
+    // The reader may have had enough before all was sent.
+    let _ = sending.join().expect("the sender does not panic");
+    outcome
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::Stream;
-    use socket2::{Domain, Socket, Type};
-    use std::io::Write;
-
-    /// What somebody reads who gets these bytes and then the end.
-    fn read<T>(bytes: &[u8], piece: usize, read: impl FnOnce(&mut Incoming) -> T) -> T {
-        let (mut sender, reader) = Socket::pair(Domain::UNIX, Type::STREAM, None).expect("a pair of sockets");
-        let bytes = bytes.to_vec();
-        let sending = std::thread::spawn(move || sender.write_all(&bytes));
-        let mut incoming = Incoming::over(Stream::accepted(reader, Deadline::patient()));
-        incoming.piece_bytes_max = piece;
-        let outcome = read(&mut incoming);
-        drop(incoming);
-        // The reader may have had enough before all was sent.
-        let _ = sending.join().expect("the sender does not panic");
-        outcome
-    }
-
     /// The same, however the bytes are cut.
     #[track_caller]
     fn check_head(bytes: &[u8], expected: Result<u16, Failure>) {
