@@ -120,6 +120,9 @@ fn good_answers_of_every_form_are_read() {
     assert_eq!(check(Conduct::ClosesAfterEach, length).after, After::Ended);
     check(Conduct::Trickles { gap: Duration::ZERO }, length);
     check(Conduct::AnswersEarly, length);
+    let cookies = Fields::of(&[("Set-Cookie", "a=1"), ("set-cookie", "b=2")]);
+    let response = check(Conduct::Adds(cookies), length);
+    assert_eq!(response.fields.all("Set-Cookie").collect::<Vec<_>>(), ["a=1", "b=2"]);
 }
 
 #[test]
@@ -272,6 +275,20 @@ fn a_connection_that_closes_when_it_is_used_again() {
     assert!(matches!(after_close, Err(Failure::EndBeforeByte | Failure::ResetBeforeByte)), "{after_close:?}");
 }
 
+/// A reset is told to the kernel's first asker only. It must be seen also when that was the sender.
+#[test]
+fn a_reset_is_seen_by_the_reader_although_the_sender_was_told() {
+    let origin = Origin::start(Conduct::ResetsAtOnce);
+    for _ in 0..20 {
+        let mut client = Client::connect(origin.target()).expect("it listens");
+        let mut sent = Ok(());
+        while sent.is_ok() {
+            sent = client.send_raw(&[b'x'; 1000]);
+        }
+        assert_eq!((sent, client.read().map(drop)), (Err(Failure::ResetBeforeByte), Err(Failure::ResetBeforeByte)));
+    }
+}
+
 /// The kernel turns the unread body into a reset. The answer may be lost to it or not; either way it is told.
 #[test]
 fn an_origin_that_closes_with_the_body_unread() {
@@ -346,7 +363,7 @@ fn a_tunnel_carries_what_it_is_given() {
     tunnel.stream.send(b"hello").expect("the tunnel is open");
     tunnel.fill(&mut back).expect("it echoes");
     assert_eq!(&back, b"hello");
-    tunnel.stream.finish().expect("the tunnel is open");
+    tunnel.finish().expect("the tunnel is open");
     assert_eq!(tunnel.receive(), Ok(false));
     assert_eq!(get(Conduct::Upgrades).map(|response| response.status), Ok(200), "nobody asked");
     assert_eq!(get(Conduct::UpgradesUnasked).map(|response| response.status), Ok(101));

@@ -2,7 +2,7 @@
 
 use crate::http::failure::{Failure, Malformed};
 use crate::http::incoming::{BodyEnd, Incoming};
-use crate::http::message::{Fields, Framing, StatusHead, Version};
+use crate::http::message::{Fields, Framing, StatusHead, Version, persists};
 use crate::http::request::Request;
 use crate::net::{Stream, Target};
 use crate::wait::Deadline;
@@ -144,7 +144,7 @@ impl Client {
             let outcome = self.final_head(&mut interim).and_then(|head| self.rest(interim, head, each));
             if outcome.as_ref().map_or(true, |response| response.after != After::Open) {
                 // Nobody takes any more of the body. Already broken is as good.
-                let _ = self.incoming.stream.finish();
+                let _ = self.incoming.finish();
             }
             let sent = sending.join().expect("the sender does not panic");
             let mut response = outcome?;
@@ -211,7 +211,7 @@ impl Client {
 
     /// Says that nothing more will be sent.
     pub fn finish(&mut self) -> Result<(), Failure> {
-        Ok(self.incoming.stream.finish()?)
+        self.incoming.finish()
     }
 
     /// Waits for the other side's end; anything else that comes is a failure.
@@ -343,6 +343,11 @@ impl Response {
     /// Whether the connection can be used for another exchange.
     pub fn leaves_open(&self) -> bool {
         self.after == After::Open && self.beyond.is_empty()
+    }
+
+    /// Whether the answer itself says that its connection ends with it.
+    pub fn announces_end(&self) -> bool {
+        self.framing == Framing::UntilEnd || !persists(self.version, &self.fields)
     }
 
     pub fn with_status(self, expected: u16) -> Result<Response, Failure> {

@@ -25,6 +25,8 @@ pub enum Conduct {
     Answers {
         status: u16,
     },
+    /// Answers with these fields beside its own.
+    Adds(Fields),
     /// Answers in chunks of so many bytes, the sum of the body in a trailer.
     Chunks {
         bytes: usize,
@@ -307,6 +309,10 @@ impl<'a> Visit<'a> {
                 answer.status = status;
                 self.finish_answer(answer, head)
             }
+            Conduct::Adds(fields) => {
+                answer.fields.0.extend(fields.0);
+                self.finish_answer(answer, head)
+            }
             Conduct::Chunks { bytes } => {
                 answer.framing = Said::Chunks(Sizes::Each(bytes));
                 self.finish_answer(answer, head)
@@ -507,8 +513,7 @@ impl<'a> Visit<'a> {
 
     /// Says our end, then reads to the client's, so that nothing of the answer is lost to a reset.
     fn end(&mut self) -> End {
-        let finished = self.incoming.stream.finish().map_err(Failure::from);
-        let drained = finished.and_then(|()| self.incoming.body(Framing::UntilEnd, &mut |_| Ok(())));
+        let drained = self.incoming.finish().and_then(|()| self.incoming.body(Framing::UntilEnd, &mut |_| Ok(())));
         drained.map_or(End::Reset, |_| End::Ended)
     }
 

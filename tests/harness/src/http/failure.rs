@@ -30,6 +30,10 @@ pub enum Failure {
     WrongAnswer { asked: String, answered: String },
     /// Parts of the answer were decided by different generations: which by which.
     MixedGenerations(String),
+    /// A connection that has met a newer generation was served by an older one.
+    OlderGeneration { before: u64, now: u64 },
+    /// The connection ended after an answer that had not said so.
+    UnannouncedEnd,
     /// Nothing happened for as long as the client would wait.
     TimedOut { doing: &'static str, received: u64 },
     /// None of these: the system's own words.
@@ -102,6 +106,8 @@ impl Failure {
             Failure::WrongBody(_) => "wrong body",
             Failure::WrongAnswer { .. } => "wrong answer",
             Failure::MixedGenerations(_) => "mixed generations",
+            Failure::OlderGeneration { .. } => "older generation",
+            Failure::UnannouncedEnd => "unannounced end",
             Failure::TimedOut { .. } => "timed out",
             Failure::Other { .. } => "other",
         }
@@ -133,7 +139,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.class())?;
         match self {
-            Failure::Refused | Failure::ResetBeforeByte | Failure::EndBeforeByte => Ok(()),
+            Failure::Refused | Failure::ResetBeforeByte | Failure::EndBeforeByte | Failure::UnannouncedEnd => Ok(()),
             Failure::ResetMidResponse { received } => write!(f, " after {received} bytes"),
             Failure::EarlyEnd { within, received } => write!(f, " in {within:?} after {received} bytes"),
             Failure::WrongLength { said, received } => write!(f, ": {said} said, {received} received"),
@@ -142,6 +148,7 @@ impl fmt::Display for Failure {
             Failure::WrongStatus { status, expected } => write!(f, " {status} in place of {expected}"),
             Failure::WrongBody(how) | Failure::MixedGenerations(how) => write!(f, ": {how}"),
             Failure::WrongAnswer { asked, answered } => write!(f, ": {asked} asked, {answered} answered"),
+            Failure::OlderGeneration { before, now } => write!(f, " {now} after {before}"),
             Failure::TimedOut { doing, received } => write!(f, " in {doing} after {received} bytes"),
             Failure::Other { doing, error } => write!(f, ": {doing}: {error}"),
         }

@@ -21,7 +21,10 @@ pub struct Incoming {
     taken: usize,
     /// Bytes taken of the message that is being read.
     of_message: u64,
+    /// The other side's end came.
     ended: bool,
+    /// Our end was said.
+    finished: bool,
 }
 
 /// What was read of a body, besides its bytes.
@@ -52,6 +55,7 @@ impl Incoming {
             taken: 0,
             of_message: 0,
             ended: false,
+            finished: false,
         }
     }
 
@@ -137,20 +141,24 @@ impl Incoming {
         let outcome = self.stream.receive(&mut self.buffer[filled..]);
         self.buffer.truncate(filled + outcome.as_ref().map_or(0, |count| *count));
         let received = self.of_message + self.waiting().len() as u64;
+        let reset = if received == 0 { Failure::ResetBeforeByte } else { Failure::ResetMidResponse { received } };
         match outcome {
+            // The sender was told of the reset.
+            Ok(0) if !self.finished && self.stream.was_reset() => Err(reset),
             Ok(count) => {
                 self.ended = count == 0;
                 Ok(count > 0)
             }
-            Err(outcome::Failure::ResetBeforeByte | outcome::Failure::ResetMidStream { .. }) if received == 0 => {
-                Err(Failure::ResetBeforeByte)
-            }
-            Err(outcome::Failure::ResetBeforeByte | outcome::Failure::ResetMidStream { .. }) => {
-                Err(Failure::ResetMidResponse { received })
-            }
+            Err(outcome::Failure::ResetBeforeByte | outcome::Failure::ResetMidStream { .. }) => Err(reset),
             Err(outcome::Failure::TimedOut { doing, .. }) => Err(Failure::TimedOut { doing, received }),
             Err(other) => Err(other.into()),
         }
+    }
+
+    /// Says that nothing more will be sent.
+    pub fn finish(&mut self) -> Result<(), Failure> {
+        self.finished = true;
+        Ok(self.stream.finish()?)
     }
 
     /// What the next message begins with is not yet part of it.

@@ -184,7 +184,8 @@ impl StatusHead {
     }
 }
 
-fn persists(version: Version, fields: &Fields) -> bool {
+/// Whether a message with these fields leaves its connection open.
+pub fn persists(version: Version, fields: &Fields) -> bool {
     match version {
         Version::Http10 => fields.lists("Connection", "keep-alive") && !fields.lists("Connection", "close"),
         Version::Http11 => !fields.lists("Connection", "close"),

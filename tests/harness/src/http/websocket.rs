@@ -6,7 +6,7 @@ use crate::http::incoming::Incoming;
 use crate::http::message::{RequestHead, text_of};
 use crate::http::received::ORIGIN;
 use crate::http::request::Request;
-use crate::net::Target;
+use crate::net::{Stream, Target};
 use crate::pattern::{Dice, Pattern};
 use crate::wait::Deadline;
 use base64::Engine;
@@ -53,6 +53,11 @@ impl WebSocket {
 
     /// The fields of the handshake are added to this request.
     pub fn open_with(target: &Target, request: Request) -> Result<WebSocket, Failure> {
+        WebSocket::over(Stream::connect(target, Deadline::patient())?, request)
+    }
+
+    /// As [`WebSocket::open_with`], on a connection that is there already.
+    pub fn over(stream: Stream, request: Request) -> Result<WebSocket, Failure> {
         static SEED: AtomicU64 = AtomicU64::new(1);
         let seed = SEED.fetch_add(1, Ordering::Relaxed);
         let mut dice = Dice::new(seed);
@@ -62,7 +67,7 @@ impl WebSocket {
             .field("Upgrade", "websocket")
             .field("Sec-WebSocket-Version", "13")
             .field("Sec-WebSocket-Key", &key);
-        let mut client = Client::connect(target)?;
+        let mut client = Client::over(stream);
         let response = client.exchange(&request)?.with_status(101)?;
         let wrong = |what: &str| Failure::from(Malformed::WebSocket(format!("{what}: {:?}", response.fields)));
         if !response.fields.lists("Upgrade", "websocket") || !response.fields.lists("Connection", "Upgrade") {
