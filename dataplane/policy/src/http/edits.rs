@@ -122,6 +122,14 @@ impl Expanded {
         self.edits.push((Done::Add, name_end, self.bytes.len() as u32));
     }
 
+    /// This field instead of all of its name.
+    pub fn set(&mut self, name: &[u8], value: &[u8]) {
+        self.add(name, value);
+        if let Some((done, ..)) = self.edits.last_mut() {
+            *done = Done::Set;
+        }
+    }
+
     fn fill(&mut self, edits: &[Edit], facts: &Facts) -> Result<(), Oversized> {
         for edit in edits {
             self.bytes.extend_from_slice(edit.name.as_bytes());

@@ -1,60 +1,52 @@
 //! A session between two requests, and the head of the next one.
 
-use super::Stage;
-use crate::conn::{Op, Side, State};
+use super::request::{Request, Stage};
+use super::{Spare, passes};
+use crate::conn::{Conn, Lease, Op, Side, State};
 use crate::conns::ConnId;
 use crate::ring::{Chunk, Outcome};
 use crate::serve::Shard;
 use policy::close::CloseReason;
 use policy::generation::Service;
-use policy::http::HttpTimeouts;
-use policy::reload::RootLease;
-use rustix::io::Errno;
 use std::os::fd::AsFd;
-use std::time::Duration;
-use wire::h1::{Peer, parse_request};
-
-/// Where a pool of HTTP says nothing, which the compiler does not let happen.
-const TIMEOUTS: HttpTimeouts = HttpTimeouts {
-    head: Duration::from_secs(10),
-    body: None,
-    first_byte: None,
-    answer: None,
-    total: None,
-    keep_alive: Duration::from_secs(60),
-};
+use wire::h1::{Framing, Method, Peer, Version, parse_request};
+use wire::tunnel::Way;
 
 impl Shard<'_> {
     /// A connection that has just come in for a pool of HTTP.
-    pub(crate) fn converse(&mut self, id: ConnId, lease: RootLease) {
+    pub(crate) fn converse(&mut self, id: ConnId) {
         let Shard { adopter, deeds, conns, .. } = self;
-        let session = adopter.converse(lease, deeds);
         let Some(conn) = conns.get_mut(id) else { unreachable!("just put into the table") };
-        conn.session = Some(session);
+        let Lease::Root(lease) = std::mem::take(&mut conn.lease) else { unreachable!("just leased") };
+        conn.session = Some(adopter.converse(lease, deeds));
+        conn.state = State::Session;
         self.perform();
-        self.rest(id);
+        self.receive_head(id, false);
+        self.keep_time(id);
     }
 
-    /// Nothing is under way: the next request may come.
-    pub(crate) fn rest(&mut self, id: ConnId) {
-        let keep_alive = self.http_timeouts(id).keep_alive;
+    /// Nothing is under way: the next request may come, or a part of it has already.
+    pub(super) fn rest(&mut self, id: ConnId) {
         let now = self.now();
-        let Some(conn) = self.conns.get_mut(id) else { return };
-        debug_assert!(conn.request.is_none() && conn.endpoint.is_none());
+        let Shard { conns, spare, busy, .. } = self;
+        let Some(conn) = conns.get_mut(id) else { return };
+        debug_assert!(conn.endpoint.is_none() && conn.back.is_none());
         conn.state = State::Session;
         conn.touched = now;
-        self.set_timer(id, now.after(keep_alive));
-        self.receive_head(id, true);
+        let Some(mut request) = conn.request.take() else { unreachable!("a request has just ended") };
+        request.begin_anew();
+        if request.input.is_empty() {
+            spare.take_back(request);
+            self.receive_head(id, true);
+        } else {
+            // In the next turn: a client that sends many at once is not served before all others.
+            conn.request = Some(begun(request, conn.bytes, self.now_micros));
+            busy.push((id, Way::In));
+        }
+        self.keep_time(id);
     }
 
-    /// The newest time-outs of the session's pool.
-    pub(super) fn http_timeouts(&mut self, id: ConnId) -> HttpTimeouts {
-        let Shard { conns, adopter, .. } = self;
-        let session = conns.get_mut(id).and_then(|conn| conn.session.as_ref());
-        session.and_then(|session| adopter.newest(session).policy.http).unwrap_or(TIMEOUTS)
-    }
-
-    fn receive_head(&mut self, id: ConnId, dry: bool) {
+    pub(super) fn receive_head(&mut self, id: ConnId, dry: bool) {
         let Shard { conns, ring, .. } = self;
         let Some(conn) = conns.get_mut(id) else { return };
         let op = Op::Receive(Side::Front);
@@ -72,8 +64,8 @@ impl Shard<'_> {
                 let begun = self.conns.get_mut(id).is_some_and(|conn| conn.request.is_some());
                 self.end(id, if begun { CloseReason::ClientLeft } else { CloseReason::Finished });
             }
-            Outcome::Failed(Errno::NOBUFS) => self.busy.push((id, wire::tunnel::Way::In)),
-            Outcome::Failed(Errno::CANCELED | Errno::INTR | Errno::AGAIN) => self.receive_head(id, true),
+            Outcome::Failed(rustix::io::Errno::NOBUFS) => self.busy.push((id, Way::In)),
+            Outcome::Failed(error) if passes(error) => self.receive_head(id, true),
             Outcome::Failed(_) => self.end(id, CloseReason::ClientReset),
             other => unreachable!("a receive ended with {other:?}"),
         }
@@ -81,37 +73,69 @@ impl Shard<'_> {
 
     fn take_head_bytes(&mut self, id: ConnId, chunk: Chunk) {
         let now = self.now();
-        let head_timeout = self.http_timeouts(id).head;
         let Shard { conns, ring, spare, now_micros, .. } = self;
-        let Some(conn) = conns.get_mut(id) else { return ring.recycle(chunk) };
-        let begins = conn.request.is_none();
-        let request = conn.request.get_or_insert_with(|| spare.request(*now_micros));
-        request.input.extend_from_slice(ring.bytes(&chunk));
+        let Some(Conn { request, touched, bytes, .. }) = conns.get_mut(id) else { return ring.recycle(chunk) };
+        let request = request.get_or_insert_with(|| new_request(spare, *bytes, *now_micros));
+        request.take_in(ring.bytes(&chunk));
         ring.recycle(chunk);
-        conn.touched = now;
-        if begins {
-            // The head's time counts once, from its first byte.
-            self.set_timer(id, now.after(head_timeout));
-        }
+        *touched = now;
         self.read_head(id);
     }
 
     /// Looks whether the head is complete.
     pub(super) fn read_head(&mut self, id: ConnId) {
-        let Shard { conns, adopter, spare, .. } = self;
+        let Shard { conns, adopter, .. } = self;
         let Some(conn) = conns.get_mut(id) else { return };
         let (Some(request), Some(session)) = (&mut conn.request, &conn.session) else { return };
         debug_assert_eq!(request.stage, Stage::Head);
+        if !std::mem::take(&mut request.fresh) {
+            return self.receive_head(id, true);
+        }
         let Service::Http(service) = &adopter.newest(session).service else {
             unreachable!("a pool's service is fixed when it is created")
         };
-        match parse_request(&request.input, &mut request.search, &service.request, &mut spare.fields) {
-            Ok(None) => self.receive_head(id, true),
+        request.limits = [service.request, service.response];
+        let Request { input, search, limits, fields, .. } = &mut **request;
+        match parse_request(input, search, &limits[0], fields) {
+            Ok(None) => {
+                self.keep_time(id);
+                self.receive_head(id, true);
+            }
             Ok(Some(head)) => {
+                request.fresh = input_is_fresh(&request.input, head.bytes);
+                let lengthless = head.version == Version::Http10
+                    && head.framing == Framing::None
+                    && matches!(head.method, Method::Post | Method::Put | Method::Patch);
+                let tunnel = head.method == Method::Connect;
                 request.head = Some(head);
-                self.decide(id);
+                match (lengthless, tunnel) {
+                    // Where its content ends cannot be known (RFC 9112 section 6.3).
+                    (true, _) => self.answer_at_once(id, 411, CloseReason::Refused),
+                    // We stand for origins and are nobody's way out (RFC 9110 section 9.3.6).
+                    (_, true) => self.answer_at_once(id, 501, CloseReason::Refused),
+                    _ => self.decide(id),
+                }
             }
             Err(violation) => self.refuse(id, Peer::Client, violation),
         }
     }
+
+    /// The stop has begun: whoever waits between two requests is let go.
+    pub(crate) fn dismiss(&mut self, id: ConnId) {
+        self.part_in_peace(id, CloseReason::Finished);
+    }
+}
+
+fn input_is_fresh(input: &[u8], head: usize) -> bool {
+    input.len() > head
+}
+
+fn new_request(spare: &mut Spare, bytes: [u64; 2], now_micros: u64) -> Box<Request> {
+    begun(spare.request(), bytes, now_micros)
+}
+
+fn begun(mut request: Box<Request>, bytes: [u64; 2], now_micros: u64) -> Box<Request> {
+    request.began_micros = now_micros;
+    request.bytes_before = bytes;
+    request
 }

@@ -2,178 +2,191 @@
 //!
 //! [`wire::h1`] understands and says, [`policy::http`] decides; here is what they ask for: memory, sockets, leases, and one
 //! answer to each request whatever goes wrong.
+//!
+//! ```text
+//!                 ┌──────────────────────────── next request ─────────────────────────────┐
+//!  rest ─▶ head ─▶ route ─▶ (admit, connect) ─▶ upstream ─▶ exchange ─▶ finish ─▶ record ──┤
+//!            │       │             │                ▲          │  │                        ├─▶ end
+//!            │       │             │                └─ retry ──┘  └─▶ tunnel (upgrade)     │
+//!            └───────┴─────────────┴──────────────────▶ answer ────────────────────────────┘
+//! ```
 
-pub mod answer;
+pub(crate) mod answer;
 mod exchange;
+mod finish;
 mod head;
 mod record;
-mod route;
-pub mod upstream;
+mod reply;
+mod request;
+pub(crate) mod route;
+pub(crate) mod upstream;
 
-use crate::ring::pipe::Pipe;
-use policy::http::{Expanded, RouteIx, Scratch};
-use wire::h1::{Asked, Content, Exchange, Fields, RequestHead, Search};
+pub(crate) use request::{Request, Spare};
+
+use crate::conn::{Conn, Op, Side, State};
+use crate::conns::ConnId;
+use crate::ring::Outcome;
+use crate::serve::Shard;
+use policy::close::CloseReason;
+use policy::generation::Service;
+use policy::http::{HttpService, HttpTimeouts};
+use policy::tick::Tick;
+use request::Stage;
+use std::sync::Arc;
+use std::time::Duration;
 use wire::tunnel::Way;
 
-/// What a session holds from the first byte of a request to the end of its answer.
-pub struct Request {
-    pub stage: Stage,
-    /// The head, then what has come behind it and is not done with; what is behind the content belongs to the next.
-    input: Vec<u8>,
-    search: Search,
-    head: Option<RequestHead>,
-    /// Of the input, content that was taken and is kept, so that the request can be said again.
-    replayed: usize,
-    exchange: Option<Exchange>,
-    /// By [`Way`]: what is written for the sink.
-    out: [Outgoing; 2],
-    /// An answer's head as far as it came, or the unfinished end of its content.
-    reply: Vec<u8>,
-    reply_search: Search,
-    asked: Asked,
-    /// By [`Way`]: while content goes through one.
-    pipes: [Option<Pipe>; 2],
-    /// The rule that it met.
-    route: Option<RouteIx>,
-    /// The group that serves it, by its place in the root that is leased.
-    group: usize,
-    response_edits: Expanded,
-    /// Of the answer; 0 while there is none.
-    status: u16,
-    /// The upstream connection has served a request before.
-    reused: bool,
-    /// Unit: microseconds since the process started.
-    began_micros: u64,
-    first_byte_micros: u64,
-}
+/// Where a pool of HTTP says nothing, which the compiler does not let happen.
+const TIMEOUTS: HttpTimeouts = HttpTimeouts {
+    head: Duration::from_secs(10),
+    body: None,
+    first_byte: None,
+    answer: None,
+    total: None,
+    keep_alive: Duration::from_secs(60),
+};
 
-/// Where a request is.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub enum Stage {
-    #[default]
-    Head,
-    /// A backend is being chosen or connected to.
-    Seeking,
-    Exchange,
-    /// An answer of ours is on its way.
-    Answering,
-}
-
-/// Bytes for one sink.
-#[derive(Default)]
-pub struct Outgoing {
-    pub bytes: Vec<u8>,
-    pub sent: usize,
-}
-
-impl Outgoing {
-    fn clear(&mut self) {
-        self.bytes.clear();
-        self.sent = 0;
-    }
-
-    fn rest(&self) -> &[u8] {
-        &self.bytes[self.sent..]
-    }
-
-    /// The sink took so many.
-    fn took(&mut self, bytes: usize) {
-        self.sent += bytes;
-        if self.sent == self.bytes.len() {
-            self.clear();
+impl Shard<'_> {
+    /// An operation of a connection that carries requests has had a completion.
+    pub(crate) fn on_session_op(&mut self, id: ConnId, op: Op, outcome: Outcome) {
+        let Some(conn) = self.conns.get_mut(id) else { return self.drop_outcome(outcome) };
+        if op == Op::Connect {
+            return self.on_connect(id, outcome);
         }
-    }
-}
-
-/// Memory that requests leave behind for the next ones, so that none is taken for each.
-pub struct Spare {
-    requests: Vec<Box<Request>>,
-    fields: Fields,
-    pub scratch: Scratch,
-    /// A path in its normal form, a rewritten path and host, an expanded text.
-    pub buffers: [Vec<u8>; 3],
-    pub edits: Expanded,
-}
-
-impl Spare {
-    /// Requests whose memory is kept.
-    const REQUESTS: usize = 256;
-    /// Memory of one buffer that is kept. Unit: bytes.
-    const BUFFER: usize = 32 << 10;
-
-    pub fn new() -> Spare {
-        Spare {
-            requests: Vec::new(),
-            fields: Fields::new(),
-            scratch: Scratch::new(),
-            buffers: Default::default(),
-            edits: Expanded::default(),
+        if !op.is_front() && conn.endpoint.is_none() {
+            self.drop_outcome(outcome);
+            return self.upstream_is_quiet(id);
+        }
+        match (op, &conn.state) {
+            (Op::Receive(Side::Front), State::Session) => self.on_front(id, outcome),
+            (Op::Receive(Side::Front), _) => self.on_front_early(id, outcome),
+            (Op::Receive(Side::Back), _) => self.on_back(id, outcome),
+            (Op::Readable(side), _) => self.go_on(id, side.way()),
+            (Op::Writable(side), _) => self.go_on(id, side.way().other()),
+            (Op::Loss(side), _) => self.on_loss(id, side, outcome),
+            (Op::Connect, _) => unreachable!("handled above"),
         }
     }
 
-    fn request(&mut self, now_micros: u64) -> Box<Request> {
-        let mut request = self.requests.pop().unwrap_or_else(|| Box::new(Request::new()));
-        request.began_micros = now_micros;
-        request
-    }
-
-    fn take_back(&mut self, mut request: Box<Request>) {
-        debug_assert!(request.pipes.iter().all(Option::is_none), "a pipe is given back by whoever knows its state");
-        if let Some(head) = request.head.take() {
-            self.fields = head.fields;
-        }
-        if self.requests.len() < Spare::REQUESTS {
-            request.reset();
-            self.requests.push(request);
-        }
-    }
-}
-
-impl Request {
-    fn new() -> Request {
-        Request {
-            stage: Stage::Head,
-            input: Vec::new(),
-            search: Search::default(),
-            head: None,
-            replayed: 0,
-            exchange: None,
-            out: Default::default(),
-            reply: Vec::new(),
-            reply_search: Search::default(),
-            asked: Asked { content: Content::Framed, upgrade: false },
-            pipes: [None, None],
-            route: None,
-            group: 0,
-            response_edits: Expanded::default(),
-            status: 0,
-            reused: false,
-            began_micros: 0,
-            first_byte_micros: 0,
+    fn drop_outcome(&mut self, outcome: Outcome) {
+        if let Outcome::Received(chunk) = outcome {
+            self.ring.recycle(chunk);
         }
     }
 
-    /// As new, but for memory worth keeping.
-    fn reset(&mut self) {
-        let keep = |mut buffer: Vec<u8>| {
-            buffer.clear();
-            if buffer.capacity() > Spare::BUFFER { Vec::new() } else { buffer }
+    fn on_front(&mut self, id: ConnId, outcome: Outcome) {
+        match self.stage(id) {
+            None | Some(Stage::Head) => self.on_head_received(id, outcome),
+            Some(Stage::Exchange) => self.on_content(id, outcome),
+            Some(Stage::Answering | Stage::Clearing(_)) => self.on_front_early(id, outcome),
+        }
+    }
+
+    /// Something of the client that is not asked for yet: it is kept until it is.
+    fn on_front_early(&mut self, id: ConnId, outcome: Outcome) {
+        match outcome {
+            Outcome::Received(chunk) => {
+                let Shard { conns, ring, .. } = self;
+                if let Some(request) = conns.get_mut(id).and_then(|conn| conn.request.as_mut()) {
+                    request.take_in(ring.bytes(&chunk));
+                }
+                ring.recycle(chunk);
+            }
+            // Whoever receives next is told again.
+            Outcome::Ended => {}
+            Outcome::Failed(error) if passes(error) => {}
+            Outcome::Failed(_) => self.end(id, CloseReason::ClientReset),
+            other => unreachable!("a receive ended with {other:?}"),
+        }
+    }
+
+    /// One direction of whatever is under way.
+    pub(crate) fn go_on(&mut self, id: ConnId, way: Way) {
+        match self.stage(id) {
+            None => self.receive_head(id, true),
+            Some(Stage::Head) => self.read_head(id),
+            Some(Stage::Exchange) => self.drive_exchange(id, way, false),
+            Some(Stage::Answering) => self.send_answer(id),
+            Some(Stage::Clearing(_)) => {}
+        }
+    }
+
+    /// `None`: between two requests, or no session at all.
+    fn stage(&mut self, id: ConnId) -> Option<Stage> {
+        match self.conns.get_mut(id) {
+            Some(Conn { state: State::Session, request: Some(request), .. }) => Some(request.stage),
+            _ => None,
+        }
+    }
+
+    /// The pool's service as the next request will read it.
+    fn service(&mut self, id: ConnId) -> Option<Arc<HttpService>> {
+        let Shard { conns, adopter, .. } = self;
+        let session = conns.get_mut(id)?.session.as_ref()?;
+        match &adopter.newest(session).service {
+            Service::Http(service) => Some(Arc::clone(service)),
+            Service::Tcp => None,
+        }
+    }
+
+    /// The newest time-outs of the session's pool.
+    fn http_timeouts(&mut self, id: ConnId) -> HttpTimeouts {
+        let Shard { conns, adopter, .. } = self;
+        let session = conns.get_mut(id).and_then(|conn| conn.session.as_ref());
+        session.and_then(|session| adopter.newest(session).policy.http).unwrap_or(TIMEOUTS)
+    }
+
+    /// When what is under way has taken too long, and what it then is.
+    fn deadline(&mut self, id: ConnId) -> Option<(Tick, CloseReason)> {
+        let limits = self.http_timeouts(id);
+        let conn = self.conns.get_mut(id)?;
+        let touched = conn.touched;
+        let Some(request) = &conn.request else {
+            return Some((touched.after(limits.keep_alive), CloseReason::KeepAliveTimeout));
         };
-        let [to_origin, to_client] = std::mem::take(&mut self.out);
-        let mut response_edits = std::mem::take(&mut self.response_edits);
-        response_edits.clear();
-        *self = Request {
-            input: keep(std::mem::take(&mut self.input)),
-            out: [to_origin, to_client].map(|out| Outgoing { bytes: keep(out.bytes), sent: 0 }),
-            reply: keep(std::mem::take(&mut self.reply)),
-            response_edits,
-            ..Request::new()
+        let began = Tick(request.began_micros / 1000);
+        let since = |from: Tick, limit: Option<Duration>, reason| limit.map(|limit| (from.after(limit), reason));
+        let now_and_then = match (request.stage, &request.exchange) {
+            (Stage::Head, _) => return Some((began.after(limits.head), CloseReason::HeadTimeout)),
+            (Stage::Answering | Stage::Clearing(_), _) | (_, None) => {
+                since(touched, limits.answer, CloseReason::AnswerTimeout)
+            }
+            (Stage::Exchange, Some(exchange)) if exchange.awaits_content() => {
+                since(touched, limits.body, CloseReason::BodyTimeout)
+            }
+            (Stage::Exchange, Some(exchange)) if exchange.awaits_head() => {
+                since(touched, limits.first_byte, CloseReason::FirstByteTimeout)
+            }
+            (Stage::Exchange, Some(_)) => since(touched, limits.answer, CloseReason::AnswerTimeout),
         };
+        let total = since(began, limits.total, CloseReason::TotalTimeout);
+        now_and_then.into_iter().chain(total).min_by_key(|(due, _)| *due)
     }
 
-    /// Memory that is held for bytes on their way.
-    fn buffered(&self) -> usize {
-        let out = Way::BOTH.map(|way| self.out[way.ix()].bytes.len());
-        self.input.len() + self.reply.len() + out[0] + out[1]
+    /// Sees to it that the timer fires no later than the deadline. Mostly it fires earlier, set for what was under way
+    /// before, and is set anew then: a request that is fast moves no timer at all.
+    pub(crate) fn keep_time(&mut self, id: ConnId) {
+        let Some((due, _)) = self.deadline(id) else { return };
+        if self.conns.get_mut(id).is_some_and(|conn| conn.due > due) {
+            self.set_timer(id, due);
+        }
     }
+
+    pub(crate) fn on_session_timer(&mut self, id: ConnId) {
+        let now = self.now();
+        match self.deadline(id) {
+            Some((due, reason)) if due <= now => self.took_too_long(id, reason),
+            Some((due, _)) => self.set_timer(id, due),
+            None => self.set_timer(id, now.after(LOOK)),
+        }
+    }
+}
+
+/// Between two looks at an exchange that has no time limit.
+const LOOK: Duration = Duration::from_secs(60);
+
+/// Asking again may do.
+fn passes(error: rustix::io::Errno) -> bool {
+    use rustix::io::Errno;
+    matches!(error, Errno::CANCELED | Errno::INTR | Errno::AGAIN | Errno::NOBUFS)
 }

@@ -1,21 +1,27 @@
 //! Lease and route: what is done with a request whose head is complete, all of it by one generation.
 
-use super::{Request, Stage};
+use super::Spare;
+use super::answer::Own;
+use super::request::Request;
 use crate::conn::{Lease, State};
 use crate::conns::ConnId;
-use crate::http::answer::Own;
 use crate::ring::socket::Peer;
 use crate::serve::Shard;
 use policy::close::CloseReason;
-use policy::generation::{PoolGeneration, Service};
-use policy::http::{Action, Facts, Headers, HttpService, NormalPath, Request as View, Scratch, normalise};
+use policy::generation::{Balance, PoolGeneration, Service};
+use policy::http::affinity::HashKey;
+use policy::http::{
+    Action, Captures, Facts, Headers, HttpService, NormalPath, Request as View, Rule, Scratch, Unfit, normalise,
+};
+use std::io::Write;
 use std::net::IpAddr;
+use std::sync::Arc;
 use wire::h1::RequestHead;
 
 /// What a request meets.
-pub(super) enum Met {
-    /// The group, by its place in the root.
-    Group(usize),
+pub(crate) enum Met {
+    /// Its group is decided.
+    Group,
     Answer(Own),
 }
 
@@ -35,19 +41,20 @@ impl Shard<'_> {
         conn.failure = CloseReason::NoBackend;
         conn.connected_micros = 0;
         match self.route(id) {
-            Met::Group(_) => {
+            Met::Group => {
                 if let Some(conn) = self.conns.get_mut(id) {
                     conn.state = State::Seeking;
                 }
+                self.count_for_budget(id);
                 self.admit(id);
             }
             Met::Answer(own) => self.answer(id, own),
         }
     }
 
-    /// Asks the rules of the root that is leased.
-    pub(super) fn route(&mut self, id: ConnId) -> Met {
-        let Shard { conns, adopter, spare, .. } = self;
+    /// Asks the rules of the root that is leased, and notes all that they change of the request and its answer.
+    pub(crate) fn route(&mut self, id: ConnId) -> Met {
+        let Shard { conns, adopter, spare, setup, now_micros, random, .. } = self;
         let conn = conns.get_mut(id).expect("decided for by its own event");
         let Lease::Root(lease) = &conn.lease else { unreachable!("a request that is decided for leases a root") };
         let root = adopter.root(lease);
@@ -57,103 +64,156 @@ impl Shard<'_> {
             Peer::Ip(address) => Some(address.ip()),
             Peer::Unix | Peer::Unknown => None,
         };
-        request.stage = Stage::Seeking;
-        request.limits = [service.request, service.response];
         request.routed = Some(root.part);
-        match meet(request, root, service, source, &mut spare.scratch, &mut spare.buffers[0]) {
-            Met::Group(group) => {
-                request.group = group;
-                Met::Group(group)
-            }
-            answer => answer,
+        if service.request_id && request.id.is_empty() {
+            // Unique is enough: nobody is kept out by it.
+            let _ = write!(request.id, "{:012x}{:04x}{:016x}", *now_micros, setup.id.0, next(random));
         }
+        // Out of the request while it is asked, so that what is found can be noted in it.
+        let (head, input) = (request.head.take().expect("complete"), std::mem::take(&mut request.input));
+        let asking = Asking { head: &head, bytes: &input, source };
+        let met = meet(request, &asking, root, service, spare, &setup.hash_key);
+        (request.head, request.input) = (Some(head), input);
+        met
     }
+}
+
+/// Unique, not unguessable (splitmix64).
+fn next(random: &mut u64) -> u64 {
+    *random = random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    random.wrapping_mul(0xbf58_476d_1ce4_e5b9)
 }
 
 fn meet(
     request: &mut Request,
+    asking: &Asking<'_>,
     root: &PoolGeneration,
     service: &HttpService,
-    source: Option<IpAddr>,
-    scratch: &mut Scratch,
-    buffer: &mut Vec<u8>,
+    spare: &mut Spare,
+    key: &HashKey,
 ) -> Met {
-    let Request { input, head, route, .. } = request;
-    let head = head.as_ref().expect("complete");
-    let path = match normalise(head.path(input), service.escaped_slash, buffer) {
+    request.request_edits.clear();
+    request.response_edits.clear();
+    request.target.clear();
+    request.host.clear();
+    let Spare { scratch, path: buffer, text, .. } = spare;
+    let path = match normalise(asking.head.path(asking.bytes), service.escaped_slash, buffer) {
         Ok(path) => path,
-        Err(violation) => return Met::Answer(Own::refused(violation.answer())),
+        Err(violation) => return Met::Answer(Own::failure(violation.answer(), CloseReason::Refused)),
     };
-    let fields = Received { head, bytes: input };
-    let view = view(head, input, path, &fields, source);
-    *route = service.rules.route(&view, scratch);
-    let Some(route) = *route else {
-        // Without a rule the only group has everything.
-        return match root.groups.len() {
-            1 if service.rules.rules().is_empty() => Met::Group(0),
-            _ => Met::Answer(Own::status(404)),
-        };
-    };
-    let rule = service.rules.rule(route);
-    match &rule.action {
-        Action::Group(group) => Met::Group(group.0 as usize),
-        Action::Deny { status } => Met::Answer(Own::status(*status)),
-        Action::Respond { status, content_type, body } => {
-            Met::Answer(Own { status: *status, content_type: Some(content_type.clone()), body: Some(body.clone()), ..Own::status(*status) })
+    request.route = service.rules.route(&asking.view(path), scratch);
+    let rule = request.route.map(|route| service.rules.rule(route));
+    request.rule_name = rule.map(|rule| Arc::clone(&rule.id));
+    if let Some(rule) = rule
+        && let Err(unfit) = change(request, asking, rule, path, scratch, text)
+    {
+        return Met::Answer(Own::failure(unfit.answer(), CloseReason::Refused));
+    }
+    if service.says_generation {
+        text.clear();
+        let _ = write!(text, "{}@{}", root.id, root.number);
+        request.response_edits.set(b"X-Sluicegate-Generation", text);
+    }
+    let own = match rule.map(|rule| &rule.action) {
+        // Without rules the only group has everything.
+        None if service.rules.rules().is_empty() && root.groups.len() == 1 => {
+            return group(request, asking, path, root, 0, key);
         }
-        Action::Redirect { status, target } => {
-            let facts = facts(head, input, source, scratch.captures(path));
-            let mut location = Vec::new();
-            match target.expand(&facts, &mut location) {
-                Ok(()) => Met::Answer(Own { location: Some(location), ..Own::status(*status) }),
-                Err(_) => Met::Answer(Own::status(431)),
+        None => Own::failure(404, CloseReason::NoRule),
+        Some(Action::Group(ix)) => return group(request, asking, path, root, ix.0 as usize, key),
+        Some(Action::Deny { status }) => Own::failure(*status, CloseReason::Denied),
+        Some(Action::Respond { status, content_type, body }) => {
+            Own::content(*status, Arc::clone(content_type), Arc::clone(body))
+        }
+        Some(Action::Redirect { status, target }) => {
+            text.clear();
+            match target.expand(&asking.facts(&request.id, scratch.captures(path)), text) {
+                Ok(()) => Own::redirect(*status, text),
+                Err(_) => Own::failure(431, CloseReason::Refused),
             }
         }
-    }
+    };
+    Met::Answer(own)
 }
 
-pub(super) fn view<'a>(
+fn group(
+    request: &mut Request,
+    asking: &Asking<'_>,
+    path: NormalPath<'_>,
+    root: &PoolGeneration,
+    ix: usize,
+    key: &HashKey,
+) -> Met {
+    let group = &root.groups[ix];
+    request.group = ix;
+    request.group_name = Some(Arc::clone(&group.id));
+    if let (Balance::SourceHash(_), Some(http)) = (&group.balance, &group.http) {
+        request.hash = http.hash.hash(&asking.view(path), key);
+    }
+    Met::Group
+}
+
+/// Notes what the rule makes of target, host and headers.
+fn change(
+    request: &mut Request,
+    asking: &Asking<'_>,
+    rule: &Rule,
+    path: NormalPath<'_>,
+    scratch: &mut Scratch,
+    text: &mut Vec<u8>,
+) -> Result<(), Unfit> {
+    let Request { target, host, request_edits, response_edits, id, .. } = request;
+    if rule.rewrite_path(path, scratch, text)? {
+        target.extend_from_slice(text);
+        if let Some(query) = asking.head.query(asking.bytes) {
+            target.push(b'?');
+            target.extend_from_slice(query);
+        }
+    }
+    let facts = asking.facts(id, scratch.captures(path));
+    rule.expand_request_edits(&facts, request_edits)?;
+    rule.expand_response_edits(&facts, response_edits)?;
+    rule.rewrite_host(&facts, host)?;
+    Ok(())
+}
+
+/// A request as it came.
+struct Asking<'a> {
     head: &'a RequestHead,
     bytes: &'a [u8],
-    path: NormalPath<'a>,
-    headers: &'a dyn Headers,
     source: Option<IpAddr>,
-) -> View<'a> {
-    View {
-        method: head.method.text(bytes),
-        host: head.host.map_or(b"", |host| host.host.of(bytes)),
-        path,
-        query: head.query(bytes),
-        headers,
-        source,
+}
+
+impl<'a> Asking<'a> {
+    fn view(&'a self, path: NormalPath<'a>) -> View<'a> {
+        View {
+            method: self.head.method.text(self.bytes),
+            host: self.head.host.map_or(b"", |host| host.host.of(self.bytes)),
+            path,
+            query: self.head.query(self.bytes),
+            headers: self,
+            source: self.source,
+        }
+    }
+
+    /// `id`: the one that we gave it, or nothing.
+    fn facts(&'a self, id: &'a [u8], captures: Captures<'a>) -> Facts<'a> {
+        let bytes = self.bytes;
+        let received = || self.head.fields.values(bytes, b"x-request-id").next();
+        Facts {
+            client: self.source,
+            scheme: "http",
+            authority: self.head.host.map_or(b"", |host| host.whole.of(bytes)),
+            method: self.head.method.text(bytes),
+            path: self.head.path(bytes),
+            query: self.head.query(bytes),
+            request_id: if id.is_empty() { received().unwrap_or(b"") } else { id },
+            captures,
+        }
     }
 }
 
-pub(super) fn facts<'a>(
-    head: &'a RequestHead,
-    bytes: &'a [u8],
-    source: Option<IpAddr>,
-    captures: policy::http::Captures<'a>,
-) -> Facts<'a> {
-    Facts {
-        client: source,
-        scheme: "http",
-        authority: head.host.map_or(b"", |host| host.whole.of(bytes)),
-        method: head.method.text(bytes),
-        path: head.path(bytes),
-        query: head.query(bytes),
-        request_id: b"",
-        captures,
-    }
-}
-
-/// The fields of a head as rules ask for them.
-pub(super) struct Received<'a> {
-    pub head: &'a RequestHead,
-    pub bytes: &'a [u8],
-}
-
-impl Headers for Received<'_> {
+impl Headers for Asking<'_> {
     fn any(&self, name: &[u8], holds: &mut dyn FnMut(&[u8]) -> bool) -> bool {
         self.head.fields.values(self.bytes, name).any(holds)
     }

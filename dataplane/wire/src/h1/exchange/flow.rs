@@ -78,7 +78,7 @@ impl Flow {
         spare: &mut Fields,
         put: &mut impl FnMut(&[u8]),
     ) -> Result<usize, Violation> {
-        debug_assert!(self.is_clear(), "{self:?}: nothing is read while something waits");
+        debug_assert!(self.pipe.is_none() && !self.owes(), "{self:?}: what is in a pipe goes first");
         let Flow { body, held, .. } = self;
         let mut put = |bytes: &[u8]| {
             *held += bytes.len() as u64;

@@ -216,6 +216,21 @@ impl Exchange {
         matches!(self.stage, Stage::Waiting { .. })
     }
 
+    /// Whether it is the client that keeps us waiting.
+    pub fn awaits_content(&self) -> bool {
+        matches!(self.next(Way::In), Step::Receive | Step::Fill { .. } | Step::Discard)
+    }
+
+    /// Whether all of the answer's content has come.
+    pub fn answer_is_over(&self) -> bool {
+        self.response.body.is_over()
+    }
+
+    /// Whether all of the request's content has come.
+    pub fn request_is_over(&self) -> bool {
+        self.request.body.is_over()
+    }
+
     /// Whether nothing of a final answer has been written, so that one of our own can be.
     pub fn may_answer(&self) -> bool {
         self.awaits_head()
@@ -284,6 +299,9 @@ impl Exchange {
     /// Content came: it is put for the sink, in its framing, piece by piece, and is held from then on. Answers how
     /// much was consumed; what is left of a request belongs to the next, or is to be presented again with more
     /// behind it; `spare` is memory for trailers.
+    ///
+    /// For [`Step::Receive`]; and once for [`Step::Send`], with what came behind a head that is still held, so that both
+    /// leave together.
     pub fn forward(
         &mut self,
         way: Way,
@@ -292,7 +310,7 @@ impl Exchange {
         spare: &mut Fields,
         mut put: impl FnMut(&[u8]),
     ) -> usize {
-        debug_assert_eq!(self.next(way), Step::Receive);
+        debug_assert!(matches!(self.next(way), Step::Receive | Step::Send), "{:?}", self.next(way));
         if way == Way::In && !input.is_empty() {
             self.client_waits = false;
             self.let_go = true;
@@ -526,6 +544,13 @@ impl Exchange {
         self.response.held = 0;
         self.stage = Stage::Waiting { begun: false };
         (self.touched, self.deaf) = (false, false);
+    }
+
+    /// A whole head came and is not passed on: as if the origin had not answered. Only where nothing was before.
+    pub fn disregard_answer(&mut self) {
+        debug_assert!(self.awaits_head());
+        self.stage = Stage::Waiting { begun: false };
+        self.unanswered();
     }
 
     fn unanswered(&mut self) {
