@@ -145,6 +145,7 @@ fn reach(reach: config::Reach) -> Reach {
     match reach {
         config::Reach::Now => Reach::Now,
         config::Reach::NextTimerTick => Reach::NextTimerTick,
+        config::Reach::NextRequest => Reach::NextRequest,
         config::Reach::NextConnection => Reach::NextConnection,
         config::Reach::NextSubmission => Reach::NextSubmission,
         config::Reach::PoolRestart | config::Reach::ApplianceRestart => Reach::Restart,

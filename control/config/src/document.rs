@@ -6,7 +6,8 @@
 
 use crate::form::Shown;
 use crate::keys::{
-    AccessLog, Appliance, Backend, Balancing, Create, EventLog, Health, Limits, PoolSwitches, Reload, Timeouts,
+    AccessLog, Appliance, Backend, Balancing, Create, Eject, EventLog, Health, Http, HttpGroup, HttpTimes, Limits,
+    PoolSwitches, Reload, Retry, TcpGroup, Timeouts,
 };
 use crate::overlap::{self, Listed};
 use crate::problem::Problems;
@@ -42,18 +43,51 @@ pub struct PoolContent {
     pub create: Create,
     pub limits: Limits,
     pub timeouts: Timeouts,
-    /// A TCP pool has exactly one.
-    pub group: Arc<Group>,
+    /// `None`: a TCP pool.
+    pub http: Option<HttpContent>,
+    /// Sorted by id, none twice, at least one; a TCP pool has exactly one.
+    pub groups: Vec<Arc<Group>>,
+}
+
+impl PoolContent {
+    pub fn group(&self, id: &str) -> Option<&Arc<Group>> {
+        Some(&self.groups[self.group_ix(id)?])
+    }
+
+    /// Its place among the groups.
+    pub(crate) fn group_ix(&self, id: &str) -> Option<usize> {
+        self.groups.binary_search_by(|group| (*group.id).cmp(id)).ok()
+    }
+}
+
+/// What only an HTTP pool has.
+#[derive(Clone, PartialEq, Debug)]
+pub struct HttpContent {
+    pub settings: Http,
+    pub timeouts: HttpTimes,
 }
 
 #[derive(Clone, PartialEq, Debug)]
 pub struct GroupContent {
     pub id: Arc<str>,
     pub balancing: Balancing,
+    pub carries: Carries,
     /// `None`: backends are not checked.
     pub health: Option<Health>,
     /// Sorted by id; ids and addresses are unique.
     pub backends: Vec<Arc<Sealed<Backend>>>,
+}
+
+/// What a group has by the service of its pool.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Carries {
+    Tcp(TcpGroup),
+    Http {
+        settings: HttpGroup,
+        retry: Retry,
+        /// `None`: nobody is ejected.
+        eject: Option<Eject>,
+    },
 }
 
 /// A value that can no longer change, and the hash of its content.
@@ -145,9 +179,24 @@ impl Canonical for Backend {
 
 impl Canonical for GroupContent {
     fn digest(&self, digest: &mut Digest) {
-        let GroupContent { id, balancing, health, backends } = self;
+        let GroupContent { id, balancing, carries, health, backends } = self;
         digest.text(id);
         balancing.each(&mut |key, value| digest.key(key, &value));
+        match carries {
+            Carries::Tcp(group) => {
+                digest.count(0);
+                group.each(&mut |key, value| digest.key(key, &value));
+            }
+            Carries::Http { settings, retry, eject } => {
+                digest.count(1);
+                settings.each(&mut |key, value| digest.key(key, &value));
+                retry.each(&mut |key, value| digest.key(key, &value));
+                digest.count(usize::from(eject.is_some()));
+                if let Some(eject) = eject {
+                    eject.each(&mut |key, value| digest.key(key, &value));
+                }
+            }
+        }
         digest.count(usize::from(health.is_some()));
         if let Some(health) = health {
             health.each(&mut |key, value| digest.key(key, &value));
@@ -159,13 +208,19 @@ impl Canonical for GroupContent {
 
 impl Canonical for PoolContent {
     fn digest(&self, digest: &mut Digest) {
-        let PoolContent { id, switches, create, limits, timeouts, group } = self;
+        let PoolContent { id, switches, create, limits, timeouts, http, groups } = self;
         digest.text(id.as_str());
         switches.each(&mut |key, value| digest.key(key, &value));
         create.each(&mut |key, value| digest.key(key, &value));
         limits.each(&mut |key, value| digest.key(key, &value));
         timeouts.each(&mut |key, value| digest.key(key, &value));
-        digest.hash(group.hash());
+        digest.count(usize::from(http.is_some()));
+        if let Some(HttpContent { settings, timeouts }) = http {
+            settings.each(&mut |key, value| digest.key(key, &value));
+            timeouts.each(&mut |key, value| digest.key(key, &value));
+        }
+        digest.count(groups.len());
+        groups.iter().for_each(|group| digest.hash(group.hash()));
     }
 }
 
@@ -203,98 +258,4 @@ impl Config {
         overlap::check(control_socket.map(|path| (path, None)), listed, &mut problems);
         if problems.is_empty() { Ok(Sealed::new(document)) } else { Err(problems) }
     }
-
-    /// The document as TOML, without keys that are at their defaults. Reading it back gives an equal `Config`.
-    pub fn to_toml(&self) -> String {
-        let Document { appliance, reload, access_log, event_log, pools } = &**self;
-        let mut out = Toml(String::new());
-        out.table("[appliance]", Empty::Skipped, |visit| appliance.each(visit));
-        out.table("[reload]", Empty::Skipped, |visit| reload.each(visit));
-        out.table("[log.access]", Empty::Skipped, |visit| access_log.each(visit));
-        out.table("[log.events]", Empty::Skipped, |visit| event_log.each(visit));
-        for pool in pools.values() {
-            out.pool(pool);
-        }
-        out.0
-    }
-
-    /// The document as JSON, every key with the value that is in force.
-    pub fn to_json(&self) -> serde_json::Value {
-        let Document { appliance, reload, access_log, event_log, pools } = &**self;
-        let mut log = serde_json::Map::new();
-        log.insert("access".into(), json(|visit| access_log.each(visit)).into());
-        log.insert("events".into(), json(|visit| event_log.each(visit)).into());
-        let pools = pools.values().map(|pool| (pool.id.to_string(), pool_json(pool)));
-        serde_json::json!({
-            "appliance": json(|visit| appliance.each(visit)),
-            "reload": json(|visit| reload.each(visit)),
-            "log": log,
-            "pool": serde_json::Map::from_iter(pools),
-        })
-    }
-}
-
-type Visit<'a> = &'a mut dyn FnMut(&'static Key, Shown);
-
-/// Whether a table without keys is worth its line.
-#[derive(PartialEq)]
-enum Empty {
-    Skipped,
-    Written,
-}
-
-struct Toml(String);
-
-impl Toml {
-    fn pool(&mut self, pool: &PoolContent) {
-        let PoolContent { id, switches, create, limits, timeouts, group } = pool;
-        self.table(&format!("[pool.{id}]"), Empty::Skipped, |visit| switches.each(visit));
-        self.table(&format!("[pool.{id}.create]"), Empty::Written, |visit| create.each(visit));
-        self.table(&format!("[pool.{id}.limits]"), Empty::Skipped, |visit| limits.each(visit));
-        self.table(&format!("[pool.{id}.timeouts]"), Empty::Skipped, |visit| timeouts.each(visit));
-        let GroupContent { id: group_id, balancing, health, backends } = &***group;
-        let group = format!("pool.{id}.group.{group_id}");
-        self.table(&format!("[{group}]"), Empty::Written, |visit| balancing.each(visit));
-        if let Some(health) = health {
-            self.table(&format!("[{group}.health]"), Empty::Written, |visit| health.each(visit));
-        }
-        for backend in backends {
-            self.table(&format!("[[{group}.backend]]"), Empty::Written, |visit| backend.each(visit));
-        }
-    }
-
-    fn table(&mut self, header: &str, empty: Empty, each: impl FnOnce(Visit<'_>)) {
-        let mut lines = String::new();
-        each(&mut |key, value| {
-            if value != Shown::Absent && !key.is_default(&value) {
-                writeln!(lines, "{} = {value}", key.name).expect("a string takes everything");
-            }
-        });
-        if empty == Empty::Written || !lines.is_empty() {
-            let gap = if self.0.is_empty() { "" } else { "\n" };
-            write!(self.0, "{gap}{header}\n{lines}").expect("a string takes everything");
-        }
-    }
-}
-
-fn json(each: impl FnOnce(Visit<'_>)) -> serde_json::Map<String, serde_json::Value> {
-    let mut map = serde_json::Map::new();
-    each(&mut |key, value| {
-        map.insert(key.name.into(), value.to_json());
-    });
-    map
-}
-
-fn pool_json(pool: &PoolContent) -> serde_json::Value {
-    let PoolContent { id: _, switches, create, limits, timeouts, group } = pool;
-    let GroupContent { id: group_id, balancing, health, backends } = &***group;
-    let mut group = json(|visit| balancing.each(visit));
-    group.insert("health".into(), health.as_ref().map(|health| json(|visit| health.each(visit))).into());
-    group.insert("backend".into(), backends.iter().map(|backend| json(|visit| backend.each(visit))).collect());
-    let mut out = json(|visit| switches.each(visit));
-    out.insert("create".into(), json(|visit| create.each(visit)).into());
-    out.insert("limits".into(), json(|visit| limits.each(visit)).into());
-    out.insert("timeouts".into(), json(|visit| timeouts.each(visit)).into());
-    out.insert("group".into(), serde_json::json!({ group_id.to_string(): group }));
-    out.into()
 }

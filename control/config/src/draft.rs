@@ -5,7 +5,8 @@
 
 use crate::address::{ID_ACCEPTED, is_id, parse_backend};
 use crate::keys::{
-    AccessLog, Appliance, Backend, Balancing, Create, EventLog, Health, Limits, PoolSwitches, Reload, Timeouts,
+    AccessLog, Appliance, Backend, Balancing, Create, Eject, EventLog, Health, Http, HttpGroup, HttpTimes, Limits,
+    PoolSwitches, Reload, Retry, TcpGroup, Timeouts,
 };
 use crate::place::{At, Span};
 use crate::problem::{Code, Problem, Problems};
@@ -27,6 +28,8 @@ pub(crate) struct PoolDraft<'t> {
     pub(crate) create: Option<Create>,
     pub(crate) limits: Option<Limits>,
     pub(crate) timeouts: Option<Timeouts>,
+    pub(crate) http: Option<Http>,
+    pub(crate) http_timeouts: Option<HttpTimes>,
     pub(crate) groups: Vec<GroupDraft<'t>>,
 }
 
@@ -35,6 +38,11 @@ pub(crate) struct GroupDraft<'t> {
     pub(crate) node: &'t Node,
     pub(crate) span: Option<Span>,
     pub(crate) balancing: Option<Balancing>,
+    // Whatever the pool's service: what does not fit it has been told.
+    pub(crate) tcp: Option<TcpGroup>,
+    pub(crate) http: Option<HttpGroup>,
+    pub(crate) retry: Option<Retry>,
+    pub(crate) eject: Option<Eject>,
     pub(crate) health: Option<Health>,
     /// In the order of the document; those that cannot be read are left out.
     pub(crate) backends: Vec<BackendDraft<'t>>,
@@ -87,6 +95,8 @@ impl<'t> PoolDraft<'t> {
             create,
             limits: Limits::read(child(node, "limits"), &at.key("limits"), problems),
             timeouts: Timeouts::read(child(node, "timeouts"), &at.key("timeouts"), problems),
+            http: Http::read(child(node, "http"), &at.key("http"), problems),
+            http_timeouts: HttpTimes::read(child(node, "timeouts"), &at.key("timeouts"), problems),
             groups: entries(node, "group").map(|(id, entry)| GroupDraft::read(id, entry, &at, problems)).collect(),
         }
     }
@@ -98,7 +108,7 @@ impl<'t> GroupDraft<'t> {
         let at = groups.key(id);
         let node = &entry.node;
         check_id("group", id, entry.key_span, &at, problems);
-        let health = node.table().and_then(|table| table.get("health"));
+        let [health, eject] = ["health", "eject"].map(|key| node.table().and_then(|table| table.get(key)));
         let list = at.key("backend");
         let nodes = child(node, "backend").list().unwrap_or_default();
         let backends = nodes.iter().enumerate().filter(|(_, node)| node.table().is_some());
@@ -107,6 +117,10 @@ impl<'t> GroupDraft<'t> {
             node,
             span: entry.key_span,
             balancing: Balancing::read(node, &at, problems),
+            tcp: TcpGroup::read(node, &at, problems),
+            http: HttpGroup::read(node, &at, problems),
+            retry: Retry::read(child(node, "retry"), &at.key("retry"), problems),
+            eject: eject.and_then(|eject| Eject::read(eject, &at.key("eject"), problems)),
             health: health.and_then(|health| Health::read(health, &at.key("health"), problems)),
             backends: backends
                 .filter_map(|(ix, node)| {

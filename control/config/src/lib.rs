@@ -35,6 +35,7 @@ mod document;
 mod draft;
 mod draw;
 mod edit;
+mod fit;
 mod form;
 mod keys;
 mod load;
@@ -45,6 +46,7 @@ mod problem;
 mod reference;
 mod running;
 mod schema;
+mod service;
 mod slots;
 mod source;
 mod strict;
@@ -53,16 +55,18 @@ mod tree;
 mod unit;
 mod variable;
 mod warn;
+mod written;
 
 pub use class::{Category, Class, Reach, Reason};
 pub use compile::{Bind, Compiled, compile};
-pub use document::{Config, Document, Group, GroupContent, Pool, PoolContent, Sealed};
+pub use document::{Carries, Config, Document, Group, GroupContent, HttpContent, Pool, PoolContent, Sealed};
 pub use draw::Colour;
 pub use edit::{BackendSettings, EDITS_MAX, Edit, Edited, Limit};
 pub use form::{Shards, Shown};
 pub use keys::{
-    AccessFormat, AccessLog, Algorithm, Appliance, Backend, Balancing, Create, EventFormat, EventLevel, EventLog,
-    Health, Limits, LogSink, PoolSwitches, Reload, Root, Service, TABLES, Timeouts, keys,
+    AccessFormat, AccessLog, Algorithm, Appliance, Backend, Balancing, CheckWord, Create, Eject, EventFormat,
+    EventLevel, EventLog, Health, Http, HttpGroup, HttpTimes, Limits, LogSink, PoolSwitches, Reload, Retry, Root,
+    Service, TABLES, TcpGroup, Timeouts, keys,
 };
 pub use load::{DOCUMENT_BYTES_MAX, FILE_BYTES_MAX, INCLUDE_DEPTH_MAX, INCLUDES_MAX};
 pub use place::{Place, Span};

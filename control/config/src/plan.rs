@@ -5,9 +5,9 @@
 //! counts of connections are not known here: whoever runs the appliance fills them in.
 
 use crate::class::{Category, Class, Reach, Reason};
-use crate::document::{Config, Document, Group, GroupContent, Pool, PoolContent, Sealed};
+use crate::document::{Carries, Config, Document, Group, GroupContent, HttpContent, Pool, PoolContent, Sealed};
 use crate::form::Shown;
-use crate::keys::{Backend, Create, Health};
+use crate::keys::{Backend, Create, Eject, Health, Service};
 use crate::schema::Key;
 use policy::PoolId;
 use policy::generation::{Address, ContentHash};
@@ -166,6 +166,18 @@ pub mod happenings {
         "group_renamed",
         "Backends belong to their group, so under another name they begin anew.",
     );
+    pub const GROUP_ADDED: Reason = soft(
+        Category::Backends,
+        Reach::NextRequest,
+        "group_added",
+        "Requests reach it as soon as a rule leads there; its backends begin anew.",
+    );
+    pub const GROUP_REMOVED: Reason = soft(
+        Category::Backends,
+        Reach::NextRequest,
+        "group_removed",
+        "It gets no new requests; those that it has go on until they end.",
+    );
     pub const BACKEND_ADDED: Reason = soft(
         Category::Backends,
         Reach::NextConnection,
@@ -182,9 +194,28 @@ pub mod happenings {
         soft(Category::HealthChecks, Reach::Now, "health_added", "Backends count as unproven until their first check.");
     pub const CHECKS_REMOVED: Reason =
         soft(Category::HealthChecks, Reach::Now, "health_removed", "All backends count as up.");
+    pub const EJECTION_ADDED: Reason = soft(
+        Category::HealthChecks,
+        Reach::NextRequest,
+        "eject_added",
+        "Errors are counted from now on; nobody is ejected for what was before.",
+    );
+    pub const EJECTION_REMOVED: Reason =
+        soft(Category::HealthChecks, Reach::NextRequest, "eject_removed", "Whoever is ejected returns.");
 
-    pub const ALL: &[Reason] =
-        &[POOL_ADDED, POOL_REMOVED, GROUP_RENAMED, BACKEND_ADDED, BACKEND_REMOVED, CHECKS_ADDED, CHECKS_REMOVED];
+    pub const ALL: &[Reason] = &[
+        POOL_ADDED,
+        POOL_REMOVED,
+        GROUP_RENAMED,
+        GROUP_ADDED,
+        GROUP_REMOVED,
+        BACKEND_ADDED,
+        BACKEND_REMOVED,
+        CHECKS_ADDED,
+        CHECKS_REMOVED,
+        EJECTION_ADDED,
+        EJECTION_REMOVED,
+    ];
 }
 
 /// What turns `old` into `new`.
@@ -247,8 +278,22 @@ fn owners(config: &Config) -> OwnerMap<'_> {
     config.pools.values().flat_map(|pool| pool.create.listen.iter().map(move |address| (address, pool))).collect()
 }
 
+/// In an HTTP pool each request has a backend of its own, so what is asked of groups for each connection elsewhere
+/// is asked there for each request.
+fn reach_by_service(change: &mut PlannedChange, new: &Document) {
+    let of_a_group = matches!(change.object, Object::Group { .. } | Object::Backend { .. });
+    if change.reason.reach != Reach::NextConnection || !(of_a_group || change.reason.code == "timeout_connect") {
+        return;
+    }
+    let pool = change.pool.as_ref().and_then(|id| new.pools.get(&PoolId::new(id)));
+    if pool.is_some_and(|pool| pool.create.service == Service::Http) {
+        change.reason.reach = Reach::NextRequest;
+    }
+}
+
 impl<'a> Diff<'a> {
     fn plan(mut self, from: ContentHash, to: ContentHash) -> Plan {
+        self.changes.iter_mut().for_each(|change| reach_by_service(change, self.owners.new));
         self.changes.sort_by(|a, b| (&a.pool, &a.path, &a.object).cmp(&(&b.pool, &b.path, &b.object)));
         let hard = self.changes.iter().filter(|change| change.reason.class != Class::Soft);
         let restart_reasons = hard.map(|change| RestartReason {
@@ -311,7 +356,7 @@ impl<'a> Diff<'a> {
     }
 
     fn pool(&mut self, old: &'a PoolContent, new: &'a PoolContent) {
-        let PoolContent { id, switches, create, limits, timeouts, group } = old;
+        let PoolContent { id, switches, create, limits, timeouts, http, groups } = old;
         self.touches.pools.insert(id.clone());
         let pool = Some(id);
         let at = format!("pool.{id}");
@@ -320,11 +365,42 @@ impl<'a> Diff<'a> {
         limits.diff(&new.limits, &mut |key, old, new| {
             self.key(pool, &format!("{at}.limits"), Object::Pool, key, old, new)
         });
-        timeouts.diff(&new.timeouts, &mut |key, old, new| {
-            self.key(pool, &format!("{at}.timeouts"), Object::Pool, key, old, new)
-        });
-        if group.hash() != new.group.hash() {
-            self.group(id, group, &new.group);
+        let times = format!("{at}.timeouts");
+        timeouts.diff(&new.timeouts, &mut |key, old, new| self.key(pool, &times, Object::Pool, key, old, new));
+        // Of another service nothing can be compared, and its change is a restart that says so.
+        if let (Some(HttpContent { settings, timeouts }), Some(new)) = (http, &new.http) {
+            let http = format!("{at}.http");
+            settings.diff(&new.settings, &mut |key, old, new| self.key(pool, &http, Object::Pool, key, old, new));
+            timeouts.diff(&new.timeouts, &mut |key, old, new| self.key(pool, &times, Object::Pool, key, old, new));
+        }
+        self.groups(id, groups, &new.groups);
+    }
+
+    /// Groups by their names. Where one only is replaced by one only, it was renamed.
+    fn groups(&mut self, pool: &PoolId, old: &'a [Arc<Group>], new: &'a [Arc<Group>]) {
+        let apart = |one: &'a [Arc<Group>], other: &'a [Arc<Group>]| {
+            let has = |id: &Arc<str>| other.binary_search_by(|group| group.id.cmp(id)).is_ok();
+            one.iter().filter(move |group| !has(&group.id)).collect::<Vec<_>>()
+        };
+        match (&apart(old, new)[..], &apart(new, old)[..]) {
+            ([gone], [come]) => self.group(pool, gone, come),
+            (gone, come) => {
+                for (groups, kind, reason) in [
+                    (gone, ChangeKind::Removed, happenings::GROUP_REMOVED),
+                    (come, ChangeKind::Added, happenings::GROUP_ADDED),
+                ] {
+                    for group in groups {
+                        let path = format!("pool.{pool}.group.{}", group.id);
+                        self.event(pool, path, Object::Group { id: group.id.clone() }, kind, reason);
+                    }
+                }
+            }
+        }
+        for group in old {
+            let same = new.binary_search_by(|new| new.id.cmp(&group.id)).ok().map(|ix| &new[ix]);
+            if let Some(new) = same.filter(|new| new.hash() != group.hash()) {
+                self.group(pool, group, new);
+            }
         }
     }
 
@@ -384,7 +460,7 @@ impl<'a> Diff<'a> {
     }
 
     fn group(&mut self, pool: &PoolId, old: &'a Group, new: &'a Group) {
-        let GroupContent { id, balancing, health, backends } = &**old;
+        let GroupContent { id, balancing, carries, health, backends } = &**old;
         let at = format!("pool.{pool}.group.{}", new.id);
         let object = Object::Group { id: new.id.clone() };
         if *id != new.id {
@@ -395,6 +471,22 @@ impl<'a> Diff<'a> {
             self.warn(PlanWarningCode::StateReset, at.clone(), pool, message);
         }
         balancing.diff(&new.balancing, &mut |key, old, new| self.key(Some(pool), &at, object.clone(), key, old, new));
+        match (carries, &new.carries) {
+            (Carries::Tcp(old), Carries::Tcp(new)) => {
+                old.diff(new, &mut |key, old, new| self.key(Some(pool), &at, object.clone(), key, old, new));
+            }
+            (
+                Carries::Http { settings, retry, eject },
+                Carries::Http { settings: new, retry: new_retry, eject: other },
+            ) => {
+                settings.diff(new, &mut |key, old, new| self.key(Some(pool), &at, object.clone(), key, old, new));
+                let table = format!("{at}.retry");
+                retry.diff(new_retry, &mut |key, old, new| self.key(Some(pool), &table, object.clone(), key, old, new));
+                self.eject(pool, &format!("{at}.eject"), &object, eject.as_ref(), other.as_ref());
+            }
+            // The service changes, which is told as that.
+            (Carries::Tcp(_), Carries::Http { .. }) | (Carries::Http { .. }, Carries::Tcp(_)) => {}
+        }
         self.health(pool, &format!("{at}.health"), &object, health.as_ref(), new.health.as_ref());
         self.backends(pool, &at, &new.id, backends, &new.backends);
     }
@@ -407,6 +499,21 @@ impl<'a> Diff<'a> {
             (None, Some(_)) => self.event(pool, at.into(), object.clone(), ChangeKind::Added, happenings::CHECKS_ADDED),
             (Some(_), None) => {
                 self.event(pool, at.into(), object.clone(), ChangeKind::Removed, happenings::CHECKS_REMOVED)
+            }
+            (None, None) => {}
+        }
+    }
+
+    fn eject(&mut self, pool: &PoolId, at: &str, object: &Object, old: Option<&Eject>, new: Option<&Eject>) {
+        match (old, new) {
+            (Some(old), Some(new)) => {
+                old.diff(new, &mut |key, old, new| self.key(Some(pool), at, object.clone(), key, old, new))
+            }
+            (None, Some(_)) => {
+                self.event(pool, at.into(), object.clone(), ChangeKind::Added, happenings::EJECTION_ADDED)
+            }
+            (Some(_), None) => {
+                self.event(pool, at.into(), object.clone(), ChangeKind::Removed, happenings::EJECTION_REMOVED)
             }
             (None, None) => {}
         }

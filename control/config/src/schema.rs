@@ -5,6 +5,7 @@
 
 use crate::class::Reason;
 use crate::form::{Describe, Form, Shown, Wrong};
+use crate::keys::Service;
 use crate::place::At;
 use crate::problem::{Code, Problem, Problems};
 use crate::tree::Node;
@@ -115,6 +116,8 @@ impl Serialize for Key {
 pub struct TableKeys {
     /// `pool.*.timeouts`; empty for the top level.
     pub path: &'static str,
+    /// The only service whose pools have this table. `None`: it is no pool's, or every pool's.
+    pub service: Option<Service>,
     pub keys: &'static [Key],
     pub(crate) help: &'static str,
 }
@@ -168,7 +171,7 @@ pub(crate) fn missing(key: &Key, at: &At<'_>, table: &Node, problems: &mut Probl
 macro_rules! keys {
     ($(
         $(#[doc = $table_help:literal])+
-        table $table:ident at $path:literal, keys begin $prefix:literal {
+        table $table:ident at $path:literal $(of $service:ident)?, keys begin $prefix:literal {
             $(
                 $(#[doc = $help:literal])+
                 $key:ident: $type:ty = $form:expr, $presence:ident $(($default:expr))?;
@@ -256,9 +259,12 @@ macro_rules! keys {
 
         /// Every table of the document, in the order of the manual.
         pub static TABLES: &[TableKeys] = &[$(
-            TableKeys { path: $path, help: concat!($($table_help,)+), keys: $table::KEYS },
+            TableKeys { path: $path, service: keys!(@service $($service)?), help: concat!($($table_help,)+), keys: $table::KEYS },
         )*];
     };
+
+    (@service) => { None };
+    (@service $service:ident) => { Some(Service::$service) };
 
     (@presence default($default:expr) $type:ty, $form:expr) => {
         Presence::Default(|| { let value: $type = $default; $form.show(&value) })

@@ -9,16 +9,18 @@ use crate::tree::Node;
 use serde_json::json;
 use std::fmt;
 
+mod http;
 mod number;
 mod path;
 mod shards;
 mod word;
 
+pub(crate) use http::{HashedBy, MethodName, Plain, StatusRanges, Statuses, Target};
 pub(crate) use number::{Bytes, Count, Flag, Time};
 pub(crate) use path::{FileMode, FilePath, Patterns, absolute};
 pub use shards::Shards;
 pub(crate) use shards::{ShardCount, ShardList};
-pub(crate) use word::{OneOf, Word, words};
+pub(crate) use word::{OneOf, Word, all_words, words};
 
 /// What people and editors are told of a form.
 pub trait Describe: Sync {

@@ -193,7 +193,7 @@ impl Appliance {
                 assert!(endpoints.insert(endpoint.slot));
                 let identity = self.slots.endpoint(endpoint.slot).expect("in use");
                 let named = (&identity.pool, &identity.group, &identity.address);
-                assert_eq!(named, (id, &pool.content.group.id, &endpoint.address));
+                assert_eq!(named, (id, &pool.content.groups[0].id, &endpoint.address));
             }
             for shard in &self.shards {
                 assert!(Arc::ptr_eq(shard.pool(generation.slot).expect("it runs"), generation));

@@ -53,7 +53,7 @@ fn meaning(running: &Running) -> String {
             }
             other => format!("{other:?}"),
         };
-        let rest = (group.id.clone(), group.attempts, group.queue, group.queue_wait, group.health);
+        let rest = (group.id.clone(), group.attempts, group.queue, group.queue_wait, group.health.clone());
         let policy = (generation.policy.timeouts, generation.policy.access_log);
         writeln!(
             out,
@@ -100,7 +100,7 @@ fn check_agreement(plan: &Plan, compiled: &Compiled, before: &Running, after: &R
         backends.count()
     };
     let whole = |id: &PoolId| {
-        let group = |running: &Running| running.pools.get(id).map(|pool| pool.content.group.id.clone());
+        let group = |running: &Running| running.pools.get(id).map(|pool| pool.content.groups[0].id.clone());
         group(before) != group(after)
     };
     let single = |names: &BTreeMap<PoolSlot, PoolId>, list: &[(PoolSlot, EndpointSlot)]| {

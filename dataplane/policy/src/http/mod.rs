@@ -48,4 +48,7 @@ pub use service::{GroupHttp, HttpService, HttpTimeouts, Page, Pages};
 pub use source::{Prefix, PrefixSet, SourceSet};
 pub use spec::{ActionSpec, EditSpec, GroupIx, PathSpec, RewriteSpec, RuleSpec, ValueSpec, When};
 pub use template::TemplateError;
+// A configuration speaks of these and has no business with the bytes behind them.
 pub use text::{Captures, Fact, Facts, Oversized, Text, TextError};
+pub use wire::h1::write::{Chain, Upgrades, may_edit};
+pub use wire::h1::{FIELDS_MAX, Limits};

@@ -218,6 +218,7 @@ impl Running {
                 queue: pool.queue,
                 queue_wait: pool.queue_wait,
                 health: pool.checked.then_some(HealthCheck {
+                    kind: CheckKind::Connect,
                     interval: Duration::from_secs(1),
                     timeout: Duration::from_secs(1),
                     rise: 1,
