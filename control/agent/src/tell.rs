@@ -99,6 +99,8 @@ fn named(object: &Object) -> Option<String> {
     match object {
         Object::Appliance | Object::Pool => None,
         Object::Listen { address } => Some(format!("listen {address}")),
+        Object::Rule { id } => Some(format!("rule {id}")),
+        Object::List { id } => Some(format!("list {id}")),
         Object::Group { id } => Some(format!("group {id}")),
         Object::Backend { id, .. } => Some(format!("backend {id}")),
     }

@@ -4,7 +4,7 @@
 //! warning, and only a document without errors is warned about.
 
 use crate::address::ListenList;
-use crate::document::{Carries, Config, Document, Group, GroupContent, HttpContent, Pool, PoolContent, Sealed};
+use crate::document::{Carries, Config, Document, Group, GroupContent, HttpContent, List, Pool, PoolContent, Sealed};
 use crate::draft::{BackendDraft, Draft, GroupDraft, PoolDraft};
 use crate::fit;
 use crate::form::Shards;
@@ -12,6 +12,8 @@ use crate::keys::{AccessLog, LogSink, Service};
 use crate::overlap::{self, Listed};
 use crate::place::{At, Span};
 use crate::problem::{Code, Problem, Problems};
+use crate::rule_spec::Lists;
+use crate::rules::{self, Named};
 use crate::tree::Node;
 use crate::warn;
 use policy::generation::Address;
@@ -25,12 +27,20 @@ pub(crate) fn check(draft: Draft<'_>, shards_auto: usize, problems: &mut Problem
         Shards::Auto => shards_auto.clamp(1, ShardSet::MAX),
         Shards::Count(count) => count as usize,
     });
+    let lists = seal_lists(&draft);
+    let named = Named { names: draft.lists.iter().map(|(name, _)| *name).collect(), lists: Lists::new(lists.iter()) };
+    let mut compiled = Vec::with_capacity(draft.pools.len());
     for pool in &draft.pools {
         check_shards(pool, shards, problems);
-        if let Some(create) = &pool.create {
-            fit::check(pool, create.service, problems);
+        let service = pool.create.as_ref().map(|create| create.service);
+        if let Some(service) = service {
+            fit::check(pool, service, problems);
         }
         check_groups(pool, problems);
+        compiled.push(match service {
+            Some(Service::Http) => rules::check(pool, &named, problems),
+            Some(Service::Tcp) | None => Vec::new(),
+        });
     }
     check_addresses(&draft, problems);
     if let Some(log) = &draft.access_log {
@@ -39,26 +49,47 @@ pub(crate) fn check(draft: Draft<'_>, shards_auto: usize, problems: &mut Problem
     if !problems.errors().is_empty() {
         return None;
     }
+    for (pool, rules) in draft.pools.iter().zip(compiled) {
+        rules::check_table(pool, rules, problems);
+    }
+    if !problems.errors().is_empty() {
+        return None;
+    }
     warn::document(&draft, problems);
-    let config = seal(draft);
+    let config = seal(draft, lists);
     assert!(config.is_some(), "whatever is absent from a draft has been told");
     config
 }
 
-fn seal(draft: Draft<'_>) -> Option<Config> {
-    let pools = draft.pools.into_iter().map(seal_pool).collect::<Option<BTreeMap<_, _>>>()?;
-    let (appliance, reload) = (draft.appliance?, draft.reload?);
-    let (access_log, event_log) = (draft.access_log?, draft.event_log?);
-    Some(Sealed::new(Document { appliance, reload, access_log, event_log, pools }))
+/// Those that could be read.
+fn seal_lists(draft: &Draft<'_>) -> BTreeMap<Arc<str>, Arc<List>> {
+    let sealed = draft.lists.iter().filter_map(|(id, list)| Some(((*id).into(), Arc::new(List::new(list.clone()?)))));
+    sealed.collect()
 }
 
-fn seal_pool(draft: PoolDraft<'_>) -> Option<(PoolId, Arc<Pool>)> {
+fn seal(draft: Draft<'_>, lists: BTreeMap<Arc<str>, Arc<List>>) -> Option<Config> {
+    let pools = draft.pools.into_iter().map(|pool| seal_pool(pool, &lists)).collect::<Option<BTreeMap<_, _>>>()?;
+    let (appliance, reload) = (draft.appliance?, draft.reload?);
+    let (access_log, event_log) = (draft.access_log?, draft.event_log?);
+    Some(Sealed::new(Document { appliance, reload, access_log, event_log, lists, pools }))
+}
+
+fn seal_pool(draft: PoolDraft<'_>, lists: &BTreeMap<Arc<str>, Arc<List>>) -> Option<(PoolId, Arc<Pool>)> {
     let id = PoolId::new(draft.id);
     let (switches, create, limits, timeouts) = (draft.switches?, draft.create?, draft.limits?, draft.timeouts?);
     let service = create.service;
     let http = match service {
         Service::Tcp => None,
-        Service::Http => Some(HttpContent { settings: draft.http?, timeouts: draft.http_timeouts? }),
+        Service::Http => {
+            let rules = rules::seal(draft.rules)?;
+            Some(HttpContent {
+                settings: draft.http?,
+                timeouts: draft.http_timeouts?,
+                lists: rules::named_lists(&rules, lists),
+                rules,
+                pages: rules::seal_pages(draft.pages)?,
+            })
+        }
     };
     // In the order of a table's keys, which is that of the ids.
     let groups = draft.groups.into_iter().map(|group| seal_group(group, service)).collect::<Option<Vec<_>>>()?;

@@ -6,11 +6,12 @@
 
 use crate::form::Shown;
 use crate::keys::{
-    AccessLog, Appliance, Backend, Balancing, Create, Eject, EventLog, Health, Http, HttpGroup, HttpTimes, Limits,
-    PoolSwitches, Reload, Retry, TcpGroup, Timeouts,
+    AccessLog, AddressList, Appliance, Backend, Balancing, Conditions, Create, Eject, EventLog, Health, Http,
+    HttpGroup, HttpTimes, Limits, Page, PoolSwitches, Reload, Retry, Rule, TcpGroup, Timeouts,
 };
 use crate::overlap::{self, Listed};
 use crate::problem::Problems;
+use crate::rules;
 use crate::schema::Key;
 use policy::PoolId;
 use policy::generation::ContentHash;
@@ -33,8 +34,13 @@ pub struct Document {
     pub reload: Reload,
     pub access_log: AccessLog,
     pub event_log: EventLog,
+    /// Addresses that rules name, by the names that they use.
+    pub lists: BTreeMap<Arc<str>, Arc<List>>,
     pub pools: BTreeMap<PoolId, Arc<Pool>>,
 }
+
+/// One list of addresses.
+pub type List = Sealed<AddressList>;
 
 #[derive(Clone, PartialEq, Debug)]
 pub struct PoolContent {
@@ -65,6 +71,21 @@ impl PoolContent {
 pub struct HttpContent {
     pub settings: Http,
     pub timeouts: HttpTimes,
+    /// In the order in which they are asked; ids are unique. None: everything goes to the only group.
+    pub rules: Vec<Arc<Sealed<RuleContent>>>,
+    /// Sorted by status; none stands in two.
+    pub pages: Vec<Arc<Sealed<Page>>>,
+    /// The lists that the rules name, as they are in the document.
+    pub lists: BTreeMap<Arc<str>, Arc<List>>,
+}
+
+/// One rule. It says of itself alone; what its group and lists are, the pool and the document say.
+#[derive(Clone, PartialEq, Debug)]
+pub struct RuleContent {
+    /// As chosen, else as it follows from the conditions.
+    pub id: Arc<str>,
+    pub conditions: Conditions,
+    pub rule: Rule,
 }
 
 #[derive(Clone, PartialEq, Debug)]
@@ -157,6 +178,14 @@ impl Digest {
         self.0.update(&hash.0);
     }
 
+    fn lists(&mut self, lists: &BTreeMap<Arc<str>, Arc<List>>) {
+        self.count(lists.len());
+        for (id, list) in lists {
+            self.text(id);
+            self.hash(list.hash());
+        }
+    }
+
     fn count(&mut self, count: usize) {
         self.0.update(&(count as u64).to_le_bytes());
     }
@@ -172,6 +201,27 @@ impl Write for HashWriter<'_> {
 }
 
 impl Canonical for Backend {
+    fn digest(&self, digest: &mut Digest) {
+        self.each(&mut |key, value| digest.key(key, &value));
+    }
+}
+
+impl Canonical for RuleContent {
+    fn digest(&self, digest: &mut Digest) {
+        // The id is the rule's own, or follows from the conditions.
+        let RuleContent { id: _, conditions, rule } = self;
+        conditions.each(&mut |key, value| digest.key(key, &value));
+        rule.each(&mut |key, value| digest.key(key, &value));
+    }
+}
+
+impl Canonical for Page {
+    fn digest(&self, digest: &mut Digest) {
+        self.each(&mut |key, value| digest.key(key, &value));
+    }
+}
+
+impl Canonical for AddressList {
     fn digest(&self, digest: &mut Digest) {
         self.each(&mut |key, value| digest.key(key, &value));
     }
@@ -215,9 +265,14 @@ impl Canonical for PoolContent {
         limits.each(&mut |key, value| digest.key(key, &value));
         timeouts.each(&mut |key, value| digest.key(key, &value));
         digest.count(usize::from(http.is_some()));
-        if let Some(HttpContent { settings, timeouts }) = http {
+        if let Some(HttpContent { settings, timeouts, rules, pages, lists }) = http {
             settings.each(&mut |key, value| digest.key(key, &value));
             timeouts.each(&mut |key, value| digest.key(key, &value));
+            digest.count(rules.len());
+            rules.iter().for_each(|rule| digest.hash(rule.hash()));
+            digest.count(pages.len());
+            pages.iter().for_each(|page| digest.hash(page.hash()));
+            digest.lists(lists);
         }
         digest.count(groups.len());
         groups.iter().for_each(|group| digest.hash(group.hash()));
@@ -226,11 +281,12 @@ impl Canonical for PoolContent {
 
 impl Canonical for Document {
     fn digest(&self, digest: &mut Digest) {
-        let Document { appliance, reload, access_log, event_log, pools } = self;
+        let Document { appliance, reload, access_log, event_log, lists, pools } = self;
         appliance.each(&mut |key, value| digest.key(key, &value));
         reload.each(&mut |key, value| digest.key(key, &value));
         access_log.each(&mut |key, value| digest.key(key, &value));
         event_log.each(&mut |key, value| digest.key(key, &value));
+        digest.lists(lists);
         digest.count(pools.len());
         pools.values().for_each(|pool| digest.hash(pool.hash()));
     }
@@ -240,7 +296,8 @@ impl Config {
     /// This configuration with these pools as `other` has them, and all that belongs to no pool. For a
     /// document that was read while other pools were being changed by others.
     ///
-    /// Error: a pool that it takes and one that it keeps listen on the same address.
+    /// Error: a pool that it takes and one that it keeps listen on the same address, or one that it keeps uses a list
+    /// that `other` has differently.
     pub fn taking(&self, other: &Config, pools: &BTreeSet<PoolId>) -> Result<Config, Problems> {
         let mut document = (**other).clone();
         document.pools.clone_from(&self.pools);
@@ -251,6 +308,9 @@ impl Config {
             };
         }
         let mut problems = Problems::default();
+        for pool in document.pools.values() {
+            rules::check_kept_lists(pool, &document.lists, &mut problems);
+        }
         let listed = document.pools.values().flat_map(|pool| {
             pool.create.listen.iter().map(|address| Listed { pool: pool.id.as_str(), address, span: None })
         });

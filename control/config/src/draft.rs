@@ -4,12 +4,14 @@
 //! told. `check` makes a [`crate::Config`] of it.
 
 use crate::address::{ID_ACCEPTED, is_id, parse_backend};
+use crate::document::RuleContent;
 use crate::keys::{
-    AccessLog, Appliance, Backend, Balancing, Create, Eject, EventLog, Health, Http, HttpGroup, HttpTimes, Limits,
-    PoolSwitches, Reload, Retry, TcpGroup, Timeouts,
+    AccessLog, AddressList, Appliance, Backend, Balancing, Conditions, Create, Eject, EventLog, Health, Http,
+    HttpGroup, HttpTimes, Limits, Page, PoolSwitches, Reload, Retry, Rule, TcpGroup, Timeouts,
 };
 use crate::place::{At, Span};
 use crate::problem::{Code, Problem, Problems};
+use crate::rule_id;
 use crate::tree::{Entry, Node, Table, Value};
 
 pub(crate) struct Draft<'t> {
@@ -17,6 +19,7 @@ pub(crate) struct Draft<'t> {
     pub(crate) reload: Option<Reload>,
     pub(crate) access_log: Option<AccessLog>,
     pub(crate) event_log: Option<EventLog>,
+    pub(crate) lists: Vec<(&'t str, Option<AddressList>)>,
     pub(crate) pools: Vec<PoolDraft<'t>>,
     pub(crate) tree: &'t Node,
 }
@@ -31,6 +34,23 @@ pub(crate) struct PoolDraft<'t> {
     pub(crate) http: Option<Http>,
     pub(crate) http_timeouts: Option<HttpTimes>,
     pub(crate) groups: Vec<GroupDraft<'t>>,
+    /// In the order of the document.
+    pub(crate) rules: Vec<RuleDraft<'t>>,
+    pub(crate) pages: Vec<PageDraft<'t>>,
+}
+
+pub(crate) struct RuleDraft<'t> {
+    /// Its index in the document.
+    pub(crate) ix: usize,
+    pub(crate) node: &'t Node,
+    /// `None`: something of it could not be read.
+    pub(crate) content: Option<RuleContent>,
+}
+
+pub(crate) struct PageDraft<'t> {
+    pub(crate) ix: usize,
+    pub(crate) node: &'t Node,
+    pub(crate) page: Option<Page>,
 }
 
 pub(crate) struct GroupDraft<'t> {
@@ -65,6 +85,7 @@ impl<'t> Draft<'t> {
             reload: Reload::read(child(tree, "reload"), &root.key("reload"), problems),
             access_log: AccessLog::read(child(log_node, "access"), &log.key("access"), problems),
             event_log: EventLog::read(child(log_node, "events"), &log.key("events"), problems),
+            lists: entries(tree, "list").map(|(id, entry)| (id, read_list(id, entry, problems))).collect(),
             pools: entries(tree, "pool").map(|(id, entry)| PoolDraft::read(id, entry, problems)).collect(),
             tree,
         }
@@ -98,8 +119,40 @@ impl<'t> PoolDraft<'t> {
             http: Http::read(child(node, "http"), &at.key("http"), problems),
             http_timeouts: HttpTimes::read(child(node, "timeouts"), &at.key("timeouts"), problems),
             groups: entries(node, "group").map(|(id, entry)| GroupDraft::read(id, entry, &at, problems)).collect(),
+            rules: tables(node, "rule").map(|(ix, node)| RuleDraft::read(ix, node, &at, problems)).collect(),
+            pages: {
+                let list = at.key("page");
+                let read = |(ix, node)| PageDraft { ix, node, page: Page::read(node, &list.index(ix), problems) };
+                tables(node, "page").map(read).collect()
+            },
         }
     }
+}
+
+impl<'t> RuleDraft<'t> {
+    fn read(ix: usize, node: &'t Node, pool: &At<'_>, problems: &mut Problems) -> RuleDraft<'t> {
+        let list = pool.key("rule");
+        let at = list.index(ix);
+        let before = problems.count();
+        let read = (Conditions::read(node, &at, problems), Rule::read(node, &at, problems));
+        // What could not be read is at its default and asks nothing, which is not what was meant.
+        let whole = problems.count() == before && !node.is_told();
+        let content = match read {
+            (Some(conditions), Some(rule)) if whole => {
+                let id = rule.id.clone().unwrap_or_else(|| rule_id::derived(&conditions));
+                Some(RuleContent { id, conditions, rule })
+            }
+            _ => None,
+        };
+        RuleDraft { ix, node, content }
+    }
+}
+
+fn read_list(id: &str, entry: &Entry, problems: &mut Problems) -> Option<AddressList> {
+    let lists = At::ROOT.key("list");
+    let at = lists.key(id);
+    check_id("list", id, entry.key_span, &at, problems);
+    AddressList::read(&entry.node, &at, problems)
 }
 
 impl<'t> GroupDraft<'t> {
@@ -172,6 +225,12 @@ fn check_id(kind: &str, id: &str, span: Option<Span>, at: &At<'_>, problems: &mu
 fn child<'t>(node: &'t Node, key: &str) -> &'t Node {
     static EMPTY: Node = Node { value: Value::Table(Table::EMPTY), span: None };
     node.table().and_then(|table| table.get(key)).unwrap_or(&EMPTY)
+}
+
+/// The tables of the list under `key`, each with its index.
+fn tables<'t>(node: &'t Node, key: &str) -> impl Iterator<Item = (usize, &'t Node)> {
+    let nodes = child(node, key).list().unwrap_or_default();
+    nodes.iter().enumerate().filter(|(_, node)| node.table().is_some())
 }
 
 fn entries<'t>(node: &'t Node, key: &str) -> impl Iterator<Item = (&'t str, &'t Entry)> {

@@ -5,20 +5,24 @@
 //! come the struct's field, the reader, the default, the diff, the canonical writing, `KEYS.md` and the
 //! JSON Schema. To add a key, add an entry; the compiler then asks for what it does in `compile`.
 
-use crate::address::{BackendAddress, BackendId, ListenList};
+use crate::address::{BackendAddress, BackendId, GroupName, ListenList};
 use crate::class::{Category, Class, Reach, Reason};
 use crate::form::{
-    Bytes, Count, FileMode, FilePath, Flag, Form, HashedBy, MethodName, OneOf, Patterns, Plain, ShardCount, ShardList,
-    Shards, Shown, StatusRanges, Statuses, Target, Time, words,
+    Bytes, ContentType, Count, Denial, Edits, FileMode, FilePath, Flag, Form, HashedBy, HeaderEdits, Maybe, MethodName,
+    Named, Nested, NotNested, OneOf, Patterns, Plain, Redirect, RedirectTo, Respond, Response, Rewrite, Rewriting,
+    ShardCount, ShardList, Shards, Shown, Sources, StatusRanges, Statuses, Target, Texts, Time, ValueTest, words,
 };
+use crate::page::{PageText, TextFile};
 use crate::place::At;
+use crate::prefix::Prefixes;
 use crate::problem::Problems;
+use crate::rule_id::RuleId;
 use crate::schema::{self, Exception, Key, Presence, TableKeys, keys};
 use crate::tree::{Node, Table};
 use policy::ShardSet;
 use policy::generation::{Address, Endpoint};
 use policy::http::affinity::HashOn;
-use policy::http::{Chain, EscapedSlash, FIELDS_MAX, Limits as HeadLimits, Upgrades};
+use policy::http::{Chain, EscapedSlash, FIELDS_MAX, Limits as HeadLimits, Prefix, Upgrades};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -344,6 +348,126 @@ keys! {
         /// A client's connection between two requests.
         keep_alive: Duration = Time::between(ms(10), DAY), default(secs(75));
             Soft, Timeouts, NextRequest, "timeout_keep_alive": "A connection that waits for its next request keeps the time that it began to wait with.";
+    }
+
+    /// One rule of an HTTP pool: what it asks of a request. All that is said must hold; of a list, one element. Without
+    /// any of these keys it asks nothing. The first rule that holds decides; a request that no rule takes gets 404.
+    table Conditions at "pool.*.rule[]" of Http, keys begin "pool.*.rule[]." {
+        /// The host that the client names, without its port.
+        host: Vec<String> = Texts::HOSTS, default(Vec::new());
+            Soft, Rules, NextRequest, "rule_host": "Asked of each request, also on connections that are open.";
+
+        /// The path, all of it.
+        path: Vec<String> = Texts::PATHS, default(Vec::new());
+            Soft, Rules, NextRequest, "rule_path": "Asked of each request, also on connections that are open.";
+
+        /// This path and all below it, by whole segments.
+        path_prefix: Vec<String> = Texts::PATHS, default(Vec::new());
+            Soft, Rules, NextRequest, "rule_path_prefix": "Asked of each request, also on connections that are open.";
+
+        /// The path, in which names in braces stand for whole segments.
+        path_template: Vec<String> = Texts::TEMPLATES, default(Vec::new());
+            Soft, Rules, NextRequest, "rule_path_template": "Asked of each request, also on connections that are open.";
+
+        /// A part of the path, or with `^` and `$` all of it.
+        path_regex: Vec<String> = Texts::PATTERNS, default(Vec::new());
+            Soft, Rules, NextRequest, "rule_path_regex": "Asked of each request, also on connections that are open.";
+
+        /// The method.
+        method: Vec<String> = Texts::METHODS, default(Vec::new());
+            Soft, Rules, NextRequest, "rule_method": "Asked of each request, also on connections that are open.";
+
+        /// Headers, each with what is asked of its values.
+        header: Vec<(String, ValueTest)> = Named::HEADERS, default(Vec::new());
+            Soft, Rules, NextRequest, "rule_header": "Asked of each request, also on connections that are open.";
+
+        /// Parameters of the query, likewise.
+        query: Vec<(String, ValueTest)> = Named::PARAMETERS, default(Vec::new());
+            Soft, Rules, NextRequest, "rule_query": "Asked of each request, also on connections that are open.";
+
+        /// The client's address.
+        source: Vec<String> = Sources, default(Vec::new());
+            Soft, Rules, NextRequest, "rule_source": "Asked of each request, also on connections that are open.";
+
+        /// Conditions that must all hold.
+        all: Vec<Conditions> = Nested, default(Vec::new());
+            Soft, Rules, NextRequest, "rule_all": "Asked of each request, also on connections that are open.";
+
+        /// Conditions of which one must hold.
+        any: Vec<Conditions> = Nested, default(Vec::new());
+            Soft, Rules, NextRequest, "rule_any": "Asked of each request, also on connections that are open.";
+
+        /// A condition that must not hold.
+        not: Option<Box<Conditions>> = NotNested, default(None);
+            Soft, Rules, NextRequest, "rule_not": "Asked of each request, also on connections that are open.";
+    }
+
+    /// What is done with a request that the rule takes: exactly one of `group`, `redirect`, `respond` and `deny`.
+    table Rule at "pool.*.rule[]" of Http, keys begin "pool.*.rule[]." {
+        /// Its name in plans, logs and metrics. Not written: what it asks, such as `example.com/api/*`.
+        id: Option<Arc<str>> = Maybe(RuleId), default(None);
+            Soft, Rules, NextRequest, "rule_id": "Only the name changes.";
+
+        /// Its place among the rules of its pool: lower ones are asked first. Where no rule says it, the rules are asked
+        /// as they stand; where some do, the n-th of the document that does not has ten times n.
+        order: Option<u32> = Maybe(Count::between(0, 1_000_000_000)), default(None);
+            Soft, Rules, NextRequest, "rule_order": "Asked of each request, also on connections that are open.";
+
+        /// The group whose backends get the request.
+        group: Option<Arc<str>> = Maybe(GroupName), default(None);
+            Soft, Rules, NextRequest, "rule_group": "Asked of each request, also on connections that are open.";
+
+        /// The client is sent elsewhere. Placeholders: `{host}`, `{path}`, `{query}`, `{uri}`, `{scheme}`, `{method}`,
+        /// `{client_ip}`, `{request_id}`, and what the path captures.
+        redirect: Option<Redirect> = Maybe(RedirectTo), default(None);
+            Soft, Rules, NextRequest, "rule_redirect": "Asked of each request, also on connections that are open.";
+
+        /// The client is answered from here.
+        respond: Option<Respond> = Maybe(Response), default(None);
+            Soft, Rules, NextRequest, "rule_respond": "Asked of each request, also on connections that are open.";
+
+        /// The client is refused with this status.
+        deny: Option<u16> = Maybe(Denial), default(None);
+            Soft, Rules, NextRequest, "rule_deny": "Asked of each request, also on connections that are open.";
+
+        /// What the backend is asked for in place of the path and host that the client asked for.
+        rewrite: Option<Rewrite> = Maybe(Rewriting), default(None);
+            Soft, Rules, NextRequest, "rule_rewrite": "A request goes on as it was decided when it began.";
+
+        /// Changes to the head that the backend is sent.
+        request_headers: HeaderEdits = Edits, default(HeaderEdits::default());
+            Soft, Rules, NextRequest, "rule_request_headers": "A request goes on as it was decided when it began.";
+
+        /// Changes to the head that the client is sent.
+        response_headers: HeaderEdits = Edits, default(HeaderEdits::default());
+            Soft, Rules, NextRequest, "rule_response_headers": "A request goes on as it was decided when it began.";
+    }
+
+    /// What clients read in place of our own short texts, by status.
+    table Page at "pool.*.page[]" of Http, keys begin "pool.*.page[]." {
+        /// Statuses of the answers that are ours.
+        status: Vec<(u16, u16)> = StatusRanges, required;
+            Soft, Rules, NextRequest, "page_status": "Asked when an answer is made.";
+
+        /// The text. In its place, `file` may name a file of UTF-8 text: it is read with the document, and what runs
+        /// holds the text.
+        body: Arc<str> = PageText, required;
+            Soft, Rules, NextRequest, "page_body": "Asked when an answer is made.";
+
+        /// A file that is read with the document, relative to the file that names it, and becomes `body`.
+        file: Option<PathBuf> = TextFile, default(None);
+            Soft, Rules, NextRequest, "page_file": "Asked when an answer is made.";
+
+        /// What it is. Not written: by the ending of `file`, else plain text.
+        content_type: Arc<str> = ContentType, default(Respond::CONTENT_TYPE.into());
+            Soft, Rules, NextRequest, "page_content_type": "Asked when an answer is made.";
+    }
+
+    /// Addresses that rules of any pool may name as their `source`.
+    table AddressList at "list.*", keys begin "list.*." {
+        /// Addresses and prefixes.
+        entries: Vec<Prefix> = Prefixes, required;
+            Soft, Rules, NextRequest, "list_entries": "Asked of each request, also on connections that are open.";
     }
 
     /// The backends of a pool and how one is chosen. A TCP pool has one group, an HTTP pool any number; names are

@@ -70,6 +70,13 @@ pub enum Object {
         #[serde(serialize_with = "as_text")]
         address: Address,
     },
+    Rule {
+        id: Arc<str>,
+    },
+    /// Addresses that rules of several pools may use.
+    List {
+        id: Arc<str>,
+    },
     Group {
         id: Arc<str>,
     },
@@ -178,6 +185,36 @@ pub mod happenings {
         "group_removed",
         "It gets no new requests; those that it has go on until they end.",
     );
+    pub const RULE_ADDED: Reason = soft(
+        Category::Rules,
+        Reach::NextRequest,
+        "rule_added",
+        "Asked of each request from now on, also on connections that are open.",
+    );
+    pub const RULE_REMOVED: Reason = soft(
+        Category::Rules,
+        Reach::NextRequest,
+        "rule_removed",
+        "No new request meets it; those that it took go on as they were decided.",
+    );
+    pub const RULE_MOVED: Reason = soft(
+        Category::Rules,
+        Reach::NextRequest,
+        "rule_moved",
+        "It is asked behind another rule than before; what it says is the same.",
+    );
+    pub const PAGE_ADDED: Reason =
+        soft(Category::Rules, Reach::NextRequest, "page_added", "Asked when an answer is made.");
+    pub const PAGE_REMOVED: Reason = soft(
+        Category::Rules,
+        Reach::NextRequest,
+        "page_removed",
+        "Answers of these statuses have the short text again.",
+    );
+    pub const LIST_ADDED: Reason =
+        soft(Category::Rules, Reach::NextRequest, "list_added", "It does nothing until a rule names it.");
+    pub const LIST_REMOVED: Reason =
+        soft(Category::Rules, Reach::NextRequest, "list_removed", "No rule names it any more.");
     pub const BACKEND_ADDED: Reason = soft(
         Category::Backends,
         Reach::NextConnection,
@@ -209,6 +246,13 @@ pub mod happenings {
         GROUP_RENAMED,
         GROUP_ADDED,
         GROUP_REMOVED,
+        RULE_ADDED,
+        RULE_REMOVED,
+        RULE_MOVED,
+        PAGE_ADDED,
+        PAGE_REMOVED,
+        LIST_ADDED,
+        LIST_REMOVED,
         BACKEND_ADDED,
         BACKEND_REMOVED,
         CHECKS_ADDED,
@@ -232,7 +276,7 @@ pub fn diff(old: &Config, new: &Config) -> Plan {
     diff.plan(old.hash(), new.hash())
 }
 
-struct Diff<'a> {
+pub(crate) struct Diff<'a> {
     owners: Owners<'a>,
     changes: Vec<PlannedChange>,
     warnings: Vec<PlanWarning>,
@@ -314,11 +358,12 @@ impl<'a> Diff<'a> {
     }
 
     fn document(&mut self, old: &'a Document, new: &'a Document) {
-        let Document { appliance, reload, access_log, event_log, pools } = old;
+        let Document { appliance, reload, access_log, event_log, lists, pools } = old;
         appliance.diff(&new.appliance, &mut |key, old, new| self.setting("appliance", key, old, new));
         reload.diff(&new.reload, &mut |key, old, new| self.setting("reload", key, old, new));
         access_log.diff(&new.access_log, &mut |key, old, new| self.setting("log.access", key, old, new));
         event_log.diff(&new.event_log, &mut |key, old, new| self.setting("log.events", key, old, new));
+        self.lists(lists, &new.lists);
         for (id, old) in pools {
             match new.pools.get(id) {
                 None => self.pool_removed(old),
@@ -337,7 +382,13 @@ impl<'a> Diff<'a> {
 
     fn pool_added(&mut self, pool: &Pool) {
         self.touches.pools.insert(pool.id.clone());
-        self.event(&pool.id, format!("pool.{}", pool.id), Object::Pool, ChangeKind::Added, happenings::POOL_ADDED);
+        self.event(
+            Some(&pool.id),
+            format!("pool.{}", pool.id),
+            Object::Pool,
+            ChangeKind::Added,
+            happenings::POOL_ADDED,
+        );
         for address in &pool.create.listen {
             self.listen(pool, address, ChangeKind::Added, None);
         }
@@ -347,7 +398,7 @@ impl<'a> Diff<'a> {
         self.touches.pools.insert(pool.id.clone());
         self.touches.listeners.extend(pool.create.listen.iter().cloned());
         let path = format!("pool.{}", pool.id);
-        self.event(&pool.id, path.clone(), Object::Pool, ChangeKind::Removed, happenings::POOL_REMOVED);
+        self.event(Some(&pool.id), path.clone(), Object::Pool, ChangeKind::Removed, happenings::POOL_REMOVED);
         let message = format!(
             "Pool `{}` goes, and its addresses with it; sessions that it has end by themselves and cannot come back.",
             pool.id
@@ -368,10 +419,13 @@ impl<'a> Diff<'a> {
         let times = format!("{at}.timeouts");
         timeouts.diff(&new.timeouts, &mut |key, old, new| self.key(pool, &times, Object::Pool, key, old, new));
         // Of another service nothing can be compared, and its change is a restart that says so.
-        if let (Some(HttpContent { settings, timeouts }), Some(new)) = (http, &new.http) {
+        if let (Some(old), Some(new)) = (http, &new.http) {
+            // Lists have been told where they stand.
+            let HttpContent { settings, timeouts, rules: _, pages: _, lists: _ } = old;
             let http = format!("{at}.http");
             settings.diff(&new.settings, &mut |key, old, new| self.key(pool, &http, Object::Pool, key, old, new));
             timeouts.diff(&new.timeouts, &mut |key, old, new| self.key(pool, &times, Object::Pool, key, old, new));
+            self.rules_and_pages(id, old, new);
         }
         self.groups(id, groups, &new.groups);
     }
@@ -391,7 +445,7 @@ impl<'a> Diff<'a> {
                 ] {
                     for group in groups {
                         let path = format!("pool.{pool}.group.{}", group.id);
-                        self.event(pool, path, Object::Group { id: group.id.clone() }, kind, reason);
+                        self.event(Some(pool), path, Object::Group { id: group.id.clone() }, kind, reason);
                     }
                 }
             }
@@ -496,9 +550,11 @@ impl<'a> Diff<'a> {
             (Some(old), Some(new)) => {
                 old.diff(new, &mut |key, old, new| self.key(Some(pool), at, object.clone(), key, old, new))
             }
-            (None, Some(_)) => self.event(pool, at.into(), object.clone(), ChangeKind::Added, happenings::CHECKS_ADDED),
+            (None, Some(_)) => {
+                self.event(Some(pool), at.into(), object.clone(), ChangeKind::Added, happenings::CHECKS_ADDED)
+            }
             (Some(_), None) => {
-                self.event(pool, at.into(), object.clone(), ChangeKind::Removed, happenings::CHECKS_REMOVED)
+                self.event(Some(pool), at.into(), object.clone(), ChangeKind::Removed, happenings::CHECKS_REMOVED)
             }
             (None, None) => {}
         }
@@ -510,10 +566,10 @@ impl<'a> Diff<'a> {
                 old.diff(new, &mut |key, old, new| self.key(Some(pool), at, object.clone(), key, old, new))
             }
             (None, Some(_)) => {
-                self.event(pool, at.into(), object.clone(), ChangeKind::Added, happenings::EJECTION_ADDED)
+                self.event(Some(pool), at.into(), object.clone(), ChangeKind::Added, happenings::EJECTION_ADDED)
             }
             (Some(_), None) => {
-                self.event(pool, at.into(), object.clone(), ChangeKind::Removed, happenings::EJECTION_REMOVED)
+                self.event(Some(pool), at.into(), object.clone(), ChangeKind::Removed, happenings::EJECTION_REMOVED)
             }
             (None, None) => {}
         }
@@ -527,11 +583,11 @@ impl<'a> Diff<'a> {
         }
         for backend in &removed {
             let path = format!("{at}.backend.{}", backend.id);
-            self.event(pool, path, object(group, backend), ChangeKind::Removed, happenings::BACKEND_REMOVED);
+            self.event(Some(pool), path, object(group, backend), ChangeKind::Removed, happenings::BACKEND_REMOVED);
         }
         for backend in &added {
             let path = format!("{at}.backend.{}", backend.id);
-            self.event(pool, path, object(group, backend), ChangeKind::Added, happenings::BACKEND_ADDED);
+            self.event(Some(pool), path, object(group, backend), ChangeKind::Added, happenings::BACKEND_ADDED);
         }
         // Whoever had to go to be replaced: of an empty group nothing is missed.
         if removed.len() == old.len() && !old.is_empty() && !new.is_empty() {
@@ -542,11 +598,19 @@ impl<'a> Diff<'a> {
         }
     }
 
-    fn key(&mut self, pool: Option<&PoolId>, table: &str, object: Object, key: &Key, old: Shown, new: Shown) {
+    pub(crate) fn key(
+        &mut self,
+        pool: Option<&PoolId>,
+        table: &str,
+        object: Object,
+        key: &Key,
+        old: Shown,
+        new: Shown,
+    ) {
         self.change(pool, format!("{table}.{}", key.name), object, key.reason, old.to_json(), new.to_json());
     }
 
-    fn change(
+    pub(crate) fn change(
         &mut self,
         pool: Option<&PoolId>,
         path: String,
@@ -559,11 +623,18 @@ impl<'a> Diff<'a> {
         self.changes.push(PlannedChange { path, pool, object, kind: ChangeKind::Set, reason, old, new, touched: None });
     }
 
-    fn event(&mut self, pool: &PoolId, path: String, object: Object, kind: ChangeKind, reason: Reason) {
+    pub(crate) fn event(
+        &mut self,
+        pool: Option<&PoolId>,
+        path: String,
+        object: Object,
+        kind: ChangeKind,
+        reason: Reason,
+    ) {
         let (old, new) = (serde_json::Value::Null, serde_json::Value::Null);
         self.changes.push(PlannedChange {
             path,
-            pool: Some(pool.to_string()),
+            pool: pool.map(PoolId::to_string),
             object,
             kind,
             reason,

@@ -148,10 +148,11 @@ pub(crate) fn read_key<F: Form>(
 }
 
 fn complaint(wrong: Wrong, form: &dyn Describe, key: &Key, node: &Node, at: &At<'_>) -> Problem {
-    let Wrong { code, message, found, span, help, also } = wrong;
-    let message = format!("`{}`: {message}", key.name);
-    let mut problem = Problem::error(code, at.key(key.name), span.or(node.span), message);
-    problem = problem.found(found).accepted(form.accepted());
+    let Wrong { code, message, found, span, help, also, at: part, accepted } = wrong;
+    let message = format!("`{}{part}`: {message}", key.name);
+    let path = format!("{}{part}", at.key(key.name));
+    let mut problem = Problem::error(code, path, span.or(node.span), message);
+    problem = problem.found(found).accepted(accepted.unwrap_or_else(|| form.accepted()));
     if let Some(help) = help {
         problem = problem.help(help);
     }

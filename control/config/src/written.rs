@@ -2,7 +2,7 @@
 //!
 //! Owns order and headers of what is written; each key shows its value itself.
 
-use crate::document::{Carries, Config, Document, GroupContent, HttpContent, PoolContent};
+use crate::document::{Carries, Config, Document, GroupContent, HttpContent, PoolContent, RuleContent};
 use crate::form::Shown;
 use crate::schema::Key;
 use serde_json::{Map, Value, json};
@@ -11,12 +11,15 @@ use std::fmt::Write;
 impl Config {
     /// The document as TOML, without keys that are at their defaults. Reading it back gives an equal `Config`.
     pub fn to_toml(&self) -> String {
-        let Document { appliance, reload, access_log, event_log, pools } = &**self;
+        let Document { appliance, reload, access_log, event_log, lists, pools } = &**self;
         let mut out = Toml(String::new());
         out.table("[appliance]", Empty::Skipped, |visit| appliance.each(visit));
         out.table("[reload]", Empty::Skipped, |visit| reload.each(visit));
         out.table("[log.access]", Empty::Skipped, |visit| access_log.each(visit));
         out.table("[log.events]", Empty::Skipped, |visit| event_log.each(visit));
+        for (id, list) in lists {
+            out.table(&format!("[list.{id}]"), Empty::Written, |visit| list.each(visit));
+        }
         for pool in pools.values() {
             out.pool(pool);
         }
@@ -25,7 +28,7 @@ impl Config {
 
     /// The document as JSON, every key with the value that is in force.
     pub fn to_json(&self) -> Value {
-        let Document { appliance, reload, access_log, event_log, pools } = &**self;
+        let Document { appliance, reload, access_log, event_log, lists, pools } = &**self;
         let mut log = Map::new();
         log.insert("access".into(), keys_json(|visit| access_log.each(visit)));
         log.insert("events".into(), keys_json(|visit| event_log.each(visit)));
@@ -34,6 +37,7 @@ impl Config {
             "appliance": keys_json(|visit| appliance.each(visit)),
             "reload": keys_json(|visit| reload.each(visit)),
             "log": log,
+            "list": Map::from_iter(lists.iter().map(|(id, list)| (id.to_string(), keys_json(|visit| list.each(visit))))),
             "pool": Map::from_iter(pools),
         })
     }
@@ -62,8 +66,16 @@ impl Toml {
                 http.timeouts.each(visit);
             }
         });
-        if let Some(HttpContent { settings, timeouts: _ }) = http {
+        if let Some(HttpContent { settings, timeouts: _, rules, pages, lists: _ }) = http {
             self.table(&format!("[pool.{id}.http]"), Empty::Skipped, |visit| settings.each(visit));
+            for page in pages {
+                self.table(&format!("[[pool.{id}.page]]"), Empty::Written, |visit| page.each(visit));
+            }
+            for rule in rules {
+                self.table(&format!("[[pool.{id}.rule]]"), Empty::Written, |visit| {
+                    each_of_rule(rule, visit);
+                });
+            }
         }
         for group in groups {
             self.group(&format!("pool.{id}.group.{}", group.id), group);
@@ -107,6 +119,23 @@ impl Toml {
     }
 }
 
+/// In the order in which people read a rule: what it is called, what it asks, what it does.
+fn each_of_rule(content: &RuleContent, visit: Visit<'_>) {
+    let RuleContent { id: _, conditions, rule } = content;
+    let first = |key: &Key| ["id", "order"].contains(&key.name);
+    rule.each(&mut |key, value| {
+        if first(key) {
+            visit(key, value);
+        }
+    });
+    conditions.each(visit);
+    rule.each(&mut |key, value| {
+        if !first(key) {
+            visit(key, value);
+        }
+    });
+}
+
 fn keys_json(each: impl FnOnce(Visit<'_>)) -> Value {
     let mut map = Map::new();
     each(&mut |key, value| {
@@ -126,8 +155,17 @@ fn pool_json(pool: &PoolContent) -> Value {
             http.timeouts.each(visit);
         }
     });
-    if let Some(HttpContent { settings, timeouts: _ }) = http {
+    if let Some(HttpContent { settings, timeouts: _, rules, pages, lists: _ }) = http {
         out["http"] = keys_json(|visit| settings.each(visit));
+        out["page"] = pages.iter().map(|page| keys_json(|visit| page.each(visit))).collect();
+        let rule = |rule: &RuleContent| {
+            let mut out = keys_json(|visit| {
+                each_of_rule(rule, visit);
+            });
+            out["id"] = rule.id.to_string().into();
+            out
+        };
+        out["rule"] = rules.iter().map(|content| rule(content)).collect();
     }
     out["group"] = Map::from_iter(groups.iter().map(|group| (group.id.to_string(), group_json(group)))).into();
     out

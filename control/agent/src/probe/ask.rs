@@ -111,7 +111,7 @@ mod tests {
             body: body.map(Into::into),
         };
         let got = judge(answer.as_bytes(), &check, ended);
-        let got = got.as_ref().map(|verdict| verdict.as_ref().map(|()| ()).map_err(String::as_str));
+        let got = got.as_ref().map(|verdict| verdict.as_ref().map_err(String::as_str).copied());
         assert_eq!(got, expected, "{answer:?}");
     }
 

@@ -25,7 +25,7 @@ fn brief(problem: &Problem) -> String {
 }
 
 /// Codes and paths of all problems, in order, warnings last. Every problem of a file has a place.
-fn check(text: &str, expected: &[&str]) {
+pub fn check(text: &str, expected: &[&str]) {
     let (problems, refused) = match parse_text(text) {
         Ok(parsed) => (parsed.warnings, false),
         Err(problems) => (problems, true),

@@ -10,6 +10,7 @@ mod edits;
 mod hostile;
 mod includes;
 mod plans;
+mod rules;
 
 use config::{Config, NoFiles, Parsed, Problems, Source, Surroundings, parse};
 use std::collections::BTreeMap;
