@@ -129,6 +129,8 @@ fn check_groups(pool: &PoolDraft<'_>, problems: &mut Problems) {
     let path = pool_path(pool.id, "group");
     let groups = node_at(pool.node, &["group"]);
     match (pool.create.as_ref().map(|create| create.service), &pool.groups[..]) {
+        // What rules answer themselves needs no backend.
+        (Some(Service::Http), []) if !pool.rules.is_empty() => {}
         // A group that is something else than a table of tables is told as that.
         (_, []) if groups.is_none_or(|groups| groups.table().is_some_and(|table| table.entries.is_empty())) => {
             let message = format!("pool `{}` has no group of backends", pool.id);

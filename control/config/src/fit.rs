@@ -13,7 +13,13 @@ use crate::tree::Node;
 pub(crate) fn check(pool: &PoolDraft<'_>, service: Service, problems: &mut Problems) {
     let pools = At::ROOT.key("pool");
     let mut fit = Fit { pool, service, problems };
-    for table in TABLES.iter().filter(|table| table.service.is_some_and(|other| other != service)) {
+    let theirs = TABLES.iter().filter(|table| table.service.is_some_and(|other| other != service));
+    // Elements of a list may have keys of several tables, and the list is told once.
+    let first = |table: &&TableKeys| {
+        !table.path.ends_with("[]")
+            || TABLES.iter().find(|other| other.path == table.path).is_some_and(|other| std::ptr::eq(other, *table))
+    };
+    for table in theirs.filter(first) {
         let parts: Vec<&str> = table.path.split('.').skip(2).collect();
         fit.table(table, &parts, pool.node, &pools.key(pool.id));
     }

@@ -470,8 +470,8 @@ keys! {
             Soft, Rules, NextRequest, "list_entries": "Asked of each request, also on connections that are open.";
     }
 
-    /// The backends of a pool and how one is chosen. A TCP pool has one group, an HTTP pool any number; names are
-    /// free.
+    /// The backends of a pool and how one is chosen. A TCP pool has one group, an HTTP pool any number, and none only if
+    /// its rules need none; names are free.
     table Balancing at "pool.*.group.*", keys begin "pool.*.group.*." {
         /// How a backend is chosen. `"least-connections"` is for TCP pools; `"least-requests"`, `"peak-ewma"` (the one
         /// of two that is expected to answer sooner) and `"hash"` (by `hash_on`) are for HTTP pools.

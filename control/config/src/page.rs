@@ -53,6 +53,11 @@ impl Reader<'_> {
     fn text(&mut self, table: &mut Table, at: &At<'_>) {
         let Some(entry) = table.entries.remove("file") else { return };
         let span = entry.node.span;
+        if let Some(body) = table.entries.get("body") {
+            let problem = Problem::error(Code::Clash, at.key("file"), span, "`file` and `body` both say the text");
+            self.problems.push(problem.also("the other", body.key_span));
+            return;
+        }
         let body = match &entry.node.value {
             Value::Text { text, .. } => self.file(text, &entry.node, at),
             Value::Told => None,
@@ -62,11 +67,6 @@ impl Reader<'_> {
                 None
             }
         };
-        if let Some(body) = table.entries.get("body") {
-            let problem = Problem::error(Code::Clash, at.key("file"), span, "`file` and `body` both say the text");
-            self.problems.push(problem.also("the other", body.key_span));
-            return;
-        }
         if let (Some((path, _)), None) = (&body, table.get("content_type")) {
             table.set("content_type", Node::text(content_type(path)));
         }

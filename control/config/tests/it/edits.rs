@@ -34,12 +34,14 @@ fn settings(backend: &BackendModel) -> BackendSettings {
 /// The edit, and the model after it; `None` if the model has no such backend, or has it already.
 fn apply(model: &Model, pool: &str, step: &Step) -> (Edit, Option<Model>) {
     let mut after = model.clone();
+    let spare = after.pools.get(pool).filter(|pool| pool.http.has_spare());
+    let group = spare.map(|pool| pool.group.to_string());
     let backends = after.pools.get_mut(pool).map(|pool| &mut pool.backends);
     match step {
         Step::Add(digit, backend) => {
             let edit = Edit::AddBackend {
                 pool: pool.into(),
-                group: None,
+                group,
                 id: backend.named.then(|| format!("x{digit}")),
                 address: backend_address(pool, *digit),
                 set: settings(backend),
@@ -52,12 +54,12 @@ fn apply(model: &Model, pool: &str, step: &Step) -> (Edit, Option<Model>) {
         Step::Remove(digit) => {
             let old = backends.and_then(|backends| backends.remove(digit));
             let id = old.as_ref().map_or("nobody".into(), |old| backend_id(pool, *digit, old));
-            (Edit::RemoveBackend { pool: pool.into(), group: None, id }, old.map(|_| after))
+            (Edit::RemoveBackend { pool: pool.into(), group, id }, old.map(|_| after))
         }
         Step::Set(digit, new) => {
             let old = backends.and_then(|backends| backends.get_mut(digit));
             let id = old.as_ref().map_or("nobody".into(), |old| backend_id(pool, *digit, old));
-            let edit = Edit::SetBackend { pool: pool.into(), group: None, id, set: settings(new) };
+            let edit = Edit::SetBackend { pool: pool.into(), group, id, set: settings(new) };
             let set = old.map(|old| *old = BackendModel { named: old.named, ..new.clone() });
             (edit, set.map(|()| after))
         }

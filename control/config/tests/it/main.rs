@@ -2,6 +2,7 @@
 
 mod appliance;
 mod arbitrary;
+mod arbitrary_rules;
 mod changes;
 mod compile;
 mod documents;
