@@ -43,8 +43,10 @@ pub(crate) struct RuleDraft<'t> {
     /// Its index in the document.
     pub(crate) ix: usize,
     pub(crate) node: &'t Node,
-    /// `None`: something of it could not be read.
-    pub(crate) content: Option<RuleContent>,
+    /// What could be read of it; the rest is at its defaults.
+    read: RuleContent,
+    /// Nothing is missing of `read`.
+    whole: bool,
 }
 
 pub(crate) struct PageDraft<'t> {
@@ -134,17 +136,21 @@ impl<'t> RuleDraft<'t> {
         let list = pool.key("rule");
         let at = list.index(ix);
         let before = problems.count();
-        let read = (Conditions::read(node, &at, problems), Rule::read(node, &at, problems));
-        // What could not be read is at its default and asks nothing, which is not what was meant.
+        let conditions = Conditions::read(node, &at, problems).expect("every condition has a default");
+        let rule = Rule::read(node, &at, problems).expect("every key of a rule has a default");
+        let id = rule.id.clone().unwrap_or_else(|| rule_id::derived(&conditions));
         let whole = problems.count() == before && !node.is_told();
-        let content = match read {
-            (Some(conditions), Some(rule)) if whole => {
-                let id = rule.id.clone().unwrap_or_else(|| rule_id::derived(&conditions));
-                Some(RuleContent { id, conditions, rule })
-            }
-            _ => None,
-        };
-        RuleDraft { ix, node, content }
+        RuleDraft { ix, node, read: RuleContent { id, conditions, rule }, whole }
+    }
+
+    /// `None`: something of it could not be read, so it asks or does less than was meant.
+    pub(crate) fn content(&self) -> Option<&RuleContent> {
+        self.whole.then_some(&self.read)
+    }
+
+    /// The conditions that could be read.
+    pub(crate) fn part(&self) -> &RuleContent {
+        &self.read
     }
 }
 

@@ -64,7 +64,7 @@ pub(crate) fn actions(rule: &Rule) -> Vec<&'static str> {
     said.into_iter().filter(|(_, said)| *said).map(|(key, _)| key).collect()
 }
 
-/// Of a rule that has one action. `group`: where its group stands in the pool.
+/// `group`: where the rule's group stands in the pool. Of a rule that is not in order, as much as can be looked at.
 pub(crate) fn spec(content: &RuleContent, group: Option<GroupIx>, lists: &Lists) -> RuleSpec {
     let RuleContent { id, conditions, rule } = content;
     let Rule { id: _, order, group: _, redirect, respond, deny, rewrite, request_headers, response_headers } = rule;
@@ -74,7 +74,7 @@ pub(crate) fn spec(content: &RuleContent, group: Option<GroupIx>, lists: &Lists)
             ActionSpec::Respond { status: *status, content_type: content_type.to_string(), body: body.clone().into() }
         }
         (_, _, _, Some(status)) => ActionSpec::Deny { status: *status },
-        (group, None, None, None) => ActionSpec::Group(group.expect("a rule has one action, and its group is there")),
+        (group, None, None, None) => ActionSpec::Group(group.unwrap_or(GroupIx(0))),
     };
     let host = rewrite.as_ref().and_then(|rewrite| rewrite.host.clone());
     RuleSpec {

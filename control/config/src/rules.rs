@@ -13,7 +13,7 @@ use crate::rule_spec::{self, Lists, Step};
 use crate::schema::Key;
 use crate::suggest;
 use crate::tree::{Node, Value};
-use policy::http::{GroupIx, Rule, Rules};
+use policy::http::{GroupIx, PatternError, Rule, Rules, TemplateError, TextError, Why};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -40,7 +40,7 @@ pub(crate) fn check(pool: &PoolDraft<'_>, named: &Named<'_>, problems: &mut Prob
     let list = of_pool.key("rule");
     let compiled = in_sequence(&pool.rules).into_iter().filter_map(|draft| {
         let mut checker = Checker { pool, named, draft, at: &list.index(draft.ix), problems };
-        checker.rule(draft.content.as_ref()?).map(Arc::new)
+        checker.rule().map(Arc::new)
     });
     compiled.collect()
 }
@@ -60,7 +60,7 @@ fn is_ordered(rules: &[RuleDraft<'_>]) -> bool {
 }
 
 fn said_order(draft: &RuleDraft<'_>) -> Option<u32> {
-    draft.content.as_ref()?.rule.order
+    draft.content()?.rule.order
 }
 
 fn order(draft: &RuleDraft<'_>) -> u32 {
@@ -71,7 +71,7 @@ fn order(draft: &RuleDraft<'_>) -> u32 {
 fn check_ids(pool: &PoolDraft<'_>, problems: &mut Problems) {
     let mut ids: HashMap<&str, &RuleDraft<'_>> = HashMap::new();
     for draft in &pool.rules {
-        let Some(content) = &draft.content else { continue };
+        let Some(content) = draft.content() else { continue };
         let Some(first) = ids.insert(&content.id, draft) else { continue };
         problems.push_error(|| {
             let path = format!("{}[{}]", pool_path(pool.id, "rule"), draft.ix);
@@ -115,20 +115,26 @@ struct Checker<'a, 't, 'p> {
 }
 
 impl Checker<'_, '_, '_> {
-    fn rule(&mut self, content: &RuleContent) -> Option<Rule> {
+    /// `None`: something is wrong with it, which has been told.
+    fn rule(&mut self) -> Option<Rule> {
         let before = self.problems.count();
-        self.one_action(&content.rule);
+        let (content, whole) = (self.draft.part(), self.draft.content().is_some());
+        if whole {
+            self.one_action(&content.rule);
+        }
         let group = content.rule.group.as_ref().and_then(|group| self.group(group));
         self.lists(&content.conditions);
-        let in_order = self.problems.count() == before;
-        let spec = in_order.then(|| rule_spec::spec(content, group, &self.named.lists))?;
-        match Rule::compile(&spec) {
-            Ok(rule) => Some(rule),
-            Err(wrong) => {
-                wrong.iter().for_each(|wrong| self.wrong(content, wrong));
-                None
-            }
+        let compiled = Rule::compile(&rule_spec::spec(content, group, &self.named.lists));
+        let wrong = compiled.as_ref().err().into_iter().flatten();
+        // What a path captures is not known before the path is right.
+        let lost = |why: &Why| matches!(why, Why::Template(_) | Why::Pattern(_));
+        let captures = whole && !wrong.clone().any(|wrong| lost(&wrong.why));
+        let follows = |why: &Why| matches!(why, Why::Text(TextError::Unknown(_)) | Why::FactInPath);
+        for wrong in wrong.filter(|wrong| captures || !follows(&wrong.why)) {
+            self.wrong(content, wrong);
         }
+        let in_order = whole && self.problems.count() == before;
+        compiled.ok().filter(|_| in_order)
     }
 
     fn one_action(&mut self, rule: &RuleKeys) {
@@ -190,7 +196,8 @@ impl Checker<'_, '_, '_> {
         let problem = match key {
             Some(key) => {
                 let message = format!("`{}`: {why}", key.name);
-                let problem = Problem::error(Code::BadValue, path(self.at, steps), node.span, message);
+                let span = part(&wrong.why, node).or(node.span);
+                let problem = Problem::error(Code::BadValue, path(self.at, steps), span, message);
                 problem.found(node.shown()).accepted(key.accepted())
             }
             // Of the rule as a whole.
@@ -198,6 +205,33 @@ impl Checker<'_, '_, '_> {
         };
         self.problems.push(problem);
     }
+}
+
+/// Where in a text it is wrong, if the text stands in the document as it is.
+fn part(why: &Why, node: &Node) -> Option<Span> {
+    let (Value::Text { text, substituted: false }, Some(span)) = (&node.value, node.span) else {
+        return None;
+    };
+    let found = |part: &str| text.find(part).map(|at| at..at + part.len());
+    let range = match why {
+        Why::Pattern(PatternError::Syntax { at, .. }) => {
+            let at = at.filter(|at| text.is_char_boundary(*at))?;
+            at..at + text[at..].chars().next().map_or(0, char::len_utf8)
+        }
+        Why::Template(TemplateError::PartOfASegment(part)) => found(part)?,
+        Why::Template(TemplateError::BadName(name)) => found(&format!("{{{name}}}"))?,
+        Why::Template(TemplateError::SameName(name)) => {
+            let name = format!("{{{name}}}");
+            text.rfind(&name).map(|at| at..at + name.len())?
+        }
+        Why::Template(TemplateError::RestNotLast(name)) => found(&format!("{{{name}*}}"))?,
+        Why::Text(TextError::Unknown(name)) => found(&format!("{{{name}}}"))?,
+        _ => return None,
+    };
+    // A quote on each side and nothing else: whatever is written otherwise than it reads takes more.
+    let as_it_is = (span.end - span.start) as usize == text.len() + 2;
+    let from = span.start + 1;
+    as_it_is.then(|| Span { start: from + range.start as u32, end: from + range.end as u32, ..span })
 }
 
 fn not_found<'n>(
@@ -295,7 +329,7 @@ pub(crate) fn check_table(pool: &PoolDraft<'_>, compiled: Vec<Arc<Rule>>, proble
 }
 
 fn warn(pool: &PoolDraft<'_>, at: &str, problems: &mut Problems) {
-    let rules = || pool.rules.iter().filter_map(|draft| Some((draft, draft.content.as_ref()?)));
+    let rules = || pool.rules.iter().filter_map(|draft| Some((draft, draft.content()?)));
     if !pool.rules.is_empty() {
         for group in &pool.groups {
             if !rules().any(|(_, content)| content.rule.group.as_deref() == Some(group.id)) {
@@ -321,7 +355,7 @@ fn warn(pool: &PoolDraft<'_>, at: &str, problems: &mut Problems) {
 pub(crate) fn seal(drafts: Vec<RuleDraft<'_>>) -> Option<Vec<Arc<Sealed<RuleContent>>>> {
     let ordered = is_ordered(&drafts);
     let sealed = in_sequence(&drafts).into_iter().map(|draft| {
-        let mut content = draft.content.clone()?;
+        let mut content = draft.content()?.clone();
         // Once one says it, all do: read again, they stand as they do now.
         content.rule.order = ordered.then(|| order(draft));
         Some(Arc::new(Sealed::new(content)))

@@ -45,11 +45,6 @@ pub enum RewritePath {
     Regex { regex: String, to: String },
 }
 
-fn status(form: &Count, fields: &mut Fields<'_>, default: u16) -> u16 {
-    // Within the bounds of every form of a status.
-    fields.read("status", form).map_or(default, |status| status as u16)
-}
-
 /// See [`Redirect`].
 pub(crate) struct RedirectTo;
 
@@ -75,7 +70,7 @@ impl Form for RedirectTo {
         let Some(mut fields) = Fields::of(node, &["to", "status"]) else {
             return Err(vec![Wrong::kind(node, "a string or a table")]);
         };
-        let status = status(&Count::between(301, 308), &mut fields, Redirect::STATUS);
+        let status = fields.read("status", &RedirectStatus).unwrap_or(Redirect::STATUS);
         let to = fields.text("to");
         fields.end(to.map(|to| Redirect { to, status }), "`to` is missing")
     }
@@ -88,6 +83,41 @@ impl Form for RedirectTo {
                 ("status".into(), Shown::Integer(status.into())),
             ]),
         }
+    }
+}
+
+/// A status that sends clients elsewhere.
+struct RedirectStatus;
+
+impl RedirectStatus {
+    const STATUSES: [u16; 5] = [301, 302, 303, 307, 308];
+}
+
+impl Describe for RedirectStatus {
+    fn kind(&self) -> &'static str {
+        "status"
+    }
+    fn accepted(&self) -> String {
+        "301, 302, 303, 307 and 308".into()
+    }
+    fn schema(&self) -> serde_json::Value {
+        json!({ "enum": RedirectStatus::STATUSES })
+    }
+}
+
+impl Form for RedirectStatus {
+    type Value = u16;
+
+    fn read(&self, node: &Node) -> Result<u16, Vec<Wrong>> {
+        let status = Count::between(100, 599).read(node)? as u16;
+        match RedirectStatus::STATUSES.contains(&status) {
+            true => Ok(status),
+            false => Err(vec![Wrong::value(node, "not a status that sends clients elsewhere")]),
+        }
+    }
+
+    fn show(&self, status: &u16) -> Shown {
+        Shown::Integer((*status).into())
     }
 }
 
@@ -120,7 +150,7 @@ impl Form for Response {
             return Err(vec![Wrong::kind(node, "a string or a table")]);
         };
         let respond = Respond {
-            status: status(&Count::between(200, 599), &mut fields, 200),
+            status: fields.read("status", &Count::between(200, 599)).map_or(200, |status| status as u16),
             content_type: fields.read("content_type", &ContentType).unwrap_or_else(|| Respond::CONTENT_TYPE.into()),
             body: fields.text("body").unwrap_or_default().into(),
         };

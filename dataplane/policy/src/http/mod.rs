@@ -41,6 +41,7 @@ mod text;
 pub use edits::Unfit;
 pub use explain::{Finding, Step};
 pub use path::{EscapedSlash, NormalPath, PathViolation, normalise};
+pub use pattern::PatternError;
 pub use request::{Headers, Pairs, Request};
 pub use rule::{Action, Problem, Rule, Why};
 pub use rules::{RouteIx, Rules, Scratch, Shape, TableError};
