@@ -99,6 +99,8 @@ fn named(object: &Object) -> Option<String> {
     match object {
         Object::Appliance | Object::Pool => None,
         Object::Listen { address } => Some(format!("listen {address}")),
+        Object::Rule { id } => Some(format!("rule {id}")),
+        Object::List { id } => Some(format!("list {id}")),
         Object::Group { id } => Some(format!("group {id}")),
         Object::Backend { id, .. } => Some(format!("backend {id}")),
     }
@@ -145,6 +147,7 @@ fn reach(reach: config::Reach) -> Reach {
     match reach {
         config::Reach::Now => Reach::Now,
         config::Reach::NextTimerTick => Reach::NextTimerTick,
+        config::Reach::NextRequest => Reach::NextRequest,
         config::Reach::NextConnection => Reach::NextConnection,
         config::Reach::NextSubmission => Reach::NextSubmission,
         config::Reach::PoolRestart | config::Reach::ApplianceRestart => Reach::Restart,

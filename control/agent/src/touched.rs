@@ -70,15 +70,16 @@ impl Touched<'_> {
     /// Connections open now that this object has; `None`: it has none of its own, or is not there yet.
     pub fn of(&self, pool: Option<&str>, object: &Object) -> Option<u64> {
         let Some(pool) = pool else {
-            return Some(self.counted.shard(ShardCounter::Connections));
+            let whole = matches!(object, Object::Appliance);
+            return whole.then(|| self.counted.shard(ShardCounter::Connections));
         };
         let (id, running) = self.running.pools.get_key_value(&PoolId::new(pool))?;
         let slot = running.generation.slot;
         match object {
             Object::Appliance => Some(self.counted.shard(ShardCounter::Connections)),
             Object::Pool | Object::Group { .. } => Some(self.counted.pool(slot, PoolCounter::Connections)),
-            // Nobody counts connections by the address that they came in by.
-            Object::Listen { .. } => None,
+            // Nobody counts connections by the address that they came in by, or by the rules that their requests met.
+            Object::Listen { .. } | Object::Rule { .. } | Object::List { .. } => None,
             Object::Backend { group, address, .. } => {
                 let mut pools = self.endpoints.borrow_mut();
                 let endpoints = pools.entry(id.clone()).or_insert_with(|| {

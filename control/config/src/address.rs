@@ -266,6 +266,37 @@ fn read(node: &Node, parse: fn(&str) -> Result<Address, WrongAddress>) -> Result
     parse(text).map_err(|WrongAddress { message, help }| vec![Wrong { help, ..Wrong::value(node, message) }])
 }
 
+/// The name of a group. Whether there is one of that name is known only where all are.
+pub(crate) struct GroupName;
+
+impl Describe for GroupName {
+    fn kind(&self) -> &'static str {
+        "name"
+    }
+    fn accepted(&self) -> String {
+        "the name of a group of this pool".into()
+    }
+    fn schema(&self) -> serde_json::Value {
+        json!({ "type": "string" })
+    }
+}
+
+impl Form for GroupName {
+    type Value = Arc<str>;
+
+    fn read(&self, node: &Node) -> Result<Arc<str>, Vec<Wrong>> {
+        match &node.value {
+            Value::Text { text, .. } if is_id(text) => Ok(text.as_str().into()),
+            Value::Text { .. } => Err(vec![Wrong::value(node, "not a name that a group can have")]),
+            _ => Err(vec![Wrong::kind(node, "a name")]),
+        }
+    }
+
+    fn show(&self, name: &Arc<str>) -> Shown {
+        Shown::Text(name.to_string())
+    }
+}
+
 /// A backend's name. Without one a backend is called by its address.
 pub(crate) struct BackendId;
 

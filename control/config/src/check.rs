@@ -4,13 +4,16 @@
 //! warning, and only a document without errors is warned about.
 
 use crate::address::ListenList;
-use crate::document::{Config, Document, Group, GroupContent, Pool, PoolContent, Sealed};
+use crate::document::{Carries, Config, Document, Group, GroupContent, HttpContent, List, Pool, PoolContent, Sealed};
 use crate::draft::{BackendDraft, Draft, GroupDraft, PoolDraft};
+use crate::fit;
 use crate::form::Shards;
 use crate::keys::{AccessLog, LogSink, Service};
 use crate::overlap::{self, Listed};
 use crate::place::{At, Span};
 use crate::problem::{Code, Problem, Problems};
+use crate::rule_spec::Lists;
+use crate::rules::{self, Named};
 use crate::tree::Node;
 use crate::warn;
 use policy::generation::Address;
@@ -24,9 +27,20 @@ pub(crate) fn check(draft: Draft<'_>, shards_auto: usize, problems: &mut Problem
         Shards::Auto => shards_auto.clamp(1, ShardSet::MAX),
         Shards::Count(count) => count as usize,
     });
+    let lists = seal_lists(&draft);
+    let named = Named { names: draft.lists.iter().map(|(name, _)| *name).collect(), lists: Lists::new(lists.iter()) };
+    let mut compiled = Vec::with_capacity(draft.pools.len());
     for pool in &draft.pools {
         check_shards(pool, shards, problems);
+        let service = pool.create.as_ref().map(|create| create.service);
+        if let Some(service) = service {
+            fit::check(pool, service, problems);
+        }
         check_groups(pool, problems);
+        compiled.push(match service {
+            Some(Service::Http) => rules::check(pool, &named, problems),
+            Some(Service::Tcp) | None => Vec::new(),
+        });
     }
     check_addresses(&draft, problems);
     if let Some(log) = &draft.access_log {
@@ -35,34 +49,64 @@ pub(crate) fn check(draft: Draft<'_>, shards_auto: usize, problems: &mut Problem
     if !problems.errors().is_empty() {
         return None;
     }
+    for (pool, rules) in draft.pools.iter().zip(compiled) {
+        rules::check_table(pool, rules, problems);
+    }
+    if !problems.errors().is_empty() {
+        return None;
+    }
     warn::document(&draft, problems);
-    let config = seal(draft);
+    let config = seal(draft, lists);
     assert!(config.is_some(), "whatever is absent from a draft has been told");
     config
 }
 
-fn seal(draft: Draft<'_>) -> Option<Config> {
-    let pools = draft.pools.into_iter().map(seal_pool).collect::<Option<BTreeMap<_, _>>>()?;
-    let (appliance, reload) = (draft.appliance?, draft.reload?);
-    let (access_log, event_log) = (draft.access_log?, draft.event_log?);
-    Some(Sealed::new(Document { appliance, reload, access_log, event_log, pools }))
+/// Those that could be read.
+fn seal_lists(draft: &Draft<'_>) -> BTreeMap<Arc<str>, Arc<List>> {
+    let sealed = draft.lists.iter().filter_map(|(id, list)| Some(((*id).into(), Arc::new(List::new(list.clone()?)))));
+    sealed.collect()
 }
 
-fn seal_pool(draft: PoolDraft<'_>) -> Option<(PoolId, Arc<Pool>)> {
+fn seal(draft: Draft<'_>, lists: BTreeMap<Arc<str>, Arc<List>>) -> Option<Config> {
+    let pools = draft.pools.into_iter().map(|pool| seal_pool(pool, &lists)).collect::<Option<BTreeMap<_, _>>>()?;
+    let (appliance, reload) = (draft.appliance?, draft.reload?);
+    let (access_log, event_log) = (draft.access_log?, draft.event_log?);
+    Some(Sealed::new(Document { appliance, reload, access_log, event_log, lists, pools }))
+}
+
+fn seal_pool(draft: PoolDraft<'_>, lists: &BTreeMap<Arc<str>, Arc<List>>) -> Option<(PoolId, Arc<Pool>)> {
     let id = PoolId::new(draft.id);
-    let [group] = <[GroupDraft<'_>; 1]>::try_from(draft.groups).ok()?;
-    let group = seal_group(group.id, group)?;
     let (switches, create, limits, timeouts) = (draft.switches?, draft.create?, draft.limits?, draft.timeouts?);
-    let pool = Sealed::new(PoolContent { id: id.clone(), switches, create, limits, timeouts, group });
+    let service = create.service;
+    let http = match service {
+        Service::Tcp => None,
+        Service::Http => {
+            let rules = rules::seal(draft.rules)?;
+            Some(HttpContent {
+                settings: draft.http?,
+                timeouts: draft.http_timeouts?,
+                lists: rules::named_lists(&rules, lists),
+                rules,
+                pages: rules::seal_pages(draft.pages)?,
+            })
+        }
+    };
+    // In the order of a table's keys, which is that of the ids.
+    let groups = draft.groups.into_iter().map(|group| seal_group(group, service)).collect::<Option<Vec<_>>>()?;
+    let pool = Sealed::new(PoolContent { id: id.clone(), switches, create, limits, timeouts, http, groups });
     Some((id, Arc::new(pool)))
 }
 
-fn seal_group(id: &str, draft: GroupDraft<'_>) -> Option<Arc<Group>> {
+fn seal_group(draft: GroupDraft<'_>, service: Service) -> Option<Arc<Group>> {
     let mut backends: Vec<_> = draft.backends.into_iter().map(|draft| Arc::new(Sealed::new(draft.backend))).collect();
     backends.sort_by(|a, b| a.id.cmp(&b.id));
     Some(Arc::new(Sealed::new(GroupContent {
-        id: id.into(),
+        id: draft.id.into(),
         balancing: draft.balancing?,
+        carries: match service {
+            Service::Tcp => Carries::Tcp(draft.tcp?),
+            Service::Http => Carries::Http { settings: draft.http?, retry: draft.retry?, eject: draft.eject },
+        },
         health: draft.health,
         backends,
     })))
@@ -84,23 +128,21 @@ fn check_shards(pool: &PoolDraft<'_>, shards: Option<usize>, problems: &mut Prob
 fn check_groups(pool: &PoolDraft<'_>, problems: &mut Problems) {
     let path = pool_path(pool.id, "group");
     let groups = node_at(pool.node, &["group"]);
-    // A later service may have several groups; this match will then ask what its rules are.
-    match pool.create.as_ref().map(|create| create.service) {
-        Some(Service::Tcp) | None => match &pool.groups[..] {
-            // A group that is something else than a table of tables is told as that.
-            [] if groups.is_none_or(|groups| groups.table().is_some_and(|table| table.entries.is_empty())) => {
-                let message = format!("pool `{}` has no group of backends", pool.id);
-                let problem = Problem::error(Code::Missing, path, pool.node.span, message);
-                problems.push(problem.accepted(format!("[pool.{}.group.main], with any name for `main`", pool.id)));
-            }
-            [] | [_] => {}
-            [first, second, ..] => {
-                let message = format!("a TCP pool has one group, `{}` has {}", pool.id, pool.groups.len());
-                problems.push(
-                    Problem::error(Code::TooMany, path, second.span, message).also("the first group", first.span),
-                );
-            }
-        },
+    match (pool.create.as_ref().map(|create| create.service), &pool.groups[..]) {
+        // What rules answer themselves needs no backend.
+        (Some(Service::Http), []) if !pool.rules.is_empty() => {}
+        // A group that is something else than a table of tables is told as that.
+        (_, []) if groups.is_none_or(|groups| groups.table().is_some_and(|table| table.entries.is_empty())) => {
+            let message = format!("pool `{}` has no group of backends", pool.id);
+            let problem = Problem::error(Code::Missing, path, pool.node.span, message);
+            problems.push(problem.accepted(format!("[pool.{}.group.main], with any name for `main`", pool.id)));
+        }
+        (Some(Service::Tcp), [first, second, ..]) => {
+            let message = format!("a TCP pool has one group, `{}` has {}", pool.id, pool.groups.len());
+            problems
+                .push(Problem::error(Code::TooMany, path, second.span, message).also("the first group", first.span));
+        }
+        (Some(Service::Tcp | Service::Http) | None, _) => {}
     }
     for group in &pool.groups {
         check_backends(pool.id, group, problems);

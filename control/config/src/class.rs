@@ -45,6 +45,7 @@ labelled! {
 labelled! {
     /// The part of the configuration, as operators of such appliances name it.
     Category {
+        Rules = "lbRules";
         Backends = "lbBackends";
         HealthChecks = "lbHealthChecks";
         RateLimits = "rateLimits";
@@ -62,6 +63,7 @@ labelled! {
     Reach {
         Now = "now";
         NextTimerTick = "next timer tick";
+        NextRequest = "next request";
         NextConnection = "next connection";
         NextSubmission = "next submission";
         PoolRestart = "pool restart";

@@ -6,16 +6,18 @@
 //!
 //! Cost: O(pools) comparisons of hashes, and O(backends) for each pool that changed.
 
-use crate::document::{Config, GroupContent, Pool};
-use crate::keys::{Algorithm, Backend, Balancing, Health};
+use crate::document::{Carries, Config, Group, GroupContent, HttpContent, Pool};
+use crate::keys::{Algorithm, Backend, Balancing, CheckWord, Health, HttpTimes, TcpGroup};
 use crate::plan::Live;
 use crate::running::{Running, RunningPool};
+use crate::service;
 use crate::slots::{EndpointIdentity, Slots};
 use policy::balance::maglev;
 use policy::generation::{
-    Address, Balance, Change, Endpoint, Group as PolicyGroup, HealthCheck, Listen, PoolGeneration, PoolLimits, Service,
-    Timeouts, TunnelPolicy,
+    Address, Balance, Change, CheckKind, Endpoint, Group as PolicyGroup, HealthCheck, HttpCheck, Listen,
+    PoolGeneration, PoolLimits, Timeouts, TunnelPolicy,
 };
+use policy::http::HttpTimeouts;
 use policy::{EndpointSlot, GenerationId, JobId, ListenerSlot, PoolId, PoolSlot, ShardSet};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -155,9 +157,10 @@ impl<'a> Compiler<'a> {
         };
         let shards = pool.create.shards.unwrap_or(self.shards);
         let listeners = self.listeners(pool, slot, shards, old);
-        let (group, made) = self.group(pool, slot, old);
+        let (groups, group_bytes) = self.groups(pool, slot, old);
         let policy = self.policy(pool, slot, old.map(|old| &old.generation.policy));
-        let bytes = size_of::<PoolGeneration>() + size_of_val(&*listeners) + group_bytes(&group) + made;
+        let (service, service_bytes) = service::compile(pool, old);
+        let bytes = size_of::<PoolGeneration>() + size_of_val(&*listeners) + group_bytes + service_bytes;
         let generation = Arc::new(PoolGeneration {
             part: self.slots.part(),
             id: pool.id.clone(),
@@ -168,8 +171,8 @@ impl<'a> Compiler<'a> {
             shards,
             limits: PoolLimits { max_connections: pool.limits.max_connections, memory: pool.create.memory },
             policy,
-            service: Service::Tcp,
-            groups: [group].into(),
+            service,
+            groups,
             bytes: bytes as u64,
         });
         self.change.pools.push((slot, Some(generation.clone())));
@@ -226,22 +229,41 @@ impl<'a> Compiler<'a> {
         self.left.push((address.clone(), listener));
     }
 
-    /// The group as shards see it, and the bytes of those of its endpoints that had to be made.
-    fn group(&mut self, pool: &Pool, slot: PoolSlot, old: Option<&RunningPool>) -> (Arc<PolicyGroup>, usize) {
-        // Under another name it is another group, and none of its endpoints stays.
-        let same = old.filter(|old| old.content.group.id == pool.group.id);
-        if let Some(old) = same.filter(|old| old.content.group.hash() == pool.group.hash()) {
-            return (old.generation.groups[0].clone(), 0);
+    /// The groups as shards see them, and what keeping them costs: those that stay are counted without their
+    /// endpoints. A group is known by its name; under another name it is another group.
+    fn groups(&mut self, pool: &Pool, slot: PoolSlot, old: Option<&RunningPool>) -> (Box<[Arc<PolicyGroup>]>, usize) {
+        let before = old.map(|old| old.content.groups.iter().zip(&old.generation.groups)).into_iter().flatten();
+        let mut before: HashMap<&str, (&Arc<Group>, &Arc<PolicyGroup>)> =
+            before.map(|(content, group)| (&*content.id, (content, group))).collect();
+        let mut bytes = 0;
+        let mut groups = Vec::with_capacity(pool.groups.len());
+        for content in &pool.groups {
+            let (group, made) = match before.remove(&*content.id) {
+                Some((old, group)) if old.hash() == content.hash() => (group.clone(), 0),
+                old => self.group(pool, content, slot, old.map(|(_, group)| &**group)),
+            };
+            bytes += group_bytes(&group) + made;
+            groups.push(group);
         }
-        let before = old.map(|old| &*old.generation.groups[0].endpoints).unwrap_or_default();
-        let mut kept: HashMap<&Address, &Arc<Endpoint>> = HashMap::new();
-        match same {
-            Some(_) => kept.extend(before.iter().map(|endpoint| (&endpoint.address, endpoint))),
-            None => before.iter().for_each(|endpoint| self.endpoint_gone(slot, endpoint)),
-        }
+        let gone = before.into_values().flat_map(|(_, group)| &group.endpoints);
+        gone.for_each(|endpoint| self.endpoint_gone(slot, endpoint));
+        (groups.into(), bytes)
+    }
+
+    /// A group that is new or differs, and the bytes of those of its endpoints that had to be made.
+    fn group(
+        &mut self,
+        pool: &Pool,
+        content: &Group,
+        slot: PoolSlot,
+        old: Option<&PolicyGroup>,
+    ) -> (Arc<PolicyGroup>, usize) {
+        let before = old.map(|old| &*old.endpoints).unwrap_or_default();
+        let mut kept: HashMap<&Address, &Arc<Endpoint>> =
+            before.iter().map(|endpoint| (&endpoint.address, endpoint)).collect();
         let mut made = 0;
-        let mut endpoints = Vec::with_capacity(pool.group.backends.len());
-        for backend in &pool.group.backends {
+        let mut endpoints = Vec::with_capacity(content.backends.len());
+        for backend in &content.backends {
             let old = kept.remove(&backend.address);
             if let Some(old) = old.filter(|old| means(old, backend)) {
                 endpoints.push(old.clone());
@@ -249,7 +271,7 @@ impl<'a> Compiler<'a> {
             }
             let endpoint_slot = match old {
                 Some(old) => old.slot,
-                None => self.endpoint_comes(pool, slot, backend),
+                None => self.endpoint_comes(pool, content, slot, backend),
             };
             let Backend { id, address, weight, backup, drain, max_connections } = (***backend).clone();
             let endpoint =
@@ -260,13 +282,12 @@ impl<'a> Compiler<'a> {
         }
         kept.into_values().for_each(|endpoint| self.endpoint_gone(slot, endpoint));
         endpoints.sort_by_key(|endpoint| endpoint.slot);
-        let old = old.map(|old| &*old.generation.groups[0]);
-        (Arc::new(policy_group(&pool.group, endpoints.into(), old)), made)
+        (Arc::new(policy_group(content, endpoints.into(), old)), made)
     }
 
-    fn endpoint_comes(&mut self, pool: &Pool, slot: PoolSlot, backend: &Backend) -> EndpointSlot {
+    fn endpoint_comes(&mut self, pool: &Pool, group: &Group, slot: PoolSlot, backend: &Backend) -> EndpointSlot {
         let identity =
-            EndpointIdentity { pool: pool.id.clone(), group: pool.group.id.clone(), address: backend.address.clone() };
+            EndpointIdentity { pool: pool.id.clone(), group: group.id.clone(), address: backend.address.clone() };
         let endpoint = self.slots.name_endpoint(&identity);
         self.change.endpoints_come.push((slot, endpoint));
         endpoint
@@ -279,20 +300,26 @@ impl<'a> Compiler<'a> {
     fn policy(&mut self, pool: &Pool, slot: PoolSlot, old: Option<&Arc<TunnelPolicy>>) -> Arc<TunnelPolicy> {
         let crate::keys::Timeouts { connect, idle, lifetime } = pool.timeouts;
         let timeouts = Timeouts { connect, idle, lifetime };
+        let http = pool.http.as_ref().map(http_timeouts);
         let access_log = pool.switches.access_log;
         match old {
-            Some(old) if old.timeouts == timeouts && old.access_log == access_log => old.clone(),
+            Some(old) if (&old.timeouts, &old.http, old.access_log) == (&timeouts, &http, access_log) => old.clone(),
             _ => Arc::new(TunnelPolicy {
                 part: self.slots.part(),
                 pool: slot,
                 number: self.number,
                 timeouts,
-                http: None,
+                http,
                 access_log,
                 bytes: size_of::<TunnelPolicy>() as u64,
             }),
         }
     }
+}
+
+fn http_timeouts(content: &HttpContent) -> HttpTimeouts {
+    let HttpTimes { head, body, first_byte, answer, total, keep_alive } = content.timeouts;
+    HttpTimeouts { head, body, first_byte, answer, total, keep_alive }
 }
 
 /// Whether the endpoint says what the backend says. Its slot is not the document's business.
@@ -305,21 +332,39 @@ fn means(endpoint: &Endpoint, backend: &Backend) -> bool {
 }
 
 fn policy_group(content: &GroupContent, endpoints: Box<[Arc<Endpoint>]>, old: Option<&PolicyGroup>) -> PolicyGroup {
-    let GroupContent { id, balancing, health, backends: _ } = content;
-    let Balancing { balance, attempts, queue, queue_wait } = *balancing;
+    let GroupContent { id, balancing, carries, health, backends: _ } = content;
+    let Balancing { balance, queue, queue_wait } = *balancing;
     let balance = match balance {
         Algorithm::RoundRobin => Balance::RoundRobin,
-        Algorithm::LeastConnections => Balance::LeastConnections,
+        // What is counted is what the pool carries: connections, or requests.
+        Algorithm::LeastConnections | Algorithm::LeastRequests => Balance::LeastConnections,
         Algorithm::RandomTwo => Balance::RandomTwo,
-        Algorithm::SourceHash => Balance::SourceHash(source_table(&endpoints, old)),
+        Algorithm::PeakEwma => Balance::PeakEwma,
+        Algorithm::SourceHash | Algorithm::Hash => Balance::SourceHash(source_table(&endpoints, old)),
     };
-    let health = health.as_ref().map(|Health { interval, timeout, rise, fall }| HealthCheck {
-        interval: *interval,
-        timeout: *timeout,
-        rise: *rise,
-        fall: *fall,
-    });
-    PolicyGroup { id: id.clone(), balance, endpoints, attempts, queue, queue_wait, health, http: None }
+    let (attempts, http) = match carries {
+        Carries::Tcp(TcpGroup { attempts }) => (*attempts, None),
+        Carries::Http { settings, retry, eject } => {
+            (retry.attempts, Some(service::group(balancing.balance, settings, retry, eject.as_ref())))
+        }
+    };
+    let health = health.as_ref().map(health_check);
+    PolicyGroup { id: id.clone(), balance, endpoints, attempts, queue, queue_wait, health, http }
+}
+
+fn health_check(health: &Health) -> HealthCheck {
+    let Health { kind, path, host, method, status, body, interval, timeout, rise, fall } = health;
+    let kind = match kind {
+        CheckWord::Connect => CheckKind::Connect,
+        CheckWord::Http => CheckKind::Http(Arc::new(HttpCheck {
+            method: method.clone(),
+            path: path.clone(),
+            host: host.clone(),
+            statuses: status.as_slice().into(),
+            body: body.clone(),
+        })),
+    };
+    HealthCheck { kind, interval: *interval, timeout: *timeout, rise: *rise, fall: *fall }
 }
 
 /// The old table if it would come out the same: it depends on addresses, weights and backups only.

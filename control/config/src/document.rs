@@ -6,10 +6,12 @@
 
 use crate::form::Shown;
 use crate::keys::{
-    AccessLog, Appliance, Backend, Balancing, Create, EventLog, Health, Limits, PoolSwitches, Reload, Timeouts,
+    AccessLog, AddressList, Appliance, Backend, Balancing, Conditions, Create, Eject, EventLog, Health, Http,
+    HttpGroup, HttpTimes, Limits, Page, PoolSwitches, Reload, Retry, Rule, TcpGroup, Timeouts,
 };
 use crate::overlap::{self, Listed};
 use crate::problem::Problems;
+use crate::rules;
 use crate::schema::Key;
 use policy::PoolId;
 use policy::generation::ContentHash;
@@ -32,8 +34,13 @@ pub struct Document {
     pub reload: Reload,
     pub access_log: AccessLog,
     pub event_log: EventLog,
+    /// Addresses that rules name, by the names that they use.
+    pub lists: BTreeMap<Arc<str>, Arc<List>>,
     pub pools: BTreeMap<PoolId, Arc<Pool>>,
 }
+
+/// One list of addresses.
+pub type List = Sealed<AddressList>;
 
 #[derive(Clone, PartialEq, Debug)]
 pub struct PoolContent {
@@ -42,18 +49,66 @@ pub struct PoolContent {
     pub create: Create,
     pub limits: Limits,
     pub timeouts: Timeouts,
-    /// A TCP pool has exactly one.
-    pub group: Arc<Group>,
+    /// `None`: a TCP pool.
+    pub http: Option<HttpContent>,
+    /// Sorted by id, none twice, at least one; a TCP pool has exactly one.
+    pub groups: Vec<Arc<Group>>,
+}
+
+impl PoolContent {
+    pub fn group(&self, id: &str) -> Option<&Arc<Group>> {
+        Some(&self.groups[self.group_ix(id)?])
+    }
+
+    /// Its place among the groups.
+    pub(crate) fn group_ix(&self, id: &str) -> Option<usize> {
+        self.groups.binary_search_by(|group| (*group.id).cmp(id)).ok()
+    }
+}
+
+/// What only an HTTP pool has.
+#[derive(Clone, PartialEq, Debug)]
+pub struct HttpContent {
+    pub settings: Http,
+    pub timeouts: HttpTimes,
+    /// In the order in which they are asked; ids are unique. None: everything goes to the only group.
+    pub rules: Vec<Arc<Sealed<RuleContent>>>,
+    /// Sorted by status; none stands in two.
+    pub pages: Vec<Arc<Sealed<Page>>>,
+    /// The lists that the rules name, as they are in the document.
+    pub lists: BTreeMap<Arc<str>, Arc<List>>,
+}
+
+/// One rule. It says of itself alone; what its group and lists are, the pool and the document say.
+#[derive(Clone, PartialEq, Debug)]
+pub struct RuleContent {
+    /// As chosen, else as it follows from the conditions.
+    pub id: Arc<str>,
+    pub conditions: Conditions,
+    pub rule: Rule,
 }
 
 #[derive(Clone, PartialEq, Debug)]
 pub struct GroupContent {
     pub id: Arc<str>,
     pub balancing: Balancing,
+    pub carries: Carries,
     /// `None`: backends are not checked.
     pub health: Option<Health>,
     /// Sorted by id; ids and addresses are unique.
     pub backends: Vec<Arc<Sealed<Backend>>>,
+}
+
+/// What a group has by the service of its pool.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Carries {
+    Tcp(TcpGroup),
+    Http {
+        settings: HttpGroup,
+        retry: Retry,
+        /// `None`: nobody is ejected.
+        eject: Option<Eject>,
+    },
 }
 
 /// A value that can no longer change, and the hash of its content.
@@ -123,6 +178,14 @@ impl Digest {
         self.0.update(&hash.0);
     }
 
+    fn lists(&mut self, lists: &BTreeMap<Arc<str>, Arc<List>>) {
+        self.count(lists.len());
+        for (id, list) in lists {
+            self.text(id);
+            self.hash(list.hash());
+        }
+    }
+
     fn count(&mut self, count: usize) {
         self.0.update(&(count as u64).to_le_bytes());
     }
@@ -143,11 +206,47 @@ impl Canonical for Backend {
     }
 }
 
+impl Canonical for RuleContent {
+    fn digest(&self, digest: &mut Digest) {
+        // The id is the rule's own, or follows from the conditions.
+        let RuleContent { id: _, conditions, rule } = self;
+        conditions.each(&mut |key, value| digest.key(key, &value));
+        rule.each(&mut |key, value| digest.key(key, &value));
+    }
+}
+
+impl Canonical for Page {
+    fn digest(&self, digest: &mut Digest) {
+        self.each(&mut |key, value| digest.key(key, &value));
+    }
+}
+
+impl Canonical for AddressList {
+    fn digest(&self, digest: &mut Digest) {
+        self.each(&mut |key, value| digest.key(key, &value));
+    }
+}
+
 impl Canonical for GroupContent {
     fn digest(&self, digest: &mut Digest) {
-        let GroupContent { id, balancing, health, backends } = self;
+        let GroupContent { id, balancing, carries, health, backends } = self;
         digest.text(id);
         balancing.each(&mut |key, value| digest.key(key, &value));
+        match carries {
+            Carries::Tcp(group) => {
+                digest.count(0);
+                group.each(&mut |key, value| digest.key(key, &value));
+            }
+            Carries::Http { settings, retry, eject } => {
+                digest.count(1);
+                settings.each(&mut |key, value| digest.key(key, &value));
+                retry.each(&mut |key, value| digest.key(key, &value));
+                digest.count(usize::from(eject.is_some()));
+                if let Some(eject) = eject {
+                    eject.each(&mut |key, value| digest.key(key, &value));
+                }
+            }
+        }
         digest.count(usize::from(health.is_some()));
         if let Some(health) = health {
             health.each(&mut |key, value| digest.key(key, &value));
@@ -159,23 +258,35 @@ impl Canonical for GroupContent {
 
 impl Canonical for PoolContent {
     fn digest(&self, digest: &mut Digest) {
-        let PoolContent { id, switches, create, limits, timeouts, group } = self;
+        let PoolContent { id, switches, create, limits, timeouts, http, groups } = self;
         digest.text(id.as_str());
         switches.each(&mut |key, value| digest.key(key, &value));
         create.each(&mut |key, value| digest.key(key, &value));
         limits.each(&mut |key, value| digest.key(key, &value));
         timeouts.each(&mut |key, value| digest.key(key, &value));
-        digest.hash(group.hash());
+        digest.count(usize::from(http.is_some()));
+        if let Some(HttpContent { settings, timeouts, rules, pages, lists }) = http {
+            settings.each(&mut |key, value| digest.key(key, &value));
+            timeouts.each(&mut |key, value| digest.key(key, &value));
+            digest.count(rules.len());
+            rules.iter().for_each(|rule| digest.hash(rule.hash()));
+            digest.count(pages.len());
+            pages.iter().for_each(|page| digest.hash(page.hash()));
+            digest.lists(lists);
+        }
+        digest.count(groups.len());
+        groups.iter().for_each(|group| digest.hash(group.hash()));
     }
 }
 
 impl Canonical for Document {
     fn digest(&self, digest: &mut Digest) {
-        let Document { appliance, reload, access_log, event_log, pools } = self;
+        let Document { appliance, reload, access_log, event_log, lists, pools } = self;
         appliance.each(&mut |key, value| digest.key(key, &value));
         reload.each(&mut |key, value| digest.key(key, &value));
         access_log.each(&mut |key, value| digest.key(key, &value));
         event_log.each(&mut |key, value| digest.key(key, &value));
+        digest.lists(lists);
         digest.count(pools.len());
         pools.values().for_each(|pool| digest.hash(pool.hash()));
     }
@@ -185,7 +296,8 @@ impl Config {
     /// This configuration with these pools as `other` has them, and all that belongs to no pool. For a
     /// document that was read while other pools were being changed by others.
     ///
-    /// Error: a pool that it takes and one that it keeps listen on the same address.
+    /// Error: a pool that it takes and one that it keeps listen on the same address, or one that it keeps uses a list
+    /// that `other` has differently.
     pub fn taking(&self, other: &Config, pools: &BTreeSet<PoolId>) -> Result<Config, Problems> {
         let mut document = (**other).clone();
         document.pools.clone_from(&self.pools);
@@ -196,6 +308,9 @@ impl Config {
             };
         }
         let mut problems = Problems::default();
+        for pool in document.pools.values() {
+            rules::check_kept_lists(pool, &document.lists, &mut problems);
+        }
         let listed = document.pools.values().flat_map(|pool| {
             pool.create.listen.iter().map(|address| Listed { pool: pool.id.as_str(), address, span: None })
         });
@@ -203,99 +318,4 @@ impl Config {
         overlap::check(control_socket.map(|path| (path, None)), listed, &mut problems);
         if problems.is_empty() { Ok(Sealed::new(document)) } else { Err(problems) }
     }
-
-    /// The document as TOML, without keys that are at their defaults. Reading it back gives an equal `Config`.
-    pub fn to_toml(&self) -> String {
-        let Document { appliance, reload, access_log, event_log, pools } = &**self;
-        let mut out = Toml(String::new());
-        out.table("[appliance]", Empty::Skipped, |visit| appliance.each(visit));
-        out.table("[reload]", Empty::Skipped, |visit| reload.each(visit));
-        out.table("[log.access]", Empty::Skipped, |visit| access_log.each(visit));
-        out.table("[log.events]", Empty::Skipped, |visit| event_log.each(visit));
-        for pool in pools.values() {
-            out.pool(pool);
-        }
-        // A document that says nothing at all would not be read again.
-        if out.0.is_empty() { "[appliance]\n".to_owned() } else { out.0 }
-    }
-
-    /// The document as JSON, every key with the value that is in force.
-    pub fn to_json(&self) -> serde_json::Value {
-        let Document { appliance, reload, access_log, event_log, pools } = &**self;
-        let mut log = serde_json::Map::new();
-        log.insert("access".into(), json(|visit| access_log.each(visit)).into());
-        log.insert("events".into(), json(|visit| event_log.each(visit)).into());
-        let pools = pools.values().map(|pool| (pool.id.to_string(), pool_json(pool)));
-        serde_json::json!({
-            "appliance": json(|visit| appliance.each(visit)),
-            "reload": json(|visit| reload.each(visit)),
-            "log": log,
-            "pool": serde_json::Map::from_iter(pools),
-        })
-    }
-}
-
-type Visit<'a> = &'a mut dyn FnMut(&'static Key, Shown);
-
-/// Whether a table without keys is worth its line.
-#[derive(PartialEq)]
-enum Empty {
-    Skipped,
-    Written,
-}
-
-struct Toml(String);
-
-impl Toml {
-    fn pool(&mut self, pool: &PoolContent) {
-        let PoolContent { id, switches, create, limits, timeouts, group } = pool;
-        self.table(&format!("[pool.{id}]"), Empty::Skipped, |visit| switches.each(visit));
-        self.table(&format!("[pool.{id}.create]"), Empty::Written, |visit| create.each(visit));
-        self.table(&format!("[pool.{id}.limits]"), Empty::Skipped, |visit| limits.each(visit));
-        self.table(&format!("[pool.{id}.timeouts]"), Empty::Skipped, |visit| timeouts.each(visit));
-        let GroupContent { id: group_id, balancing, health, backends } = &***group;
-        let group = format!("pool.{id}.group.{group_id}");
-        self.table(&format!("[{group}]"), Empty::Written, |visit| balancing.each(visit));
-        if let Some(health) = health {
-            self.table(&format!("[{group}.health]"), Empty::Written, |visit| health.each(visit));
-        }
-        for backend in backends {
-            self.table(&format!("[[{group}.backend]]"), Empty::Written, |visit| backend.each(visit));
-        }
-    }
-
-    fn table(&mut self, header: &str, empty: Empty, each: impl FnOnce(Visit<'_>)) {
-        let mut lines = String::new();
-        each(&mut |key, value| {
-            if value != Shown::Absent && !key.is_default(&value) {
-                writeln!(lines, "{} = {value}", key.name).expect("a string takes everything");
-            }
-        });
-        if empty == Empty::Written || !lines.is_empty() {
-            let gap = if self.0.is_empty() { "" } else { "\n" };
-            write!(self.0, "{gap}{header}\n{lines}").expect("a string takes everything");
-        }
-    }
-}
-
-fn json(each: impl FnOnce(Visit<'_>)) -> serde_json::Map<String, serde_json::Value> {
-    let mut map = serde_json::Map::new();
-    each(&mut |key, value| {
-        map.insert(key.name.into(), value.to_json());
-    });
-    map
-}
-
-fn pool_json(pool: &PoolContent) -> serde_json::Value {
-    let PoolContent { id: _, switches, create, limits, timeouts, group } = pool;
-    let GroupContent { id: group_id, balancing, health, backends } = &***group;
-    let mut group = json(|visit| balancing.each(visit));
-    group.insert("health".into(), health.as_ref().map(|health| json(|visit| health.each(visit))).into());
-    group.insert("backend".into(), backends.iter().map(|backend| json(|visit| backend.each(visit))).collect());
-    let mut out = json(|visit| switches.each(visit));
-    out.insert("create".into(), json(|visit| create.each(visit)).into());
-    out.insert("limits".into(), json(|visit| limits.each(visit)).into());
-    out.insert("timeouts".into(), json(|visit| timeouts.each(visit)).into());
-    out.insert("group".into(), serde_json::json!({ group_id.to_string(): group }));
-    out.into()
 }

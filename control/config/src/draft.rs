@@ -4,11 +4,14 @@
 //! told. `check` makes a [`crate::Config`] of it.
 
 use crate::address::{ID_ACCEPTED, is_id, parse_backend};
+use crate::document::RuleContent;
 use crate::keys::{
-    AccessLog, Appliance, Backend, Balancing, Create, EventLog, Health, Limits, PoolSwitches, Reload, Timeouts,
+    AccessLog, AddressList, Appliance, Backend, Balancing, Conditions, Create, Eject, EventLog, Health, Http,
+    HttpGroup, HttpTimes, Limits, Page, PoolSwitches, Reload, Retry, Rule, TcpGroup, Timeouts,
 };
 use crate::place::{At, Span};
 use crate::problem::{Code, Problem, Problems};
+use crate::rule_id;
 use crate::tree::{Entry, Node, Table, Value};
 
 pub(crate) struct Draft<'t> {
@@ -16,6 +19,7 @@ pub(crate) struct Draft<'t> {
     pub(crate) reload: Option<Reload>,
     pub(crate) access_log: Option<AccessLog>,
     pub(crate) event_log: Option<EventLog>,
+    pub(crate) lists: Vec<(&'t str, Option<AddressList>)>,
     pub(crate) pools: Vec<PoolDraft<'t>>,
     pub(crate) tree: &'t Node,
 }
@@ -27,7 +31,28 @@ pub(crate) struct PoolDraft<'t> {
     pub(crate) create: Option<Create>,
     pub(crate) limits: Option<Limits>,
     pub(crate) timeouts: Option<Timeouts>,
+    pub(crate) http: Option<Http>,
+    pub(crate) http_timeouts: Option<HttpTimes>,
     pub(crate) groups: Vec<GroupDraft<'t>>,
+    /// In the order of the document.
+    pub(crate) rules: Vec<RuleDraft<'t>>,
+    pub(crate) pages: Vec<PageDraft<'t>>,
+}
+
+pub(crate) struct RuleDraft<'t> {
+    /// Its index in the document.
+    pub(crate) ix: usize,
+    pub(crate) node: &'t Node,
+    /// What could be read of it; the rest is at its defaults.
+    read: RuleContent,
+    /// Nothing is missing of `read`.
+    whole: bool,
+}
+
+pub(crate) struct PageDraft<'t> {
+    pub(crate) ix: usize,
+    pub(crate) node: &'t Node,
+    pub(crate) page: Option<Page>,
 }
 
 pub(crate) struct GroupDraft<'t> {
@@ -35,6 +60,11 @@ pub(crate) struct GroupDraft<'t> {
     pub(crate) node: &'t Node,
     pub(crate) span: Option<Span>,
     pub(crate) balancing: Option<Balancing>,
+    // Whatever the pool's service: what does not fit it has been told.
+    pub(crate) tcp: Option<TcpGroup>,
+    pub(crate) http: Option<HttpGroup>,
+    pub(crate) retry: Option<Retry>,
+    pub(crate) eject: Option<Eject>,
     pub(crate) health: Option<Health>,
     /// In the order of the document; those that cannot be read are left out.
     pub(crate) backends: Vec<BackendDraft<'t>>,
@@ -57,6 +87,7 @@ impl<'t> Draft<'t> {
             reload: Reload::read(child(tree, "reload"), &root.key("reload"), problems),
             access_log: AccessLog::read(child(log_node, "access"), &log.key("access"), problems),
             event_log: EventLog::read(child(log_node, "events"), &log.key("events"), problems),
+            lists: entries(tree, "list").map(|(id, entry)| (id, read_list(id, entry, problems))).collect(),
             pools: entries(tree, "pool").map(|(id, entry)| PoolDraft::read(id, entry, problems)).collect(),
             tree,
         }
@@ -87,9 +118,47 @@ impl<'t> PoolDraft<'t> {
             create,
             limits: Limits::read(child(node, "limits"), &at.key("limits"), problems),
             timeouts: Timeouts::read(child(node, "timeouts"), &at.key("timeouts"), problems),
+            http: Http::read(child(node, "http"), &at.key("http"), problems),
+            http_timeouts: HttpTimes::read(child(node, "timeouts"), &at.key("timeouts"), problems),
             groups: entries(node, "group").map(|(id, entry)| GroupDraft::read(id, entry, &at, problems)).collect(),
+            rules: tables(node, "rule").map(|(ix, node)| RuleDraft::read(ix, node, &at, problems)).collect(),
+            pages: {
+                let list = at.key("page");
+                let read = |(ix, node)| PageDraft { ix, node, page: Page::read(node, &list.index(ix), problems) };
+                tables(node, "page").map(read).collect()
+            },
         }
     }
+}
+
+impl<'t> RuleDraft<'t> {
+    fn read(ix: usize, node: &'t Node, pool: &At<'_>, problems: &mut Problems) -> RuleDraft<'t> {
+        let list = pool.key("rule");
+        let at = list.index(ix);
+        let before = problems.count();
+        let conditions = Conditions::read(node, &at, problems).expect("every condition has a default");
+        let rule = Rule::read(node, &at, problems).expect("every key of a rule has a default");
+        let id = rule.id.clone().unwrap_or_else(|| rule_id::derived(&conditions));
+        let whole = problems.count() == before && !node.is_told();
+        RuleDraft { ix, node, read: RuleContent { id, conditions, rule }, whole }
+    }
+
+    /// `None`: something of it could not be read, so it asks or does less than was meant.
+    pub(crate) fn content(&self) -> Option<&RuleContent> {
+        self.whole.then_some(&self.read)
+    }
+
+    /// The conditions that could be read.
+    pub(crate) fn part(&self) -> &RuleContent {
+        &self.read
+    }
+}
+
+fn read_list(id: &str, entry: &Entry, problems: &mut Problems) -> Option<AddressList> {
+    let lists = At::ROOT.key("list");
+    let at = lists.key(id);
+    check_id("list", id, entry.key_span, &at, problems);
+    AddressList::read(&entry.node, &at, problems)
 }
 
 impl<'t> GroupDraft<'t> {
@@ -98,7 +167,7 @@ impl<'t> GroupDraft<'t> {
         let at = groups.key(id);
         let node = &entry.node;
         check_id("group", id, entry.key_span, &at, problems);
-        let health = node.table().and_then(|table| table.get("health"));
+        let [health, eject] = ["health", "eject"].map(|key| node.table().and_then(|table| table.get(key)));
         let list = at.key("backend");
         let nodes = child(node, "backend").list().unwrap_or_default();
         let backends = nodes.iter().enumerate().filter(|(_, node)| node.table().is_some());
@@ -107,6 +176,10 @@ impl<'t> GroupDraft<'t> {
             node,
             span: entry.key_span,
             balancing: Balancing::read(node, &at, problems),
+            tcp: TcpGroup::read(node, &at, problems),
+            http: HttpGroup::read(node, &at, problems),
+            retry: Retry::read(child(node, "retry"), &at.key("retry"), problems),
+            eject: eject.and_then(|eject| Eject::read(eject, &at.key("eject"), problems)),
             health: health.and_then(|health| Health::read(health, &at.key("health"), problems)),
             backends: backends
                 .filter_map(|(ix, node)| {
@@ -158,6 +231,12 @@ fn check_id(kind: &str, id: &str, span: Option<Span>, at: &At<'_>, problems: &mu
 fn child<'t>(node: &'t Node, key: &str) -> &'t Node {
     static EMPTY: Node = Node { value: Value::Table(Table::EMPTY), span: None };
     node.table().and_then(|table| table.get(key)).unwrap_or(&EMPTY)
+}
+
+/// The tables of the list under `key`, each with its index.
+fn tables<'t>(node: &'t Node, key: &str) -> impl Iterator<Item = (usize, &'t Node)> {
+    let nodes = child(node, key).list().unwrap_or_default();
+    nodes.iter().enumerate().filter(|(_, node)| node.table().is_some())
 }
 
 fn entries<'t>(node: &'t Node, key: &str) -> impl Iterator<Item = (&'t str, &'t Entry)> {

@@ -23,7 +23,7 @@ use std::sync::Arc;
 pub enum Edit {
     AddBackend {
         pool: String,
-        /// `None`: the pool's only group.
+        /// `None`: the pool's only group. Of several one must be named.
         group: Option<String>,
         /// `None`: its address.
         id: Option<String>,
@@ -93,34 +93,37 @@ impl Config {
             return Err(problems);
         }
         let mut document = (**self).clone();
-        for (id, backends) in touched {
-            warn::sealed_group(id.as_str(), &document.pools[id].group.id, &backends, &mut problems);
-            let pool = with_backends(&document.pools[id], backends);
+        for ((id, group), backends) in touched {
+            warn::sealed_group(id.as_str(), &document.pools[id].groups[group].id, &backends, &mut problems);
+            let pool = with_backends(&document.pools[id], group, backends);
             document.pools.insert(id.clone(), Arc::new(pool));
         }
         Ok(Edited { config: Sealed::new(document), warnings: problems })
     }
 }
 
-fn with_backends(pool: &Pool, backends: Vec<Arc<Sealed<Backend>>>) -> Pool {
+fn with_backends(pool: &Pool, group: usize, backends: Vec<Arc<Sealed<Backend>>>) -> Pool {
     let mut pool = (**pool).clone();
-    let GroupContent { id, balancing, health, backends: _ } = (**pool.group).clone();
-    pool.group = Arc::new(Group::new(GroupContent { id, balancing, health, backends }));
+    let content = GroupContent { backends, ..(**pool.groups[group]).clone() };
+    pool.groups[group] = Arc::new(Group::new(content));
     Sealed::new(pool)
 }
 
 struct Editor<'a> {
     config: &'a Config,
     /// Backends of the groups that the edits so far have touched, sorted by id.
-    touched: BTreeMap<&'a PoolId, Vec<Arc<Sealed<Backend>>>>,
+    touched: BTreeMap<Place<'a>, Vec<Arc<Sealed<Backend>>>>,
     problems: Problems,
 }
+
+/// A group, by its pool and its place among the pool's groups.
+type Place<'a> = (&'a PoolId, usize);
 
 impl<'a> Editor<'a> {
     fn edit(&mut self, edit: &Edit, at: &At<'_>) {
         match edit {
             Edit::AddBackend { pool, group, id, address, set } => {
-                let Some(pool) = self.pool(pool, group.as_deref(), at) else {
+                let Some(place) = self.place(pool, group.as_deref(), at) else {
                     return;
                 };
                 let mut table = Table::default();
@@ -130,25 +133,25 @@ impl<'a> Editor<'a> {
                 }
                 set.write(&mut table);
                 if let Some(backend) = self.read(table, at) {
-                    self.add(pool, backend, at);
+                    self.add(place, backend, at);
                 }
             }
             Edit::RemoveBackend { pool, group, id } => {
-                let Some(pool) = self.pool(pool, group.as_deref(), at) else {
+                let Some(place) = self.place(pool, group.as_deref(), at) else {
                     return;
                 };
-                if let Some(ix) = self.find(pool, id, at) {
-                    self.backends(pool).remove(ix);
+                if let Some(ix) = self.find(place, id, at) {
+                    self.backends(place).remove(ix);
                 }
             }
             Edit::SetBackend { pool, group, id, set } => {
-                let Some(pool) = self.pool(pool, group.as_deref(), at) else {
+                let Some(place) = self.place(pool, group.as_deref(), at) else {
                     return;
                 };
-                let Some(ix) = self.find(pool, id, at) else {
+                let Some(ix) = self.find(place, id, at) else {
                     return;
                 };
-                let old = self.backends(pool)[ix].clone();
+                let old = self.backends(place)[ix].clone();
                 let mut table = Table::default();
                 old.each(&mut |key, value| {
                     if value != Shown::Absent {
@@ -157,27 +160,36 @@ impl<'a> Editor<'a> {
                 });
                 set.write(&mut table);
                 if let Some(backend) = self.read(table, at) {
-                    self.backends(pool)[ix] = Arc::new(Sealed::new(backend));
+                    self.backends(place)[ix] = Arc::new(Sealed::new(backend));
                 }
             }
         }
     }
 
-    fn pool(&mut self, name: &str, group: Option<&str>, at: &At<'_>) -> Option<&'a Pool> {
+    fn place(&mut self, name: &str, group: Option<&str>, at: &At<'_>) -> Option<Place<'a>> {
         let pools = &self.config.pools;
-        let Some(pool) = pools.get(&PoolId::new(name)) else {
+        let Some((id, pool)) = pools.get_key_value(&PoolId::new(name)) else {
             let message = format!("there is no pool `{name}`");
             self.problems.push(not_found(at.key("pool"), message, name, pools.keys().map(PoolId::as_str)));
             return None;
         };
-        let only = &*pool.group.id;
+        let names = pool.groups.iter().map(|group| &*group.id);
         match group {
-            Some(group) if group != only => {
-                let message = format!("pool `{name}` has no group `{group}`");
-                self.problems.push(not_found(at.key("group"), message, group, [only]));
+            None if pool.groups.len() == 1 => Some((id, 0)),
+            None => {
+                let message = format!("pool `{name}` has {} groups, so `group` must be said", pool.groups.len());
+                let problem = Problem::error(Code::Missing, at.key("group"), None, message);
+                self.problems.push(problem.accepted(some_of(names)));
                 None
             }
-            _ => Some(pool),
+            Some(group) => {
+                let ix = pool.group_ix(group);
+                if ix.is_none() {
+                    let message = format!("pool `{name}` has no group `{group}`");
+                    self.problems.push(not_found(at.key("group"), message, group, names));
+                }
+                Some((id, ix?))
+            }
         }
     }
 
@@ -185,12 +197,12 @@ impl<'a> Editor<'a> {
         read_backend(&Node { value: Value::Table(table), span: None }, at, &mut self.problems)
     }
 
-    fn add(&mut self, pool: &'a Pool, backend: Backend, at: &At<'_>) {
-        let (pool_id, group) = (&pool.id, &pool.group.id);
-        let backends = self.backends(pool);
+    fn add(&mut self, (pool, ix): Place<'a>, backend: Backend, at: &At<'_>) {
+        let group = &self.config.pools[pool].groups[ix].id;
+        let backends = self.backends((pool, ix));
         let same_address = backends.iter().find(|other| other.address == backend.address).map(|other| other.id.clone());
         let place = backends.binary_search_by(|other| other.id.cmp(&backend.id));
-        let path = group_path(pool_id.as_str(), group);
+        let path = group_path(pool.as_str(), group);
         let problem = match (same_address, place) {
             (Some(other), _) => {
                 let message = format!("two backends of group `{group}` would be at `{}`", backend.address);
@@ -210,20 +222,26 @@ impl<'a> Editor<'a> {
         self.problems.push(problem);
     }
 
-    fn find(&mut self, pool: &'a Pool, id: &str, at: &At<'_>) -> Option<usize> {
-        let backends = self.backends(pool);
+    fn find(&mut self, place: Place<'a>, id: &str, at: &At<'_>) -> Option<usize> {
+        let (pool, ix) = place;
+        let groups = &self.config.pools[pool].groups;
+        let backends = self.backends(place);
         let by_address = || backends.iter().position(|backend| backend.address.to_string() == id);
         let found = backends.binary_search_by(|backend| (*backend.id).cmp(id)).ok().or_else(by_address);
         if found.is_none() {
-            let message = format!("pool `{}` has no backend `{id}`", pool.id);
+            let message = match &groups[..] {
+                [_] => format!("pool `{pool}` has no backend `{id}`"),
+                groups => format!("group `{}` of pool `{pool}` has no backend `{id}`", groups[ix].id),
+            };
             let problem = not_found(at.key("id"), message, id, backends.iter().map(|backend| &*backend.id));
             self.problems.push(problem);
         }
         found
     }
 
-    fn backends(&mut self, pool: &'a Pool) -> &mut Vec<Arc<Sealed<Backend>>> {
-        self.touched.entry(&pool.id).or_insert_with(|| pool.group.backends.clone())
+    fn backends(&mut self, place: Place<'a>) -> &mut Vec<Arc<Sealed<Backend>>> {
+        let (pool, ix) = place;
+        self.touched.entry(place).or_insert_with(|| self.config.pools[pool].groups[ix].backends.clone())
     }
 }
 
@@ -255,18 +273,23 @@ fn not_found<'n>(
     wanted: &str,
     names: impl IntoIterator<Item = &'n str> + Clone,
 ) -> Problem {
-    const NAMES_SHOWN: usize = 10;
     /// Enough to find a slip of the finger; a group may have a hundred thousand names.
     const NAMES_COMPARED: usize = 1_000;
-    let mut there = names.clone().into_iter();
-    let mut shown: Vec<&str> = there.by_ref().take(NAMES_SHOWN).collect();
-    if there.next().is_some() {
-        shown.push("…");
-    }
     let problem = Problem::error(Code::NotFound, at, None, message).found(format!("{wanted:?}"));
-    let problem = problem.accepted(if shown.is_empty() { "there is none at all".into() } else { shown.join(", ") });
+    let problem = problem.accepted(some_of(names.clone()));
     match suggest::closest(wanted, names.into_iter().take(NAMES_COMPARED)) {
         Some(name) => problem.help(format!("did you mean `{name}`?")),
         None => problem,
     }
+}
+
+/// Names that are accepted, as far as a line holds them.
+pub(crate) fn some_of<'n>(names: impl IntoIterator<Item = &'n str>) -> String {
+    const NAMES_SHOWN: usize = 10;
+    let mut there = names.into_iter();
+    let mut shown: Vec<&str> = there.by_ref().take(NAMES_SHOWN).collect();
+    if there.next().is_some() {
+        shown.push("…");
+    }
+    if shown.is_empty() { "there is none at all".into() } else { shown.join(", ") }
 }

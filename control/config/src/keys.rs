@@ -5,17 +5,24 @@
 //! come the struct's field, the reader, the default, the diff, the canonical writing, `KEYS.md` and the
 //! JSON Schema. To add a key, add an entry; the compiler then asks for what it does in `compile`.
 
-use crate::address::{BackendAddress, BackendId, ListenList};
+use crate::address::{BackendAddress, BackendId, GroupName, ListenList};
 use crate::class::{Category, Class, Reach, Reason};
 use crate::form::{
-    Bytes, Count, FileMode, FilePath, Flag, Form, OneOf, Patterns, ShardCount, ShardList, Shards, Shown, Time, words,
+    Bytes, ContentType, Count, Denial, Edits, FileMode, FilePath, Flag, Form, HashedBy, HeaderEdits, Maybe, MethodName,
+    Named, Nested, NotNested, OneOf, Patterns, Plain, Redirect, RedirectTo, Respond, Response, Rewrite, Rewriting,
+    ShardCount, ShardList, Shards, Shown, Sources, StatusRanges, Statuses, Target, Texts, Time, ValueTest, words,
 };
+use crate::page::{PageText, TextFile};
 use crate::place::At;
+use crate::prefix::Prefixes;
 use crate::problem::Problems;
+use crate::rule_id::RuleId;
 use crate::schema::{self, Exception, Key, Presence, TableKeys, keys};
 use crate::tree::{Node, Table};
 use policy::ShardSet;
 use policy::generation::{Address, Endpoint};
+use policy::http::affinity::HashOn;
+use policy::http::{Chain, EscapedSlash, FIELDS_MAX, Limits as HeadLimits, Prefix, Upgrades};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +32,8 @@ words! {
     Service {
         /// Bytes, both ways.
         Tcp = "tcp";
+        /// Requests of HTTP/1.1 and 1.0, each to a backend of its own.
+        Http = "http";
     }
 }
 
@@ -35,6 +44,22 @@ words! {
         LeastConnections = "least-connections";
         RandomTwo = "random-two";
         SourceHash = "source-hash";
+        /// Of HTTP pools.
+        LeastRequests = "least-requests";
+        /// Of HTTP pools.
+        PeakEwma = "peak-ewma";
+        /// Of HTTP pools.
+        Hash = "hash";
+    }
+}
+
+words! {
+    /// What a health check asks.
+    CheckWord {
+        /// That the backend takes a connection.
+        Connect = "connect";
+        /// That it answers a request as expected.
+        Http = "http";
     }
 }
 
@@ -84,7 +109,10 @@ const fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
+const MINUTE: Duration = secs(60);
 const HOUR: Duration = secs(3_600);
+const DAY: Duration = secs(86_400);
+const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const TIB: u64 = 1 << 40;
 
@@ -240,15 +268,216 @@ keys! {
             Soft, Timeouts, NextTimerTick, "timeout_lifetime": "Open tunnels read their pool's current time-outs at each timer tick.";
     }
 
-    /// The backends of a pool and how one is chosen. A TCP pool has one group; its name is free.
+    /// Requests of an HTTP pool: their bounds, and what backends are told of them.
+    table Http at "pool.*.http" of Http, keys begin "pool.*.http." {
+        /// Largest head of a request, from its first byte to the empty line.
+        head_max: u64 = Bytes::between(KIB, 256 * KIB), default(HeadLimits::REQUEST.head_bytes as u64);
+            Soft, RateLimits, NextRequest, "http_head_max": "A head is read within the bounds that it began with.";
+
+        /// Longest request line; what makes it long is the path and query.
+        line_max: u64 = Bytes::between(256, 256 * KIB), default(HeadLimits::REQUEST.line_bytes as u64);
+            Soft, RateLimits, NextRequest, "http_line_max": "A head is read within the bounds that it began with.";
+
+        /// Most header fields of a request.
+        fields_max: u32 = Count::between(8, FIELDS_MAX as u32), default(HeadLimits::REQUEST.fields as u32);
+            Soft, RateLimits, NextRequest, "http_fields_max": "A head is read within the bounds that it began with.";
+
+        /// Largest content of a request.
+        body_max: Option<u64> = Bytes::between(0, TIB).or_off(), default(None);
+            Soft, RateLimits, NextRequest, "http_body_max": "A request is held to the bound that it began with.";
+
+        /// Largest head of an answer.
+        answer_head_max: u64 = Bytes::between(KIB, 256 * KIB), default(HeadLimits::RESPONSE.head_bytes as u64);
+            Soft, RateLimits, NextRequest, "http_answer_head_max": "An answer is held to the bounds that its request began with.";
+
+        /// Most header fields of an answer.
+        answer_fields_max: u32 = Count::between(8, FIELDS_MAX as u32), default(HeadLimits::RESPONSE.fields as u32);
+            Soft, RateLimits, NextRequest, "http_answer_fields_max": "An answer is held to the bounds that its request began with.";
+
+        /// `X-Forwarded-For`, `-Proto` and `-Host`: passed on as they came, removed, replaced by what is known here
+        /// (right where clients come directly), or appended to (right where clients are proxies that can be believed).
+        x_forwarded: Chain = OneOf::<Chain>::words(), default(Chain::Replace);
+            Soft, Rules, NextRequest, "http_x_forwarded": "Written into the head of each request that goes to a backend.";
+
+        /// `Forwarded` (RFC 7239), likewise.
+        forwarded: Chain = OneOf::<Chain>::words(), default(Chain::Remove);
+            Soft, Rules, NextRequest, "http_forwarded": "Written into the head of each request that goes to a backend.";
+
+        /// The name under which we stand in `Via`, in both directions.
+        via: Option<Arc<str>> = Plain::PSEUDONYM, default(None);
+            Soft, Rules, NextRequest, "http_via": "Written into the heads of each exchange.";
+
+        /// Each request gets an `X-Request-Id` of ours, whatever it came with. Otherwise the client's goes on.
+        request_id: bool = Flag, default(false);
+            Soft, Rules, NextRequest, "http_request_id": "Decided for each request.";
+
+        /// Which wishes for another protocol are passed on. `"any"` lets requests of that protocol pass unseen.
+        upgrades: Upgrades = OneOf::<Upgrades>::words(), default(Upgrades::WebSocket);
+            Soft, Rules, NextRequest, "http_upgrades": "Asked when a request wishes for it; what was upgraded goes on.";
+
+        /// What becomes of `%2F` and `%5C` in a path, which some backends take for a slash and some do not.
+        escaped_slash: EscapedSlash = OneOf::<EscapedSlash>::words(), default(EscapedSlash::Refuse);
+            Soft, Rules, NextRequest, "http_escaped_slash": "Asked for each request.";
+
+        /// Answers carry `X-Sluicegate-Generation: POOL@NUMBER`, the generation that decided them.
+        generation_header: bool = Flag, default(false);
+            Soft, Rules, NextRequest, "http_generation_header": "Written into the head of each answer.";
+    }
+
+    /// How long the requests of an HTTP pool may take.
+    table HttpTimes at "pool.*.timeouts" of Http, keys begin "pool.*.timeouts." {
+        /// A head, from its first byte to its last one.
+        head: Duration = Time::between(ms(10), HOUR), default(secs(10));
+            Soft, Timeouts, NextRequest, "timeout_head": "A head is read within the time that it began with.";
+
+        /// Between two bytes of a request's content.
+        body: Option<Duration> = Time::between(ms(10), DAY).or_off(), default(Some(MINUTE));
+            Soft, Timeouts, NextRequest, "timeout_body": "A request keeps the time-outs that it began with.";
+
+        /// From the end of the request to the first byte of the answer.
+        first_byte: Option<Duration> = Time::between(ms(1), DAY).or_off(), default(Some(MINUTE));
+            Soft, Timeouts, NextRequest, "timeout_first_byte": "A request keeps the time-outs that it began with.";
+
+        /// Between two bytes of an answer, on either side.
+        answer: Option<Duration> = Time::between(ms(10), DAY).or_off(), default(Some(MINUTE));
+            Soft, Timeouts, NextRequest, "timeout_answer": "A request keeps the time-outs that it began with.";
+
+        /// The whole exchange.
+        total: Option<Duration> = Time::between(ms(10), DAY).or_off(), default(None);
+            Soft, Timeouts, NextRequest, "timeout_total": "A request keeps the time-outs that it began with.";
+
+        /// A client's connection between two requests.
+        keep_alive: Duration = Time::between(ms(10), DAY), default(secs(75));
+            Soft, Timeouts, NextRequest, "timeout_keep_alive": "A connection that waits for its next request keeps the time that it began to wait with.";
+    }
+
+    /// One rule of an HTTP pool: what it asks of a request. All that is said must hold; of a list, one element. Without
+    /// any of these keys it asks nothing. The first rule that holds decides; a request that no rule takes gets 404.
+    table Conditions at "pool.*.rule[]" of Http, keys begin "pool.*.rule[]." {
+        /// The host that the client names, without its port.
+        host: Vec<String> = Texts::HOSTS, default(Vec::new());
+            Soft, Rules, NextRequest, "rule_host": "Asked of each request, also on connections that are open.";
+
+        /// The path, all of it.
+        path: Vec<String> = Texts::PATHS, default(Vec::new());
+            Soft, Rules, NextRequest, "rule_path": "Asked of each request, also on connections that are open.";
+
+        /// This path and all below it, by whole segments.
+        path_prefix: Vec<String> = Texts::PATHS, default(Vec::new());
+            Soft, Rules, NextRequest, "rule_path_prefix": "Asked of each request, also on connections that are open.";
+
+        /// The path, in which names in braces stand for whole segments.
+        path_template: Vec<String> = Texts::TEMPLATES, default(Vec::new());
+            Soft, Rules, NextRequest, "rule_path_template": "Asked of each request, also on connections that are open.";
+
+        /// A part of the path, or with `^` and `$` all of it.
+        path_regex: Vec<String> = Texts::PATTERNS, default(Vec::new());
+            Soft, Rules, NextRequest, "rule_path_regex": "Asked of each request, also on connections that are open.";
+
+        /// The method.
+        method: Vec<String> = Texts::METHODS, default(Vec::new());
+            Soft, Rules, NextRequest, "rule_method": "Asked of each request, also on connections that are open.";
+
+        /// Headers, each with what is asked of its values.
+        header: Vec<(String, ValueTest)> = Named::HEADERS, default(Vec::new());
+            Soft, Rules, NextRequest, "rule_header": "Asked of each request, also on connections that are open.";
+
+        /// Parameters of the query, likewise.
+        query: Vec<(String, ValueTest)> = Named::PARAMETERS, default(Vec::new());
+            Soft, Rules, NextRequest, "rule_query": "Asked of each request, also on connections that are open.";
+
+        /// The client's address.
+        source: Vec<String> = Sources, default(Vec::new());
+            Soft, Rules, NextRequest, "rule_source": "Asked of each request, also on connections that are open.";
+
+        /// Conditions that must all hold.
+        all: Vec<Conditions> = Nested, default(Vec::new());
+            Soft, Rules, NextRequest, "rule_all": "Asked of each request, also on connections that are open.";
+
+        /// Conditions of which one must hold.
+        any: Vec<Conditions> = Nested, default(Vec::new());
+            Soft, Rules, NextRequest, "rule_any": "Asked of each request, also on connections that are open.";
+
+        /// A condition that must not hold.
+        not: Option<Box<Conditions>> = NotNested, default(None);
+            Soft, Rules, NextRequest, "rule_not": "Asked of each request, also on connections that are open.";
+    }
+
+    /// What is done with a request that the rule takes: exactly one of `group`, `redirect`, `respond` and `deny`.
+    table Rule at "pool.*.rule[]" of Http, keys begin "pool.*.rule[]." {
+        /// Its name in plans, logs and metrics. Not written: what it asks, such as `example.com/api/*`.
+        id: Option<Arc<str>> = Maybe(RuleId), default(None);
+            Soft, Rules, NextRequest, "rule_id": "Only the name changes.";
+
+        /// Its place among the rules of its pool: lower ones are asked first. Where no rule says it, the rules are asked
+        /// as they stand; where some do, the n-th of the document that does not has ten times n.
+        order: Option<u32> = Maybe(Count::between(0, 1_000_000_000)), default(None);
+            Soft, Rules, NextRequest, "rule_order": "Asked of each request, also on connections that are open.";
+
+        /// The group whose backends get the request.
+        group: Option<Arc<str>> = Maybe(GroupName), default(None);
+            Soft, Rules, NextRequest, "rule_group": "Asked of each request, also on connections that are open.";
+
+        /// The client is sent elsewhere. Placeholders: `{host}`, `{path}`, `{query}`, `{uri}`, `{scheme}`, `{method}`,
+        /// `{client_ip}`, `{request_id}`, and what the path captures.
+        redirect: Option<Redirect> = Maybe(RedirectTo), default(None);
+            Soft, Rules, NextRequest, "rule_redirect": "Asked of each request, also on connections that are open.";
+
+        /// The client is answered from here.
+        respond: Option<Respond> = Maybe(Response), default(None);
+            Soft, Rules, NextRequest, "rule_respond": "Asked of each request, also on connections that are open.";
+
+        /// The client is refused with this status.
+        deny: Option<u16> = Maybe(Denial), default(None);
+            Soft, Rules, NextRequest, "rule_deny": "Asked of each request, also on connections that are open.";
+
+        /// What the backend is asked for in place of the path and host that the client asked for.
+        rewrite: Option<Rewrite> = Maybe(Rewriting), default(None);
+            Soft, Rules, NextRequest, "rule_rewrite": "A request goes on as it was decided when it began.";
+
+        /// Changes to the head that the backend is sent.
+        request_headers: HeaderEdits = Edits, default(HeaderEdits::default());
+            Soft, Rules, NextRequest, "rule_request_headers": "A request goes on as it was decided when it began.";
+
+        /// Changes to the head that the client is sent.
+        response_headers: HeaderEdits = Edits, default(HeaderEdits::default());
+            Soft, Rules, NextRequest, "rule_response_headers": "A request goes on as it was decided when it began.";
+    }
+
+    /// What clients read in place of our own short texts, by status.
+    table Page at "pool.*.page[]" of Http, keys begin "pool.*.page[]." {
+        /// Statuses of the answers that are ours.
+        status: Vec<(u16, u16)> = StatusRanges, required;
+            Soft, Rules, NextRequest, "page_status": "Asked when an answer is made.";
+
+        /// The text. In its place, `file` may name a file of UTF-8 text: it is read with the document, and what runs
+        /// holds the text.
+        body: Arc<str> = PageText, required;
+            Soft, Rules, NextRequest, "page_body": "Asked when an answer is made.";
+
+        /// A file that is read with the document, relative to the file that names it, and becomes `body`.
+        file: Option<PathBuf> = TextFile, default(None);
+            Soft, Rules, NextRequest, "page_file": "Asked when an answer is made.";
+
+        /// What it is. Not written: by the ending of `file`, else plain text.
+        content_type: Arc<str> = ContentType, default(Respond::CONTENT_TYPE.into());
+            Soft, Rules, NextRequest, "page_content_type": "Asked when an answer is made.";
+    }
+
+    /// Addresses that rules of any pool may name as their `source`.
+    table AddressList at "list.*", keys begin "list.*." {
+        /// Addresses and prefixes.
+        entries: Vec<Prefix> = Prefixes, required;
+            Soft, Rules, NextRequest, "list_entries": "Asked of each request, also on connections that are open.";
+    }
+
+    /// The backends of a pool and how one is chosen. A TCP pool has one group, an HTTP pool any number, and none only if
+    /// its rules need none; names are free.
     table Balancing at "pool.*.group.*", keys begin "pool.*.group.*." {
-        /// How a backend is chosen.
+        /// How a backend is chosen. `"least-connections"` is for TCP pools; `"least-requests"`, `"peak-ewma"` (the one
+        /// of two that is expected to answer sooner) and `"hash"` (by `hash_on`) are for HTTP pools.
         balance: Algorithm = OneOf::<Algorithm>::words(), default(Algorithm::RoundRobin);
             Soft, Backends, NextConnection, "group_balance": "Asked for each new connection; counts and health carry over to the new algorithm.";
-
-        /// Backends tried for one connection, the first included.
-        attempts: u32 = Count::between(1, 100), default(3);
-            Soft, Backends, NextConnection, "group_attempts": "A connection finishes its attempts as it began them.";
 
         /// Connections that may wait for a backend while all are at their caps, over all shards.
         queue: u32 = Count::between(0, 1_000_000), default(128);
@@ -259,8 +488,92 @@ keys! {
             Soft, RateLimits, NextConnection, "group_queue_wait": "A connection in the queue keeps its deadline.";
     }
 
-    /// Active checks: connect, and that is all. Without this table backends count as up.
+    /// What only a TCP pool asks of its group.
+    table TcpGroup at "pool.*.group.*" of Tcp, keys begin "pool.*.group.*." {
+        /// Backends tried for one connection, the first included.
+        attempts: u32 = Count::between(1, 100), default(3);
+            Soft, Backends, NextConnection, "group_attempts": "A connection finishes its attempts as it began them.";
+    }
+
+    /// What only an HTTP pool asks of its groups.
+    table HttpGroup at "pool.*.group.*" of Http, keys begin "pool.*.group.*." {
+        /// What `balance = "hash"` hashes; requests without the header or cookie stay with their source.
+        hash_on: HashOn = HashedBy, default(HashOn::Source);
+            Soft, Backends, NextRequest, "group_hash_on": "Asked for each request; another part of it leads to other backends.";
+
+        /// Idle connections that are kept to one backend, over all shards.
+        idle_max: u32 = Count::between(0, 100_000), default(128);
+            Soft, RateLimits, NextRequest, "group_idle_max": "Asked when a connection becomes idle; those above a lowered bound go as they are used.";
+
+        /// How long one is kept. Below what backends allow, or a request may meet one that is being closed.
+        idle_timeout: Duration = Time::between(ms(10), DAY), default(secs(30));
+            Soft, Timeouts, NextRequest, "group_idle_timeout": "A connection that is idle keeps the time that it became so with.";
+    }
+
+    /// When a failed request is sent again. What could be done twice by that is never sent again.
+    table Retry at "pool.*.group.*.retry" of Http, keys begin "pool.*.group.*.retry." {
+        /// Attempts for one request, the first included.
+        attempts: u32 = Count::between(1, 100), default(3);
+            Soft, Backends, NextRequest, "retry_attempts": "A request finishes its attempts as it began them.";
+
+        /// Retries per hundred requests, over time.
+        budget: u32 = Count::between(0, 100), default(20);
+            Soft, Backends, NextRequest, "retry_budget": "Asked at each failure; what is saved is kept.";
+
+        /// Retries per second that are allowed however few requests there are.
+        minimum: u32 = Count::between(0, 1_000_000), default(10);
+            Soft, Backends, NextRequest, "retry_minimum": "Asked at each failure; what is saved is kept.";
+
+        /// Answers that count as failures if their request may be sent again.
+        statuses: Vec<u16> = Statuses, default(Vec::new());
+            Soft, Backends, NextRequest, "retry_statuses": "Asked for each answer.";
+    }
+
+    /// Passive checks: a backend that answers requests with errors is left out for a while. Without this table none is.
+    table Eject at "pool.*.group.*.eject" of Http, keys begin "pool.*.group.*.eject." {
+        /// Errors in a row that eject: statuses from 500, failed connects, resets and time-outs. Each shard counts its own.
+        errors: u32 = Count::between(1, 10_000), default(5);
+            Soft, HealthChecks, NextRequest, "eject_errors": "Counted against the errors already seen.";
+
+        /// How long the first ejection lasts; the n-th in close succession lasts n times as long.
+        base: Duration = Time::between(ms(100), HOUR), default(secs(10));
+            Soft, HealthChecks, NextRequest, "eject_base": "Whoever is ejected stays so for the time that it was told.";
+
+        /// No ejection lasts longer.
+        longest: Duration = Time::between(ms(100), DAY), default(secs(300));
+            Soft, HealthChecks, NextRequest, "eject_longest": "Whoever is ejected stays so for the time that it was told.";
+
+        /// Most backends of the group that may be out at once, per hundred. Never all.
+        percent_max: u32 = Count::between(0, 100), default(50);
+            Soft, HealthChecks, NextRequest, "eject_percent_max": "Asked before the next ejection.";
+    }
+
+    /// Active checks. Without this table backends count as up.
     table Health at "pool.*.group.*.health", keys begin "pool.*.group.*.health." {
+        /// What is asked: a connection, or the answer to a request.
+        kind: CheckWord = OneOf::<CheckWord>::words(), default(CheckWord::Connect);
+            Soft, HealthChecks, Now, "health_kind": "Holds from the next check on; health is kept.";
+
+        /// What a check of kind `"http"` asks for.
+        path: Arc<str> = Target, default("/".into());
+            Soft, HealthChecks, Now, "health_path": "Holds from the next check on; health is kept.";
+
+        /// Its `Host`. Not written: the backend's address.
+        host: Option<Arc<str>> = Plain::HOST, default(None);
+            Soft, HealthChecks, Now, "health_host": "Holds from the next check on; health is kept.";
+
+        /// Its method.
+        method: Arc<str> = MethodName, default("GET".into());
+            Soft, HealthChecks, Now, "health_method": "Holds from the next check on; health is kept.";
+
+        /// Statuses with which it has succeeded.
+        status: Vec<(u16, u16)> = StatusRanges, default(vec![(200, 399)]);
+            Soft, HealthChecks, Now, "health_status": "Holds from the next check on; health is kept.";
+
+        /// What the body must contain. Not written: it is not read.
+        body: Option<Arc<str>> = Plain::PART, default(None);
+            Soft, HealthChecks, Now, "health_body": "Holds from the next check on; health is kept.";
+
         /// Time between two checks of one backend.
         interval: Duration = Time::between(ms(100), HOUR), default(secs(2));
             Soft, HealthChecks, Now, "health_interval": "The next check follows the new interval; health is kept.";

@@ -35,16 +35,24 @@ mod document;
 mod draft;
 mod draw;
 mod edit;
+mod fit;
 mod form;
 mod keys;
 mod load;
 mod overlap;
+mod page;
 mod place;
 mod plan;
+mod plan_rules;
+mod prefix;
 mod problem;
 mod reference;
+mod rule_id;
+mod rule_spec;
+mod rules;
 mod running;
 mod schema;
+mod service;
 mod slots;
 mod source;
 mod strict;
@@ -53,16 +61,20 @@ mod tree;
 mod unit;
 mod variable;
 mod warn;
+mod written;
 
 pub use class::{Category, Class, Reach, Reason};
 pub use compile::{Bind, Compiled, compile};
-pub use document::{Config, Document, Group, GroupContent, Pool, PoolContent, Sealed};
+pub use document::{
+    Carries, Config, Document, Group, GroupContent, HttpContent, List, Pool, PoolContent, RuleContent, Sealed,
+};
 pub use draw::Colour;
 pub use edit::{BackendSettings, EDITS_MAX, Edit, Edited, Limit};
-pub use form::{Shards, Shown};
+pub use form::{HeaderEdits, Redirect, Respond, Rewrite, RewritePath, Shards, Shown, ValueTest};
 pub use keys::{
-    AccessFormat, AccessLog, Algorithm, Appliance, Backend, Balancing, Create, EventFormat, EventLevel, EventLog,
-    Health, Limits, LogSink, PoolSwitches, Reload, Root, Service, TABLES, Timeouts, keys,
+    AccessFormat, AccessLog, AddressList, Algorithm, Appliance, Backend, Balancing, CheckWord, Conditions, Create,
+    Eject, EventFormat, EventLevel, EventLog, Health, Http, HttpGroup, HttpTimes, Limits, LogSink, Page, PoolSwitches,
+    Reload, Retry, Root, Rule, Service, TABLES, TcpGroup, Timeouts, keys,
 };
 pub use load::{DOCUMENT_BYTES_MAX, FILE_BYTES_MAX, INCLUDE_DEPTH_MAX, INCLUDES_MAX};
 pub use place::{Place, Span};
@@ -102,11 +114,12 @@ pub struct Parsed {
 /// may come from anywhere and be anything.
 pub fn parse(name: &Path, text: &[u8], around: &Surroundings<'_>) -> Result<Parsed, Problems> {
     let mut problems = Problems::default();
-    let load::Loaded { tree, files } = load::load(name, text, around.source, around.variables, &mut problems);
+    let load::Loaded { mut tree, files } = load::load(name, text, around.source, around.variables, &mut problems);
+    let texts = page::read_files(&mut tree, &files, around.source, &mut problems);
     strict::check(&tree, &mut problems);
     let draft = draft::Draft::read(&tree, &mut problems);
     let config = check::check(draft, around.shards_auto, &mut problems);
-    let names = files.names().map(PathBuf::from).collect();
+    let names = files.names().map(PathBuf::from).chain(texts).collect();
     let problems = problems.placed(files);
     match config {
         Some(config) => Ok(Parsed { config, warnings: problems, files: names }),

@@ -144,7 +144,8 @@ impl std::fmt::Display for At<'_> {
     }
 }
 
-fn is_bare(name: &str) -> bool {
+/// Whether TOML takes it as a key without quotes.
+pub(crate) fn is_bare(name: &str) -> bool {
     let bare = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
     !name.is_empty() && name.bytes().all(bare)
 }

@@ -5,9 +5,9 @@
 //! counts of connections are not known here: whoever runs the appliance fills them in.
 
 use crate::class::{Category, Class, Reach, Reason};
-use crate::document::{Config, Document, Group, GroupContent, Pool, PoolContent, Sealed};
+use crate::document::{Carries, Config, Document, Group, GroupContent, HttpContent, Pool, PoolContent, Sealed};
 use crate::form::Shown;
-use crate::keys::{Backend, Create, Health};
+use crate::keys::{Backend, Create, Eject, Health, Service};
 use crate::overlap;
 use crate::schema::Key;
 use policy::PoolId;
@@ -70,6 +70,13 @@ pub enum Object {
     Listen {
         #[serde(serialize_with = "as_text")]
         address: Address,
+    },
+    Rule {
+        id: Arc<str>,
+    },
+    /// Addresses that rules of several pools may use.
+    List {
+        id: Arc<str>,
     },
     Group {
         id: Arc<str>,
@@ -167,6 +174,48 @@ pub mod happenings {
         "group_renamed",
         "Backends belong to their group, so under another name they begin anew.",
     );
+    pub const GROUP_ADDED: Reason = soft(
+        Category::Backends,
+        Reach::NextRequest,
+        "group_added",
+        "Requests reach it as soon as a rule leads there; its backends begin anew.",
+    );
+    pub const GROUP_REMOVED: Reason = soft(
+        Category::Backends,
+        Reach::NextRequest,
+        "group_removed",
+        "It gets no new requests; those that it has go on until they end.",
+    );
+    pub const RULE_ADDED: Reason = soft(
+        Category::Rules,
+        Reach::NextRequest,
+        "rule_added",
+        "Asked of each request from now on, also on connections that are open.",
+    );
+    pub const RULE_REMOVED: Reason = soft(
+        Category::Rules,
+        Reach::NextRequest,
+        "rule_removed",
+        "No new request meets it; those that it took go on as they were decided.",
+    );
+    pub const RULE_MOVED: Reason = soft(
+        Category::Rules,
+        Reach::NextRequest,
+        "rule_moved",
+        "It is asked behind another rule than before; what it says is the same.",
+    );
+    pub const PAGE_ADDED: Reason =
+        soft(Category::Rules, Reach::NextRequest, "page_added", "Asked when an answer is made.");
+    pub const PAGE_REMOVED: Reason = soft(
+        Category::Rules,
+        Reach::NextRequest,
+        "page_removed",
+        "Answers of these statuses have the short text again.",
+    );
+    pub const LIST_ADDED: Reason =
+        soft(Category::Rules, Reach::NextRequest, "list_added", "It does nothing until a rule names it.");
+    pub const LIST_REMOVED: Reason =
+        soft(Category::Rules, Reach::NextRequest, "list_removed", "No rule names it any more.");
     pub const BACKEND_ADDED: Reason = soft(
         Category::Backends,
         Reach::NextConnection,
@@ -183,9 +232,35 @@ pub mod happenings {
         soft(Category::HealthChecks, Reach::Now, "health_added", "Backends count as unproven until their first check.");
     pub const CHECKS_REMOVED: Reason =
         soft(Category::HealthChecks, Reach::Now, "health_removed", "All backends count as up.");
+    pub const EJECTION_ADDED: Reason = soft(
+        Category::HealthChecks,
+        Reach::NextRequest,
+        "eject_added",
+        "Errors are counted from now on; nobody is ejected for what was before.",
+    );
+    pub const EJECTION_REMOVED: Reason =
+        soft(Category::HealthChecks, Reach::NextRequest, "eject_removed", "Whoever is ejected returns.");
 
-    pub const ALL: &[Reason] =
-        &[POOL_ADDED, POOL_REMOVED, GROUP_RENAMED, BACKEND_ADDED, BACKEND_REMOVED, CHECKS_ADDED, CHECKS_REMOVED];
+    pub const ALL: &[Reason] = &[
+        POOL_ADDED,
+        POOL_REMOVED,
+        GROUP_RENAMED,
+        GROUP_ADDED,
+        GROUP_REMOVED,
+        RULE_ADDED,
+        RULE_REMOVED,
+        RULE_MOVED,
+        PAGE_ADDED,
+        PAGE_REMOVED,
+        LIST_ADDED,
+        LIST_REMOVED,
+        BACKEND_ADDED,
+        BACKEND_REMOVED,
+        CHECKS_ADDED,
+        CHECKS_REMOVED,
+        EJECTION_ADDED,
+        EJECTION_REMOVED,
+    ];
 }
 
 /// What turns `old` into `new`.
@@ -202,7 +277,7 @@ pub fn diff(old: &Config, new: &Config) -> Plan {
     diff.plan(old.hash(), new.hash())
 }
 
-struct Diff<'a> {
+pub(crate) struct Diff<'a> {
     owners: Owners<'a>,
     changes: Vec<PlannedChange>,
     warnings: Vec<PlanWarning>,
@@ -266,8 +341,22 @@ fn owners(config: &Config) -> OwnerMap<'_> {
     config.pools.values().flat_map(|pool| pool.create.listen.iter().map(move |address| (address, pool))).collect()
 }
 
+/// In an HTTP pool each request has a backend of its own, so what is asked of groups for each connection elsewhere
+/// is asked there for each request.
+fn reach_by_service(change: &mut PlannedChange, new: &Document) {
+    let of_a_group = matches!(change.object, Object::Group { .. } | Object::Backend { .. });
+    if change.reason.reach != Reach::NextConnection || !(of_a_group || change.reason.code == "timeout_connect") {
+        return;
+    }
+    let pool = change.pool.as_ref().and_then(|id| new.pools.get(&PoolId::new(id)));
+    if pool.is_some_and(|pool| pool.create.service == Service::Http) {
+        change.reason.reach = Reach::NextRequest;
+    }
+}
+
 impl<'a> Diff<'a> {
     fn plan(mut self, from: ContentHash, to: ContentHash) -> Plan {
+        self.changes.iter_mut().for_each(|change| reach_by_service(change, self.owners.new));
         self.changes.sort_by(|a, b| (&a.pool, &a.path, &a.object).cmp(&(&b.pool, &b.path, &b.object)));
         let hard = self.changes.iter().filter(|change| change.reason.class != Class::Soft);
         let restart_reasons = hard.map(|change| RestartReason {
@@ -288,11 +377,12 @@ impl<'a> Diff<'a> {
     }
 
     fn document(&mut self, old: &'a Document, new: &'a Document) {
-        let Document { appliance, reload, access_log, event_log, pools } = old;
+        let Document { appliance, reload, access_log, event_log, lists, pools } = old;
         appliance.diff(&new.appliance, &mut |key, old, new| self.setting("appliance", key, old, new));
         reload.diff(&new.reload, &mut |key, old, new| self.setting("reload", key, old, new));
         access_log.diff(&new.access_log, &mut |key, old, new| self.setting("log.access", key, old, new));
         event_log.diff(&new.event_log, &mut |key, old, new| self.setting("log.events", key, old, new));
+        self.lists(lists, &new.lists);
         for (id, old) in pools {
             match new.pools.get(id) {
                 None => self.pool_removed(old),
@@ -311,7 +401,13 @@ impl<'a> Diff<'a> {
 
     fn pool_added(&mut self, pool: &Pool) {
         self.touches.pools.insert(pool.id.clone());
-        self.event(&pool.id, format!("pool.{}", pool.id), Object::Pool, ChangeKind::Added, happenings::POOL_ADDED);
+        self.event(
+            Some(&pool.id),
+            format!("pool.{}", pool.id),
+            Object::Pool,
+            ChangeKind::Added,
+            happenings::POOL_ADDED,
+        );
         for address in &pool.create.listen {
             self.listen(pool, address, ChangeKind::Added, None);
         }
@@ -321,7 +417,7 @@ impl<'a> Diff<'a> {
         self.touches.pools.insert(pool.id.clone());
         self.touches.listeners.extend(pool.create.listen.iter().cloned());
         let path = format!("pool.{}", pool.id);
-        self.event(&pool.id, path.clone(), Object::Pool, ChangeKind::Removed, happenings::POOL_REMOVED);
+        self.event(Some(&pool.id), path.clone(), Object::Pool, ChangeKind::Removed, happenings::POOL_REMOVED);
         let message = format!(
             "Pool `{}` goes, and its addresses with it; sessions that it has end by themselves and cannot come back.",
             pool.id
@@ -330,7 +426,7 @@ impl<'a> Diff<'a> {
     }
 
     fn pool(&mut self, old: &'a PoolContent, new: &'a PoolContent) {
-        let PoolContent { id, switches, create, limits, timeouts, group } = old;
+        let PoolContent { id, switches, create, limits, timeouts, http, groups } = old;
         self.touches.pools.insert(id.clone());
         let pool = Some(id);
         let at = format!("pool.{id}");
@@ -339,11 +435,45 @@ impl<'a> Diff<'a> {
         limits.diff(&new.limits, &mut |key, old, new| {
             self.key(pool, &format!("{at}.limits"), Object::Pool, key, old, new)
         });
-        timeouts.diff(&new.timeouts, &mut |key, old, new| {
-            self.key(pool, &format!("{at}.timeouts"), Object::Pool, key, old, new)
-        });
-        if group.hash() != new.group.hash() {
-            self.group(id, group, &new.group);
+        let times = format!("{at}.timeouts");
+        timeouts.diff(&new.timeouts, &mut |key, old, new| self.key(pool, &times, Object::Pool, key, old, new));
+        // Of another service nothing can be compared, and its change is a restart that says so.
+        if let (Some(old), Some(new)) = (http, &new.http) {
+            // Lists have been told where they stand.
+            let HttpContent { settings, timeouts, rules: _, pages: _, lists: _ } = old;
+            let http = format!("{at}.http");
+            settings.diff(&new.settings, &mut |key, old, new| self.key(pool, &http, Object::Pool, key, old, new));
+            timeouts.diff(&new.timeouts, &mut |key, old, new| self.key(pool, &times, Object::Pool, key, old, new));
+            self.rules_and_pages(id, old, new);
+        }
+        self.groups(id, groups, &new.groups);
+    }
+
+    /// Groups by their names. Where one only is replaced by one only, it was renamed.
+    fn groups(&mut self, pool: &PoolId, old: &'a [Arc<Group>], new: &'a [Arc<Group>]) {
+        let apart = |one: &'a [Arc<Group>], other: &'a [Arc<Group>]| {
+            let has = |id: &Arc<str>| other.binary_search_by(|group| group.id.cmp(id)).is_ok();
+            one.iter().filter(move |group| !has(&group.id)).collect::<Vec<_>>()
+        };
+        match (&apart(old, new)[..], &apart(new, old)[..]) {
+            ([gone], [come]) => self.group(pool, gone, come),
+            (gone, come) => {
+                for (groups, kind, reason) in [
+                    (gone, ChangeKind::Removed, happenings::GROUP_REMOVED),
+                    (come, ChangeKind::Added, happenings::GROUP_ADDED),
+                ] {
+                    for group in groups {
+                        let path = format!("pool.{pool}.group.{}", group.id);
+                        self.event(Some(pool), path, Object::Group { id: group.id.clone() }, kind, reason);
+                    }
+                }
+            }
+        }
+        for group in old {
+            let same = new.binary_search_by(|new| new.id.cmp(&group.id)).ok().map(|ix| &new[ix]);
+            if let Some(new) = same.filter(|new| new.hash() != group.hash()) {
+                self.group(pool, group, new);
+            }
         }
     }
 
@@ -403,7 +533,7 @@ impl<'a> Diff<'a> {
     }
 
     fn group(&mut self, pool: &PoolId, old: &'a Group, new: &'a Group) {
-        let GroupContent { id, balancing, health, backends } = &**old;
+        let GroupContent { id, balancing, carries, health, backends } = &**old;
         let at = format!("pool.{pool}.group.{}", new.id);
         let object = Object::Group { id: new.id.clone() };
         if *id != new.id {
@@ -414,6 +544,22 @@ impl<'a> Diff<'a> {
             self.warn(PlanWarningCode::StateReset, at.clone(), pool, message);
         }
         balancing.diff(&new.balancing, &mut |key, old, new| self.key(Some(pool), &at, object.clone(), key, old, new));
+        match (carries, &new.carries) {
+            (Carries::Tcp(old), Carries::Tcp(new)) => {
+                old.diff(new, &mut |key, old, new| self.key(Some(pool), &at, object.clone(), key, old, new));
+            }
+            (
+                Carries::Http { settings, retry, eject },
+                Carries::Http { settings: new, retry: new_retry, eject: other },
+            ) => {
+                settings.diff(new, &mut |key, old, new| self.key(Some(pool), &at, object.clone(), key, old, new));
+                let table = format!("{at}.retry");
+                retry.diff(new_retry, &mut |key, old, new| self.key(Some(pool), &table, object.clone(), key, old, new));
+                self.eject(pool, &format!("{at}.eject"), &object, eject.as_ref(), other.as_ref());
+            }
+            // The service changes, which is told as that.
+            (Carries::Tcp(_), Carries::Http { .. }) | (Carries::Http { .. }, Carries::Tcp(_)) => {}
+        }
         self.health(pool, &format!("{at}.health"), &object, health.as_ref(), new.health.as_ref());
         self.backends(pool, &at, &new.id, backends, &new.backends);
     }
@@ -423,9 +569,26 @@ impl<'a> Diff<'a> {
             (Some(old), Some(new)) => {
                 old.diff(new, &mut |key, old, new| self.key(Some(pool), at, object.clone(), key, old, new))
             }
-            (None, Some(_)) => self.event(pool, at.into(), object.clone(), ChangeKind::Added, happenings::CHECKS_ADDED),
+            (None, Some(_)) => {
+                self.event(Some(pool), at.into(), object.clone(), ChangeKind::Added, happenings::CHECKS_ADDED)
+            }
             (Some(_), None) => {
-                self.event(pool, at.into(), object.clone(), ChangeKind::Removed, happenings::CHECKS_REMOVED)
+                self.event(Some(pool), at.into(), object.clone(), ChangeKind::Removed, happenings::CHECKS_REMOVED)
+            }
+            (None, None) => {}
+        }
+    }
+
+    fn eject(&mut self, pool: &PoolId, at: &str, object: &Object, old: Option<&Eject>, new: Option<&Eject>) {
+        match (old, new) {
+            (Some(old), Some(new)) => {
+                old.diff(new, &mut |key, old, new| self.key(Some(pool), at, object.clone(), key, old, new))
+            }
+            (None, Some(_)) => {
+                self.event(Some(pool), at.into(), object.clone(), ChangeKind::Added, happenings::EJECTION_ADDED)
+            }
+            (Some(_), None) => {
+                self.event(Some(pool), at.into(), object.clone(), ChangeKind::Removed, happenings::EJECTION_REMOVED)
             }
             (None, None) => {}
         }
@@ -439,11 +602,11 @@ impl<'a> Diff<'a> {
         }
         for backend in &removed {
             let path = format!("{at}.backend.{}", backend.id);
-            self.event(pool, path, object(group, backend), ChangeKind::Removed, happenings::BACKEND_REMOVED);
+            self.event(Some(pool), path, object(group, backend), ChangeKind::Removed, happenings::BACKEND_REMOVED);
         }
         for backend in &added {
             let path = format!("{at}.backend.{}", backend.id);
-            self.event(pool, path, object(group, backend), ChangeKind::Added, happenings::BACKEND_ADDED);
+            self.event(Some(pool), path, object(group, backend), ChangeKind::Added, happenings::BACKEND_ADDED);
         }
         // Whoever had to go to be replaced: of an empty group nothing is missed.
         if removed.len() == old.len() && !old.is_empty() && !new.is_empty() {
@@ -454,11 +617,19 @@ impl<'a> Diff<'a> {
         }
     }
 
-    fn key(&mut self, pool: Option<&PoolId>, table: &str, object: Object, key: &Key, old: Shown, new: Shown) {
+    pub(crate) fn key(
+        &mut self,
+        pool: Option<&PoolId>,
+        table: &str,
+        object: Object,
+        key: &Key,
+        old: Shown,
+        new: Shown,
+    ) {
         self.change(pool, format!("{table}.{}", key.name), object, key.reason, old.to_json(), new.to_json());
     }
 
-    fn change(
+    pub(crate) fn change(
         &mut self,
         pool: Option<&PoolId>,
         path: String,
@@ -471,11 +642,18 @@ impl<'a> Diff<'a> {
         self.changes.push(PlannedChange { path, pool, object, kind: ChangeKind::Set, reason, old, new, touched: None });
     }
 
-    fn event(&mut self, pool: &PoolId, path: String, object: Object, kind: ChangeKind, reason: Reason) {
+    pub(crate) fn event(
+        &mut self,
+        pool: Option<&PoolId>,
+        path: String,
+        object: Object,
+        kind: ChangeKind,
+        reason: Reason,
+    ) {
         let (old, new) = (serde_json::Value::Null, serde_json::Value::Null);
         self.changes.push(PlannedChange {
             path,
-            pool: Some(pool.to_string()),
+            pool: pool.map(PoolId::to_string),
             object,
             kind,
             reason,

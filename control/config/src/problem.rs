@@ -277,6 +277,11 @@ impl Problems {
         self.errors.retain(|problem| !follows(problem));
     }
 
+    /// How many errors there have been, those that are not kept included.
+    pub(crate) fn count(&self) -> usize {
+        self.errors.len() + self.more
+    }
+
     pub fn is_empty(&self) -> bool {
         self.errors.is_empty() && self.warnings.is_empty()
     }

@@ -15,11 +15,14 @@ pub fn keys_markdown() -> String {
          Written from the table in `src/keys.rs`; a test compares the two. In paths, `*` is a name that you\n\
          choose and `[]` an element of a list of tables (`[[…]]`).\n\n\
          A change is **soft** (applied to what runs), **hard** (needs a restart of the pool) or **process** (needs a\n\
-         restart of the appliance). *Reach* says when a soft change is first felt.\n",
+         restart of the appliance). *Reach* says when a soft change is first felt; what is felt by the next connection\n\
+         in a group of a TCP pool is felt by the next request in one of an HTTP pool.\n",
     );
     for table in TABLES {
         let title = if table.path.is_empty() { "top level" } else { table.path };
-        write!(out, "\n## {title}\n\n{}\n\n", table.help()).expect(TAKES_EVERYTHING);
+        let only =
+            table.service.map(|service| format!(", {} pools only", crate::fit::name(service))).unwrap_or_default();
+        write!(out, "\n## {title}{only}\n\n{}\n\n", table.help()).expect(TAKES_EVERYTHING);
         out.push_str("| key | what it sets | accepted | default | a change is |\n|---|---|---|---|---|\n");
         for key in table.keys {
             row(&mut out, key);

@@ -4,10 +4,10 @@
 //! may end in any order, so a job brings only what it touched.
 
 use crate::compile::Compiled;
-use crate::document::{Config, Document, Pool, Sealed};
+use crate::document::{Config, Document, List, Pool, Sealed};
 use policy::generation::{Address, Listen, PoolGeneration};
 use policy::{GenerationId, PoolId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 #[derive(Clone, Debug)]
@@ -29,9 +29,9 @@ pub struct RunningPool {
 impl Running {
     /// Before the first job: the process settings of the document that it was started with, and no pool.
     pub fn at_start(config: &Config) -> Running {
-        let Document { appliance, reload, access_log, event_log, pools: _ } = (**config).clone();
+        let Document { appliance, reload, access_log, event_log, lists, pools: _ } = (**config).clone();
         let config =
-            Arc::new(Sealed::new(Document { appliance, reload, access_log, event_log, pools: BTreeMap::new() }));
+            Arc::new(Sealed::new(Document { appliance, reload, access_log, event_log, lists, pools: BTreeMap::new() }));
         Running { config, generation: None, pools: BTreeMap::new(), listeners: BTreeMap::new() }
     }
 
@@ -82,10 +82,20 @@ impl Running {
             reload: changed(&mine.reload, &from.reload, &to.reload),
             access_log: changed(&mine.access_log, &from.access_log, &to.access_log),
             event_log: changed(&mine.event_log, &from.event_log, &to.event_log),
+            lists: changed_one_by_one(&mine.lists, &from.lists, &to.lists),
             pools,
         }))
     }
 }
+
+/// As [`changed`], for each name.
+fn changed_one_by_one(mine: &Lists, from: &Lists, to: &Lists) -> Lists {
+    let names = mine.keys().chain(from.keys()).chain(to.keys()).collect::<BTreeSet<_>>();
+    let list = |name: &Arc<str>| changed(&mine.get(name), &from.get(name), &to.get(name)).cloned();
+    names.into_iter().filter_map(|name| Some((name.clone(), list(name)?))).collect()
+}
+
+type Lists = BTreeMap<Arc<str>, Arc<List>>;
 
 /// `to` if the job changed it, else what runs.
 fn changed<T: Clone + PartialEq>(mine: &T, from: &T, to: &T) -> T {

@@ -5,6 +5,7 @@
 
 use crate::class::Reason;
 use crate::form::{Describe, Form, Shown, Wrong};
+use crate::keys::Service;
 use crate::place::At;
 use crate::problem::{Code, Problem, Problems};
 use crate::tree::Node;
@@ -115,6 +116,8 @@ impl Serialize for Key {
 pub struct TableKeys {
     /// `pool.*.timeouts`; empty for the top level.
     pub path: &'static str,
+    /// The only service whose pools have this table. `None`: it is no pool's, or every pool's.
+    pub service: Option<Service>,
     pub keys: &'static [Key],
     pub(crate) help: &'static str,
 }
@@ -145,10 +148,11 @@ pub(crate) fn read_key<F: Form>(
 }
 
 fn complaint(wrong: Wrong, form: &dyn Describe, key: &Key, node: &Node, at: &At<'_>) -> Problem {
-    let Wrong { code, message, found, span, help, also } = wrong;
-    let message = format!("`{}`: {message}", key.name);
-    let mut problem = Problem::error(code, at.key(key.name), span.or(node.span), message);
-    problem = problem.found(found).accepted(form.accepted());
+    let Wrong { code, message, found, span, help, also, at: part, accepted } = wrong;
+    let message = format!("`{}{part}`: {message}", key.name);
+    let path = format!("{}{part}", at.key(key.name));
+    let mut problem = Problem::error(code, path, span.or(node.span), message);
+    problem = problem.found(found).accepted(accepted.unwrap_or_else(|| form.accepted()));
     if let Some(help) = help {
         problem = problem.help(help);
     }
@@ -168,7 +172,7 @@ pub(crate) fn missing(key: &Key, at: &At<'_>, table: &Node, problems: &mut Probl
 macro_rules! keys {
     ($(
         $(#[doc = $table_help:literal])+
-        table $table:ident at $path:literal, keys begin $prefix:literal {
+        table $table:ident at $path:literal $(of $service:ident)?, keys begin $prefix:literal {
             $(
                 $(#[doc = $help:literal])+
                 $key:ident: $type:ty = $form:expr, $presence:ident $(($default:expr))?;
@@ -256,9 +260,12 @@ macro_rules! keys {
 
         /// Every table of the document, in the order of the manual.
         pub static TABLES: &[TableKeys] = &[$(
-            TableKeys { path: $path, help: concat!($($table_help,)+), keys: $table::KEYS },
+            TableKeys { path: $path, service: keys!(@service $($service)?), help: concat!($($table_help,)+), keys: $table::KEYS },
         )*];
     };
+
+    (@service) => { None };
+    (@service $service:ident) => { Some(Service::$service) };
 
     (@presence default($default:expr) $type:ty, $form:expr) => {
         Presence::Default(|| { let value: $type = $default; $form.show(&value) })

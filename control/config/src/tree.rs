@@ -60,6 +60,11 @@ impl Node {
             Shown::Integer(number) => Value::Integer((*number).into()),
             Shown::Text(text) => Value::Text { text: text.clone(), substituted: false },
             Shown::List(list) => Value::List(list.iter().map(Node::read_again).collect()),
+            Shown::Table(fields) => {
+                let mut table = Table::default();
+                fields.iter().for_each(|(name, value)| table.set(name, Node::read_again(value)));
+                Value::Table(table)
+            }
         };
         Node { value, span: None }
     }
@@ -67,6 +72,20 @@ impl Node {
     pub(crate) fn table(&self) -> Option<&Table> {
         match &self.value {
             Value::Table(table) => Some(table),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn table_mut(&mut self) -> Option<&mut Table> {
+        match &mut self.value {
+            Value::Table(table) => Some(table),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn list_mut(&mut self) -> Option<&mut Vec<Node>> {
+        match &mut self.value {
+            Value::List(list) => Some(list),
             _ => None,
         }
     }
@@ -83,6 +102,7 @@ impl Node {
         match &self.value {
             Value::Told => true,
             Value::List(list) => list.iter().any(Node::is_told),
+            Value::Table(table) => table.entries.values().any(|entry| entry.node.is_told()),
             _ => false,
         }
     }
@@ -118,6 +138,10 @@ impl Table {
 
     pub(crate) fn get(&self, key: &str) -> Option<&Node> {
         self.entries.get(key).map(|entry| &entry.node)
+    }
+
+    pub(crate) fn get_mut(&mut self, key: &str) -> Option<&mut Node> {
+        self.entries.get_mut(key).map(|entry| &mut entry.node)
     }
 
     /// Where `key`'s value stands, if it was written.

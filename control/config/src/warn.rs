@@ -3,7 +3,7 @@
 use crate::check::{group_path, node_at, span_at};
 use crate::document::Sealed;
 use crate::draft::{Draft, PoolDraft};
-use crate::keys::{Backend, Health, LogSink};
+use crate::keys::{Algorithm, Backend, CheckWord, Health, LogSink};
 use crate::place::Span;
 use crate::problem::{Code, Problem, Problems};
 use std::sync::Arc;
@@ -40,6 +40,13 @@ fn pool(pool: &PoolDraft<'_>, problems: &mut Problems) {
         group(pool.id, draft.id, draft.span, backends, problems);
         if let Some(health) = &draft.health {
             self::health(pool.id, draft.id, health, |key| span_at(draft.node, &["health", key]), problems);
+        }
+        if let Some(span) = span_at(draft.node, &["hash_on"])
+            && draft.balancing.as_ref().is_some_and(|balancing| balancing.balance != Algorithm::Hash)
+        {
+            let path = format!("{}.hash_on", group_path(pool.id, draft.id));
+            let message = "`hash_on` has no effect unless `balance` is \"hash\"";
+            problems.push(Problem::warning(Code::NoEffect, path, span, message));
         }
         let listens = pool.create.iter().flat_map(|create| &create.listen);
         for address in listens {
@@ -85,6 +92,15 @@ pub(crate) fn sealed_group(pool: &str, id: &str, backends: &[Arc<Sealed<Backend>
 }
 
 fn health(pool: &str, group: &str, health: &Health, span: impl Fn(&str) -> Option<Span>, problems: &mut Problems) {
+    if health.kind == CheckWord::Connect {
+        for key in ["path", "host", "method", "status", "body"] {
+            if let Some(span) = span(key) {
+                let path = format!("{}.health.{key}", group_path(pool, group));
+                let message = format!("`{key}` has no effect unless `kind` is \"http\"");
+                problems.push(Problem::warning(Code::NoEffect, path, span, message));
+            }
+        }
+    }
     if health.timeout > health.interval {
         let path = format!("{}.health.timeout", group_path(pool, group));
         let message = "`timeout` is longer than `interval`: checks of a silent backend come later than they should";

@@ -178,15 +178,40 @@ impl std::fmt::Display for Address {
     }
 }
 
-/// An active check: connect, and that is all a TCP pool can ask.
-#[derive(Clone, Copy, PartialEq, Debug)]
+/// An active check.
+#[derive(Clone, PartialEq, Debug)]
 pub struct HealthCheck {
+    pub kind: CheckKind,
     pub interval: Duration,
     pub timeout: Duration,
     /// Successes in a row that bring a backend up.
     pub rise: u32,
     /// Failures in a row that take it down.
     pub fall: u32,
+}
+
+/// What a check asks of a backend.
+#[derive(Clone, PartialEq, Debug)]
+pub enum CheckKind {
+    /// That it takes a connection.
+    Connect,
+    /// That it answers a request as expected.
+    Http(Arc<HttpCheck>),
+}
+
+/// The request of a check, and the answers with which it has succeeded.
+#[derive(PartialEq, Debug)]
+pub struct HttpCheck {
+    /// A token.
+    pub method: Arc<str>,
+    /// With its query, fit for a request line.
+    pub path: Arc<str>,
+    /// `Host`. `None`: the backend's address.
+    pub host: Option<Arc<str>>,
+    /// First and last of each range of statuses that are good. Sorted; they do not meet.
+    pub statuses: Arc<[(u16, u16)]>,
+    /// What the body must contain. `None`: it is not read.
+    pub body: Option<Arc<str>>,
 }
 
 /// BLAKE3 over the canonical form, first 16 bytes.

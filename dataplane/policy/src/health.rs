@@ -59,8 +59,8 @@ impl Checks {
             self.timeline.schedule(slot, now);
             return;
         };
-        watched.policy = policy;
         let soon = next_check(now, policy.interval, jitter);
+        watched.policy = policy;
         if self.timeline.when(slot).is_some_and(|at| at > soon) {
             self.timeline.schedule(slot, soon);
         }
@@ -216,11 +216,18 @@ impl Timeline {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::generation::CheckKind;
     use proptest::prelude::*;
     use std::collections::BTreeMap;
 
     fn policy(rise: u32, fall: u32) -> HealthCheck {
-        HealthCheck { interval: Duration::from_millis(800), timeout: Duration::from_millis(100), rise, fall }
+        HealthCheck {
+            kind: CheckKind::Connect,
+            interval: Duration::from_millis(800),
+            timeout: Duration::from_millis(100),
+            rise,
+            fall,
+        }
     }
 
     /// Results as `+` and `-`; after each the state as `u`p or `d`own.

@@ -2,7 +2,7 @@
 
 use crate::files::{self, Files};
 use crate::problems;
-use config::{Class, Config, Parsed, diff};
+use config::{Class, Config, Group, Parsed, diff};
 use policy::generation::{Address, Endpoint};
 use std::collections::BTreeSet;
 
@@ -62,21 +62,27 @@ fn identities(config: &Config) {
     for (id, pool) in &config.pools {
         assert_eq!(*id, pool.id);
         assert_id(id.as_str());
-        assert_id(&pool.group.id);
+        assert!(pool.groups.is_sorted_by(|one, next| one.id < next.id), "groups are sorted, each there once");
+        assert!(!pool.groups.is_empty() && (pool.http.is_some() || pool.groups.len() == 1));
         assert!(!pool.create.listen.is_empty() && pool.create.listen.is_sorted());
         for address in &pool.create.listen {
             assert!(!matches!(address, Address::Name { .. }), "{address} depends on a resolver");
             assert!(listens.insert(address), "{address} leads to two pools");
         }
-        let backends = &pool.group.backends;
-        assert!(backends.windows(2).all(|pair| pair[0].id < pair[1].id), "ids are sorted, each there once");
-        let addresses: BTreeSet<&Address> = backends.iter().map(|backend| &backend.address).collect();
-        assert_eq!(addresses.len(), backends.len(), "an address is one backend");
-        for backend in backends {
-            assert!(backend.weight <= Endpoint::WEIGHT_MAX);
-            if *backend.id != backend.address.to_string() {
-                assert_id(&backend.id);
-            }
+        pool.groups.iter().for_each(|group| members(group));
+    }
+}
+
+fn members(group: &Group) {
+    assert_id(&group.id);
+    let backends = &group.backends;
+    assert!(backends.windows(2).all(|pair| pair[0].id < pair[1].id), "ids are sorted, each there once");
+    let addresses: BTreeSet<&Address> = backends.iter().map(|backend| &backend.address).collect();
+    assert_eq!(addresses.len(), backends.len(), "an address is one backend");
+    for backend in backends {
+        assert!(backend.weight <= Endpoint::WEIGHT_MAX);
+        if *backend.id != backend.address.to_string() {
+            assert_id(&backend.id);
         }
     }
 }

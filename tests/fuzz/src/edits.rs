@@ -98,8 +98,13 @@ fn by_hand(config: &Config, edit: &Edit) -> Option<Config> {
     | Edit::SetBackend { pool, group, .. }
     | Edit::RemoveBackend { pool, group, .. }) = edit;
     let groups = document["pool"].get_mut(pool)?["group"].as_object_mut().expect("a table");
-    let only = groups.keys().next().expect("a pool has a group").clone();
-    let backends = groups.get_mut(group.as_ref().unwrap_or(&only))?["backend"].as_array_mut().expect("a list");
+    let names: Vec<String> = groups.keys().cloned().collect();
+    let name = match (group, &names[..]) {
+        (Some(group), _) => group,
+        (None, [only]) => only,
+        (None, _) => return None,
+    };
+    let backends = groups.get_mut(name)?["backend"].as_array_mut().expect("a list");
     match edit {
         Edit::AddBackend { id, address, set, .. } => {
             let mut backend = Map::from_iter([("address".to_owned(), json!(address))]);

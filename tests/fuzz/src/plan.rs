@@ -147,22 +147,39 @@ struct Found(Vec<Difference>);
 impl Found {
     fn pool(&mut self, id: &str, old: &Value, new: &Value) {
         self.keys(&format!("pool.{id}"), old, new);
-        for table in ["create", "limits", "timeouts"] {
+        for table in ["create", "limits", "timeouts", "http"] {
             self.keys(&format!("pool.{id}.{table}"), &old[table], &new[table]);
         }
         self.listen(id, &old["create"]["listen"], &new["create"]["listen"]);
-        let (old_name, old) = table(&old["group"]).iter().next().expect("a pool has a group");
-        let (name, new) = table(&new["group"]).iter().next().expect("a pool has a group");
-        let path = format!("pool.{id}.group.{name}");
-        if old_name != name {
+        let (old, new) = (table(&old["group"]), table(&new["group"]));
+        let gone: Vec<_> = old.iter().filter(|(name, _)| !new.contains_key(*name)).collect();
+        let come: Vec<_> = new.iter().filter(|(name, _)| !old.contains_key(*name)).collect();
+        if let ([(old_name, old)], [(name, new)]) = (&gone[..], &come[..]) {
+            let path = format!("pool.{id}.group.{name}");
             self.set(path.clone(), &old_name.as_str().into(), &name.as_str().into());
+            self.group(path, old, new);
+        } else {
+            gone.iter().for_each(|(name, _)| self.event(format!("pool.{id}.group.{name}"), "removed"));
+            come.iter().for_each(|(name, _)| self.event(format!("pool.{id}.group.{name}"), "added"));
         }
+        for (name, old) in old {
+            if let Some(new) = new.get(name) {
+                self.group(format!("pool.{id}.group.{name}"), old, new);
+            }
+        }
+    }
+
+    fn group(&mut self, path: String, old: &Value, new: &Value) {
         self.keys(&path, old, new);
-        match (&old["health"], &new["health"]) {
-            (Value::Null, Value::Null) => {}
-            (Value::Null, _) => self.event(format!("{path}.health"), "added"),
-            (_, Value::Null) => self.event(format!("{path}.health"), "removed"),
-            (old, new) => self.keys(&format!("{path}.health"), old, new),
+        self.keys(&format!("{path}.retry"), &old["retry"], &new["retry"]);
+        for table in ["health", "eject"] {
+            let (Some(old), Some(new)) = (old.get(table), new.get(table)) else { continue };
+            match (old, new) {
+                (Value::Null, Value::Null) => {}
+                (Value::Null, _) => self.event(format!("{path}.{table}"), "added"),
+                (_, Value::Null) => self.event(format!("{path}.{table}"), "removed"),
+                (old, new) => self.keys(&format!("{path}.{table}"), old, new),
+            }
         }
         let (old, new) = (backends(old), backends(new));
         for (address, old) in &old {
@@ -176,13 +193,15 @@ impl Found {
         }
     }
 
-    /// Values of one table; what has a table or list of tables in it is compared by itself.
+    /// Values of one table; what has a table or list of tables in it is compared by itself. Between two services
+    /// only what both have is compared: the change of service says the rest.
     fn keys(&mut self, path: &str, old: &Value, new: &Value) {
-        for (key, old) in table(old) {
-            let apart =
-                ["create", "limits", "timeouts", "group", "health", "backend", "listen"].contains(&key.as_str());
-            if !apart && *old != new[key] {
-                self.set(format!("{path}.{key}"), old, &new[key]);
+        const APART: [&str; 10] =
+            ["create", "limits", "timeouts", "http", "group", "retry", "eject", "health", "backend", "listen"];
+        let (Some(old), Some(new)) = (old.as_object(), new.as_object()) else { return };
+        for (key, old) in old {
+            if let Some(new) = new.get(key).filter(|new| *new != old && !APART.contains(&key.as_str())) {
+                self.set(format!("{path}.{key}"), old, new);
             }
         }
     }

@@ -210,12 +210,20 @@ impl World {
         listeners.sort();
         assert_eq!(*generation.listeners, listeners[..]);
 
-        let group = &generation.groups[0];
-        assert_eq!(group.id, content.group.id);
+        assert_eq!(generation.groups.len(), content.groups.len());
+        generation
+            .groups
+            .iter()
+            .zip(&content.groups)
+            .for_each(|(group, content)| self.group_agrees(pool, group, content));
+    }
+
+    fn group_agrees(&self, pool: &RunningPool, group: &policy::generation::Group, content: &config::Group) {
+        assert_eq!(group.id, content.id);
         assert!(group.endpoints.is_sorted_by_key(|endpoint| endpoint.slot));
-        assert_eq!(group.endpoints.len(), content.group.backends.len());
+        assert_eq!(group.endpoints.len(), content.backends.len());
         for endpoint in &group.endpoints {
-            let found = content.group.backends.iter().find(|backend| backend.id == endpoint.id);
+            let found = content.backends.iter().find(|backend| backend.id == endpoint.id);
             let backend = found.unwrap_or_else(|| panic!("{} is no backend", endpoint.id));
             let Endpoint { slot, address, weight, backup, drain, max_connections, .. } = &**endpoint;
             assert_eq!(
@@ -223,11 +231,11 @@ impl World {
                 (&backend.address, &backend.weight, &backend.backup, &backend.drain, &backend.max_connections)
             );
             let identity = self.slots.endpoint(*slot).expect("in use");
-            assert_eq!((&identity.pool, &identity.group, &identity.address), (&content.id, &group.id, address));
+            assert_eq!((&identity.pool, &identity.group, &identity.address), (&pool.content.id, &group.id, address));
         }
         if let Balance::SourceHash(table) = &group.balance {
             // Kept from before or built anew, it is what this group's own would be.
-            assert!(**table == *maglev::build(&group.endpoints), "the table of `{}` is another group's", content.id);
+            assert!(**table == *maglev::build(&group.endpoints), "the table of `{}` is another group's", group.id);
         }
     }
 }

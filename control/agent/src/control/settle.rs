@@ -179,7 +179,7 @@ impl Control {
             for group in &pool.groups {
                 let was = old.and_then(|old| old.generation.groups.iter().find(|was| was.id == group.id));
                 if was.is_some_and(|was| was.health != group.health) {
-                    let watch = |address: &Address| Watch { address: address.clone(), check: group.health };
+                    let watch = |address: &Address| Watch { address: address.clone(), check: group.health.clone() };
                     let all = group.endpoints.iter();
                     self.prober.watch(all.map(|endpoint| (endpoint.slot, Some(watch(&endpoint.address)))));
                 }

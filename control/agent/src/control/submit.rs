@@ -211,7 +211,7 @@ impl Control {
         self.prober.watch(compiled.change.endpoints_come.iter().filter_map(|(_, slot)| {
             let entry = self.book.endpoint(*slot)?;
             let pool = compiled.change.pools.iter().find(|(pool, _)| *pool == entry.pool_slot)?.1.as_ref()?;
-            let check = pool.find(*slot)?.0.health;
+            let check = pool.find(*slot)?.0.health.clone();
             let watch = Watch { address: entry.endpoint.address.clone(), check };
             Some((*slot, Some(watch)))
         }));

@@ -7,6 +7,7 @@
 //! A name is resolved before its first check: a check that could only say "no address yet" would take a
 //! new backend down.
 
+mod ask;
 mod names;
 
 use crate::clock::Clock;
@@ -14,7 +15,7 @@ use crate::names::Name;
 use crate::resolve::{Answer, NameSource, Resolver};
 use crate::slate::Slate;
 use names::Names;
-use policy::generation::{Address, EndpointState, Health, HealthCheck};
+use policy::generation::{Address, CheckKind, EndpointState, Health, HealthCheck};
 use policy::health::{Check, Checks};
 use policy::{EndpointSlot, Tick};
 use std::collections::{BTreeMap, HashMap};
@@ -23,8 +24,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
-use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::{mpsc, oneshot};
 
 /// Checks that may be open at the same time, each with one descriptor.
@@ -180,9 +179,10 @@ impl Probing {
             };
             let address = watched.watch.address.clone();
             let addresses = Arc::clone(&watched.addresses);
+            let kind = watched.watch.check.as_ref().map_or(CheckKind::Connect, |check| check.kind.clone());
             let outcomes = outcomes.clone();
             tokio::task::spawn_local(async move {
-                let result = connect(&address, &addresses, check.timeout).await;
+                let result = ask::ask(&kind, &address, &addresses, check.timeout).await;
                 let _ = outcomes.send(Outcome::Checked(check, result)).await;
             });
         }
@@ -229,8 +229,8 @@ impl Probing {
         let Some(watched) = self.watched.get_mut(&slot) else {
             return;
         };
-        match watched.watch.check {
-            Some(check) if watched.is_reachable() => self.checks.watch(slot, watched.health, check, now, jitter),
+        match &watched.watch.check {
+            Some(check) if watched.is_reachable() => self.checks.watch(slot, watched.health, check.clone(), now, jitter),
             Some(_) => {}
             None => {
                 self.checks.forget(slot);
@@ -299,32 +299,24 @@ impl Watched {
     }
 }
 
-/// All that a TCP pool can ask: does it take a connection? Of several addresses one is enough.
-async fn connect(address: &Address, addresses: &[SocketAddr], timeout: Duration) -> Result<(), String> {
-    let attempt = async {
-        match address {
-            Address::Unix(path) => UnixStream::connect(path).await.map(drop),
-            Address::Ip(_) | Address::Name { .. } => TcpStream::connect(addresses).await.map(drop),
-        }
-    };
-    match tokio::time::timeout(timeout, attempt).await {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err(format!("no answer within {timeout:?}")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::resolve::tests::{Server, block_on};
+    use policy::generation::HttpCheck;
     use std::net::TcpListener;
     use std::os::unix::net::UnixListener;
+    use std::time::Duration;
 
     const PATIENCE: Duration = Duration::from_secs(20);
     const A: EndpointSlot = EndpointSlot(1);
-    const QUICK: HealthCheck =
-        HealthCheck { interval: Duration::from_millis(20), timeout: Duration::from_millis(500), rise: 2, fall: 2 };
+    const QUICK: HealthCheck = HealthCheck {
+        kind: CheckKind::Connect,
+        interval: Duration::from_millis(20),
+        timeout: Duration::from_millis(500),
+        rise: 2,
+        fall: 2,
+    };
 
     fn prober(source: NameSource) -> Prober {
         Prober::start(source, Clock::start(), None).unwrap()
@@ -362,6 +354,44 @@ mod tests {
         assert!(down.health_changed.unwrap().contains("refused"));
         let _again = TcpListener::bind(address).unwrap();
         until(&prober, Health::Up);
+    }
+
+    #[test]
+    fn a_check_of_http_asks_and_judges_the_answer() {
+        use std::io::{Read, Write};
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        // Answers 200 once, and 503 ever after.
+        let backend = std::thread::spawn(move || {
+            let mut seen = Vec::new();
+            for status in [200, 503, 503] {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut request = [0; 1_024];
+                let mut read = 0;
+                while !request[..read].ends_with(b"\r\n\r\n") {
+                    read += stream.read(&mut request[read..]).unwrap();
+                }
+                seen.push(String::from_utf8_lossy(&request[..read]).into_owned());
+                write!(stream, "HTTP/1.1 {status} x\r\n\r\nready").unwrap();
+            }
+            seen
+        });
+        let check = HttpCheck {
+            method: "GET".into(),
+            path: "/health?deep".into(),
+            host: Some("app.test".into()),
+            statuses: [(200, 399)].into(),
+            body: Some("ready".into()),
+        };
+        let prober = prober(NameSource::System);
+        let check = HealthCheck { kind: CheckKind::Http(Arc::new(check)), ..QUICK };
+        prober.watch([(A, Some(Watch { address: Address::Ip(address), check: Some(check) }))]);
+        until(&prober, Health::Up);
+        assert_eq!(until(&prober, Health::Down).health_changed.unwrap(), "status 503");
+        prober.watch([(A, None)]);
+        for request in backend.join().unwrap() {
+            assert!(request.starts_with("GET /health?deep HTTP/1.0\r\nHost: app.test\r\n"), "{request}");
+        }
     }
 
     #[test]

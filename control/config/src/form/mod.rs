@@ -3,22 +3,35 @@
 //! A form says everything once: the reader, the error's "accepted", the manual and the JSON Schema all ask
 //! it. Here is what all forms have in common; each kind has a file, and addresses have `address`.
 
-use crate::place::Span;
+use crate::place::{Span, is_bare};
 use crate::problem::Code;
 use crate::tree::Node;
 use serde_json::json;
 use std::fmt;
 
+mod action;
+mod condition;
+mod edits;
+mod fields;
+mod http;
 mod number;
 mod path;
 mod shards;
 mod word;
 
+pub(crate) use action::{ContentType, Denial, RedirectTo, Response, Rewriting};
+pub use action::{Redirect, Respond, Rewrite, RewritePath};
+pub use condition::ValueTest;
+pub(crate) use condition::{Named, Nested, NotNested, Sources, Texts};
+pub(crate) use edits::Edits;
+pub use edits::HeaderEdits;
+pub(crate) use fields::{Fields, Maybe};
+pub(crate) use http::{HashedBy, MethodName, Plain, StatusRanges, Statuses, Target};
 pub(crate) use number::{Bytes, Count, Flag, Time};
 pub(crate) use path::{FileMode, FilePath, Patterns, absolute};
 pub use shards::Shards;
 pub(crate) use shards::{ShardCount, ShardList};
-pub(crate) use word::{OneOf, Word, words};
+pub(crate) use word::{OneOf, Word, all_words, words};
 
 /// What people and editors are told of a form.
 pub trait Describe: Sync {
@@ -51,6 +64,10 @@ pub(crate) struct Wrong {
     pub(crate) span: Option<Span>,
     pub(crate) help: Option<String>,
     pub(crate) also: Option<(String, Option<Span>)>,
+    /// Which part of the value, as its path goes on: `[2]`, `.to`. Empty: all of it.
+    pub(crate) at: String,
+    /// Of that part. `None`: what the form says.
+    pub(crate) accepted: Option<String>,
 }
 
 impl Wrong {
@@ -62,11 +79,23 @@ impl Wrong {
             span: node.span,
             help: None,
             also: None,
+            at: String::new(),
+            accepted: None,
         }
     }
 
     pub(crate) fn kind(node: &Node, expected: &str) -> Wrong {
         Wrong { code: Code::WrongType, ..Wrong::value(node, format!("expected {expected}, found {}", node.kind())) }
+    }
+
+    pub(crate) fn within(mut self, part: &str) -> Wrong {
+        self.at.insert_str(0, part);
+        self
+    }
+
+    pub(crate) fn accepted(mut self, accepted: impl Into<String>) -> Wrong {
+        self.accepted = Some(accepted.into());
+        self
     }
 
     pub(crate) fn help(mut self, help: impl Into<String>) -> Wrong {
@@ -84,6 +113,8 @@ pub enum Shown {
     Integer(u64),
     Text(String),
     List(Vec<Shown>),
+    /// In the order of its writing.
+    Table(Vec<(String, Shown)>),
 }
 
 impl Shown {
@@ -94,6 +125,11 @@ impl Shown {
             Shown::Integer(number) => json!(number),
             Shown::Text(text) => json!(text),
             Shown::List(list) => list.iter().map(Shown::to_json).collect(),
+            Shown::Table(fields) => fields
+                .iter()
+                .map(|(name, value)| (name.clone(), value.to_json()))
+                .collect::<serde_json::Map<_, _>>()
+                .into(),
         }
     }
 }
@@ -115,6 +151,18 @@ impl fmt::Display for Shown {
                     item.fmt(f)?;
                 }
                 f.write_str("]")
+            }
+            Shown::Table(fields) if fields.is_empty() => f.write_str("{}"),
+            Shown::Table(fields) => {
+                for (ix, (name, value)) in fields.iter().enumerate() {
+                    f.write_str(if ix == 0 { "{ " } else { ", " })?;
+                    match is_bare(name) {
+                        true => f.write_str(name)?,
+                        false => toml::Value::from(name.as_str()).fmt(f)?,
+                    }
+                    write!(f, " = {value}")?;
+                }
+                f.write_str(" }")
             }
         }
     }

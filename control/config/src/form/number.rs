@@ -172,6 +172,11 @@ impl Bytes {
         assert!(min <= max);
         Bytes { min, max }
     }
+
+    /// The same, or `"off"` for no limit.
+    pub(crate) const fn or_off(self) -> OrOff<Bytes> {
+        OrOff(self)
+    }
 }
 
 impl Describe for Bytes {

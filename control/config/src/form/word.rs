@@ -35,6 +35,10 @@ macro_rules! words {
 }
 pub(crate) use words;
 
+pub(crate) fn all_words<W: Word>() -> impl Iterator<Item = W> {
+    W::ALL.iter().copied()
+}
+
 /// One of the words of `W`.
 pub(crate) struct OneOf<W>(std::marker::PhantomData<fn() -> W>);
 

@@ -139,9 +139,9 @@ impl Appliance {
     /// A tunnel on each shard to each endpoint of the first pool that has any.
     pub fn open_tunnels(&mut self) {
         let pools: Vec<_> = self.running.pools.values().map(|pool| pool.generation.clone()).collect();
-        let Some(pool) = pools.iter().find(|pool| !pool.groups[0].endpoints.is_empty()) else { return };
+        let Some(pool) = pools.iter().find(|pool| pool.endpoints().next().is_some()) else { return };
         for shard in 0..SHARDS as u16 {
-            for endpoint in &pool.groups[0].endpoints {
+            for endpoint in pool.endpoints() {
                 let mut deeds = Vec::new();
                 let adopter = &mut self.shards[usize::from(shard)];
                 let lease = adopter.accept(pool.listeners[0]);
@@ -177,7 +177,7 @@ impl Appliance {
         self.end_handshakes();
         self.close_tunnels();
         self.check_slots();
-        let endpoints = self.running.pools.values().map(|pool| pool.generation.groups[0].endpoints.len()).sum();
+        let endpoints = self.running.pools.values().map(|pool| pool.generation.endpoints().count()).sum();
         assert_eq!(self.slots.in_use(), (self.running.pools.len(), endpoints, self.running.listeners.len()));
         assert_eq!(self.rollout.who_pins().count(), 0);
     }
@@ -189,11 +189,14 @@ impl Appliance {
             let generation = &pool.generation;
             assert!(pools.insert(generation.slot));
             assert_eq!(self.slots.pool(generation.slot), Some(id));
-            for endpoint in &generation.groups[0].endpoints {
+            let groups = generation.groups.iter().zip(&pool.content.groups);
+            for (endpoint, content) in
+                groups.flat_map(|(group, content)| group.endpoints.iter().map(move |endpoint| (endpoint, content)))
+            {
                 assert!(endpoints.insert(endpoint.slot));
                 let identity = self.slots.endpoint(endpoint.slot).expect("in use");
                 let named = (&identity.pool, &identity.group, &identity.address);
-                assert_eq!(named, (id, &pool.content.group.id, &endpoint.address));
+                assert_eq!(named, (id, &content.id, &endpoint.address));
             }
             for shard in &self.shards {
                 assert!(Arc::ptr_eq(shard.pool(generation.slot).expect("it runs"), generation));

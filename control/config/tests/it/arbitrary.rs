@@ -1,5 +1,6 @@
 //! Random documents: a plain model, and its many spellings.
 
+use crate::arbitrary_rules::{HttpModel, RuleChange, http, is_http, rule_change};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -9,6 +10,8 @@ use std::fmt::Write;
 pub struct Model {
     pub keep_receipts: u32,
     pub level: &'static str,
+    /// The second byte of the addresses in the only list.
+    pub office: u8,
     pub pools: BTreeMap<&'static str, PoolModel>,
 }
 
@@ -27,6 +30,8 @@ pub struct PoolModel {
     pub health: Option<u32>,
     /// By the last digit of the port.
     pub backends: BTreeMap<u8, BackendModel>,
+    /// Nothing in a pool of TCP.
+    pub http: HttpModel,
 }
 
 #[derive(Clone, PartialEq, Debug)]
@@ -42,10 +47,10 @@ pub const POOLS: [&str; 4] = ["a", "b", "c", "d"];
 
 pub fn model() -> impl Strategy<Value = Model> {
     let pools = prop::collection::btree_map(prop::sample::select(&POOLS[..]), pool(), 0..4);
-    (1..3u32, prop::sample::select(&["info", "debug"][..]), pools).prop_map(|(keep_receipts, level, pools)| Model {
-        keep_receipts,
-        level,
-        pools,
+    let level = prop::sample::select(&["info", "debug"][..]);
+    (1..3u32, level, 0..2u8, pools).prop_map(|(keep_receipts, level, office, mut pools)| {
+        pools.iter_mut().filter(|(id, _)| !is_http(id)).for_each(|(_, pool)| pool.http = HttpModel::default());
+        Model { keep_receipts, level, office, pools }
     })
 }
 
@@ -59,10 +64,10 @@ fn pool() -> impl Strategy<Value = PoolModel> {
     let balance = prop_oneof![4 => Just("round-robin"), 4 => Just("random-two"), 1 => Just("source-hash")];
     let group = (prop_oneof![6 => Just("main"), 1 => Just("other")], balance, 0..3u32, prop::option::of(1..3u32));
     let backends = prop::collection::btree_map(0..6u8, backend(), 0..6);
-    (settings, group, backends).prop_map(
-        |((ports, access_log, max_connections, idle), (group, balance, queue, health), backends)| {
+    (settings, group, backends, http()).prop_map(
+        |((ports, access_log, max_connections, idle), (group, balance, queue, health), backends, http)| {
             let ports = ports.into_iter().collect();
-            PoolModel { ports, access_log, max_connections, idle, group, balance, queue, health, backends }
+            PoolModel { ports, access_log, max_connections, idle, group, balance, queue, health, backends, http }
         },
     )
 }
@@ -112,6 +117,8 @@ pub enum SmallChange {
     Idle(Option<u32>),
     Ports(Vec<u16>),
     Level,
+    Office,
+    Rule(RuleChange),
 }
 
 pub fn small_change() -> impl Strategy<Value = SmallChange> {
@@ -122,14 +129,30 @@ pub fn small_change() -> impl Strategy<Value = SmallChange> {
         prop::option::of(1..3u32).prop_map(SmallChange::Idle),
         prop::collection::btree_set(1..4u16, 0..3).prop_map(|ports| SmallChange::Ports(ports.into_iter().collect())),
         Just(SmallChange::Level),
+        Just(SmallChange::Office),
+        rule_change().prop_map(SmallChange::Rule),
+        rule_change().prop_map(SmallChange::Rule),
     ]
 }
 
 impl SmallChange {
     fn on(self, mut model: Model) -> Model {
-        if let SmallChange::Level = self {
-            model.level = if model.level == "info" { "debug" } else { "info" };
-            return model;
+        match self {
+            SmallChange::Level => {
+                model.level = if model.level == "info" { "debug" } else { "info" };
+                return model;
+            }
+            SmallChange::Office => {
+                model.office = 1 - model.office;
+                return model;
+            }
+            SmallChange::Rule(change) => {
+                if let Some((_, pool)) = model.pools.iter_mut().find(|(id, _)| is_http(id)) {
+                    change.on(&mut pool.http);
+                }
+                return model;
+            }
+            _ => {}
         }
         let Some(pool) = model.pools.values_mut().next() else { return model };
         match self {
@@ -140,7 +163,7 @@ impl SmallChange {
             SmallChange::Add(digit, backend) => drop(pool.backends.insert(digit, backend)),
             SmallChange::Idle(idle) => pool.idle = idle,
             SmallChange::Ports(ports) => pool.ports = ports,
-            SmallChange::Level => unreachable!("handled above"),
+            SmallChange::Level | SmallChange::Office | SmallChange::Rule(_) => unreachable!("handled above"),
         }
         model
     }
@@ -178,6 +201,7 @@ impl Model {
         let mut tables = vec![
             format!("[reload]\nkeep_receipts = {}\n", self.keep_receipts),
             format!("[log.events] # to stderr\nlevel = '{}'\n", self.level),
+            format!("[list.office]\nentries = ['10.{}.0.0/16']\n", self.office),
         ];
         if how.defaults {
             tables.push("[appliance]\nshards = \"auto\"\nconnections = 100000\n".into());
@@ -202,7 +226,8 @@ impl PoolModel {
             ports.reverse();
             backends.reverse();
         }
-        let mut create = format!("[pool.{id}.create]\nservice = 'tcp'\nlisten = [{}]\n", ports.join(", "));
+        let service = if is_http(id) { "http" } else { "tcp" };
+        let mut create = format!("[pool.{id}.create]\nservice = '{service}'\nlisten = [{}]\n", ports.join(", "));
         let mut limits = format!("[pool.{id}.limits]\n");
         match self.max_connections {
             Some(max) => writeln!(limits, "max_connections = {max}").unwrap(),
@@ -219,8 +244,12 @@ impl PoolModel {
             format!("[pool.{id}.group.{}]\nbalance = '{}'\nqueue = {}\n", self.group, self.balance, self.queue);
         let written: Vec<String> =
             backends.iter().map(|(digit, backend)| backend.pairs(id, *digit, how).join(", ")).collect();
+        let (http, pairs) = match is_http(id) {
+            true => self.http.tables(id, self.group, how),
+            false => (Vec::new(), String::new()),
+        };
         let mut tables = vec![
-            format!("[pool.{id}]\naccess_log = {}\n", self.access_log),
+            format!("[pool.{id}]\naccess_log = {}\n{pairs}", self.access_log),
             create,
             limits,
             format!("[pool.{id}.timeouts]\nidle = '{idle}'\n"),
@@ -239,6 +268,7 @@ impl PoolModel {
             }
         }
         tables.push(group);
+        tables.extend(http);
         if let Some(interval) = self.health {
             tables.push(format!("[pool.{id}.group.{}.health]\ninterval = '{interval}s'\n", self.group));
         }

@@ -2,9 +2,10 @@
 
 use crate::appliance::Appliance;
 use crate::arbitrary::{Model, PLAIN, history};
+use crate::arbitrary_rules::SPARE;
 use crate::config;
-use config::{ChangeKind, Compiled, Config, Object, Plan, Running, Slots, compile, diff};
-use policy::generation::{Address, Balance, Change};
+use config::{ChangeKind, Compiled, Config, Object, Plan, Running, RunningPool, Slots, compile, diff};
+use policy::generation::{Address, Balance, Change, Group, PoolGeneration, Service};
 use policy::reload::Outcome;
 use policy::reload::rollout::{Obstacle, Phase};
 use policy::{EndpointSlot, JobId, ListenerSlot, PoolId, PoolSlot, ShardSet};
@@ -12,6 +13,11 @@ use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::sync::Arc;
+
+/// The group that is always there. Of HTTP pools, one without backends may stand before it.
+fn main_of(generation: &PoolGeneration) -> &Group {
+    generation.groups.iter().find(|group| &*group.id != SPARE).expect("each pool has one")
+}
 
 /// What runs, without the numbers that depend on how it came about.
 fn meaning(running: &Running) -> String {
@@ -31,7 +37,7 @@ fn meaning(running: &Running) -> String {
             })
             .collect();
         assert_eq!(listen.len(), generation.listeners.len());
-        let group = &generation.groups[0];
+        let group = main_of(generation);
         assert!(group.endpoints.is_sorted_by_key(|endpoint| endpoint.slot));
         let endpoints: BTreeMap<String, String> = group
             .endpoints
@@ -53,11 +59,16 @@ fn meaning(running: &Running) -> String {
             }
             other => format!("{other:?}"),
         };
-        let rest = (group.id.clone(), group.attempts, group.queue, group.queue_wait, group.health);
+        let groups: Vec<&str> = generation.groups.iter().map(|group| &*group.id).collect();
+        let service = match &generation.service {
+            Service::Tcp => String::new(),
+            Service::Http(service) => format!("{:?} {:?} {:?}", service.rules.rules(), service.pages, service.via),
+        };
+        let rest = (group.id.clone(), group.attempts, group.queue, group.queue_wait, group.health.clone());
         let policy = (generation.policy.timeouts, generation.policy.access_log);
         writeln!(
             out,
-            "{id} {listen:?} {:?} {:?} {policy:?} {balance} {rest:?} {endpoints:?}",
+            "{id} {listen:?} {:?} {:?} {policy:?} {balance} {rest:?} {endpoints:?} {groups:?} {service}",
             generation.shards, generation.limits
         )
         .unwrap();
@@ -100,7 +111,7 @@ fn check_agreement(plan: &Plan, compiled: &Compiled, before: &Running, after: &R
         backends.count()
     };
     let whole = |id: &PoolId| {
-        let group = |running: &Running| running.pools.get(id).map(|pool| pool.content.group.id.clone());
+        let group = |running: &Running| running.pools.get(id).map(|pool| main_of(&pool.generation).id.clone());
         group(before) != group(after)
     };
     let single = |names: &BTreeMap<PoolSlot, PoolId>, list: &[(PoolSlot, EndpointSlot)]| {
@@ -124,30 +135,54 @@ fn check_sharing(before: &Running, after: &Running, job: JobId) {
         assert_eq!(new.generation.number.0, job.0);
         assert_ne!(old.generation.part, new.generation.part);
         assert_eq!(old.generation.slot, new.generation.slot);
+        check_sharing_of_rules(old, new);
         let (old, new) = (&old.generation, &new.generation);
         let same_policy = (old.policy.timeouts, old.policy.access_log) == (new.policy.timeouts, new.policy.access_log);
         assert_eq!(same_policy, Arc::ptr_eq(&old.policy, &new.policy));
         assert_eq!(same_policy, old.policy.part == new.policy.part);
-        for endpoint in &new.groups[0].endpoints {
-            let before = old.groups[0].endpoints.iter().find(|old| old.slot == endpoint.slot);
+        for endpoint in new.endpoints() {
+            let before = old.endpoints().find(|old| old.slot == endpoint.slot);
             if let Some(before) = before {
                 assert_eq!(before.address, endpoint.address);
                 assert_eq!(before == endpoint, Arc::ptr_eq(before, endpoint), "{}", endpoint.address);
             }
         }
-        let same_members = old.groups[0].endpoints.len() == new.groups[0].endpoints.len()
-            && old.groups[0]
+        let (old, new) = (main_of(old), main_of(new));
+        let same_members = old.endpoints.len() == new.endpoints.len()
+            && old
                 .endpoints
                 .iter()
-                .zip(&new.groups[0].endpoints)
+                .zip(&new.endpoints)
                 .all(|(a, b)| (a.slot, a.weight, a.backup) == (b.slot, b.weight, b.backup));
-        if let (Balance::SourceHash(old), Balance::SourceHash(new)) = (&old.groups[0].balance, &new.groups[0].balance) {
+        if let (Balance::SourceHash(old), Balance::SourceHash(new)) = (&old.balance, &new.balance) {
             assert_eq!(
                 same_members,
                 Arc::ptr_eq(old, new),
                 "a table is built again only when it would come out different"
             );
         }
+    }
+}
+
+/// A rule that says the same, and leads where it led, is the same.
+fn check_sharing_of_rules(old: &RunningPool, new: &RunningPool) {
+    let (Service::Http(before), Service::Http(after)) = (&old.generation.service, &new.generation.service) else {
+        return;
+    };
+    let (Some(was), Some(is)) = (&old.content.http, &new.content.http) else { panic!("both are of HTTP") };
+    let groups = |pool: &RunningPool| pool.content.groups.iter().map(|group| group.id.clone()).collect::<Vec<_>>();
+    let same_surroundings = groups(old) == groups(new) && was.lists == is.lists;
+    if same_surroundings {
+        let rules = was.rules.iter().zip(before.rules.rules());
+        let rules: BTreeMap<&str, _> = rules.map(|(content, rule)| (&*content.id, (content, rule))).collect();
+        for (content, rule) in is.rules.iter().zip(after.rules.rules()) {
+            if let Some((was, old)) = rules.get(&*content.id) {
+                assert_eq!(was == &content, Arc::ptr_eq(old, rule), "{}", content.id);
+            }
+        }
+        assert_eq!(was.rules == is.rules, Arc::ptr_eq(&before.rules, &after.rules));
+        let same = was.rules == is.rules && was.pages == is.pages && was.settings == is.settings;
+        assert_eq!(same, Arc::ptr_eq(before, after));
     }
 }
 
@@ -209,7 +244,8 @@ proptest! {
         let base = toml(&models[0]);
         let mut appliance = Appliance::started(&base);
         // Each takes one half of the pools from a later model.
-        let other = models.last().expect("never empty");
+        // The list is used by both.
+        let other = &Model { office: models[0].office, ..models.last().expect("never empty").clone() };
         let half = |low: bool| {
             let mut model = models[0].clone();
             let mine = |id: &&str| (*id < "c") == low;

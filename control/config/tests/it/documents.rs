@@ -25,7 +25,7 @@ fn brief(problem: &Problem) -> String {
 }
 
 /// Codes and paths of all problems, in order, warnings last. Every problem of a file has a place.
-fn check(text: &str, expected: &[&str]) {
+pub fn check(text: &str, expected: &[&str]) {
     let (problems, refused) = match parse_text(text) {
         Ok(parsed) => (parsed.warnings, false),
         Err(problems) => (problems, true),
@@ -67,9 +67,9 @@ fn a_small_pool_gets_all_defaults() {
     assert_eq!(pool.timeouts.idle.unwrap().as_secs(), 3600);
     assert_eq!(pool.timeouts.lifetime, None);
     assert_eq!(pool.create.memory, 64 << 20);
-    assert_eq!(pool.group.health, None);
-    assert_eq!((pool.group.balancing.attempts, pool.group.balancing.queue), (3, 128));
-    assert_eq!(pool.group.backends[0].weight, 1);
+    assert_eq!(pool.groups[0].health, None);
+    assert_eq!(pool.groups[0].balancing.queue, 128);
+    assert_eq!(pool.groups[0].backends[0].weight, 1);
     assert!(pool.switches.access_log);
     assert_eq!(config.reload.job_timeout.as_secs(), 300);
     assert_eq!(config.appliance.connections, 100_000);
@@ -90,6 +90,59 @@ fn every_table_is_accepted() {
     with("[reload]\njob_timeout = \"1m\"\nwait_before = \"1s\"\nretained_max = 1048576\nkeep_receipts = 1", &[]);
     with("[log.access]\nformat = \"json\"\nsink = \"file\"\npath = \"/var/log/a.log\"", &[]);
     with("[log.events]\nlevel = \"debug\"\nformat = \"json\"", &[]);
+}
+
+/// An HTTP pool that is in order, with two groups.
+const WEB: &str = r#"
+[pool.web.create]
+service = "http"
+listen = ["127.0.0.1:8080"]
+[pool.web.group.app]
+backend = [{ address = "127.0.0.1:9001" }]
+"#;
+
+/// `WEB` and one more piece.
+fn web(piece: &str, expected: &[&str]) {
+    check(&format!("{WEB}{piece}\n"), expected);
+}
+
+#[test]
+fn an_http_pool_has_settings_of_its_own() {
+    web("", &[]);
+    web("[pool.web.http]\nhead_max = \"16KiB\"\nbody_max = \"off\"\nx_forwarded = \"append\"\nvia = \"edge\"", &[]);
+    web("[pool.web.timeouts]\nconnect = \"1s\"\nidle = \"1h\"\nhead = \"5s\"\ntotal = \"off\"", &[]);
+    web("[pool.web.group.app.retry]\nattempts = 2\nbudget = 10\nstatuses = [503]", &[]);
+    web("[pool.web.group.app.eject]\nerrors = 3", &[]);
+    web("[pool.web.group.app.health]\nkind = \"http\"\npath = \"/up\"\nstatus = [200, \"300-308\"]", &[]);
+    web("[pool.web.group.app.health]\npath = \"/up\"", &["warning no_effect pool.web.group.app.health.path"]);
+    check(&WEB.replace("backend", "balance = \"hash\"\nhash_on = \"cookie:sid\"\nbackend"), &[]);
+    check(
+        &WEB.replace("backend", "hash_on = \"cookie:sid\"\nbackend"),
+        &["warning no_effect pool.web.group.app.hash_on"],
+    );
+    web("[pool.web.http]\nhead_max = \"1GiB\"", &["bad_value pool.web.http.head_max"]);
+    web("[pool.web.http]\nhead = \"1KiB\"", &["unknown_key pool.web.http.head"]);
+}
+
+#[test]
+fn settings_of_one_service_have_no_place_in_another() {
+    with("[pool.db.http]\nvia = \"edge\"", &["clash pool.db.http.via"]);
+    with("[pool.db.timeouts]\nhead = \"5s\"\nidle = \"1h\"", &["clash pool.db.timeouts.head"]);
+    with("[pool.db.group.main.retry]\nattempts = 2", &["clash pool.db.group.main.retry.attempts"]);
+    check(&WEB.replace("backend", "attempts = 2\nbackend"), &["clash pool.web.group.app.attempts"]);
+    for (word, ok) in [("least-requests", true), ("peak-ewma", true), ("hash", true), ("least-connections", false)] {
+        let expected: &[&str] = if ok { &[] } else { &["clash pool.web.group.app.balance"] };
+        check(&WEB.replace("backend", &format!("balance = {word:?}\nbackend")), expected);
+        let expected: &[&str] = if ok { &["clash pool.db.group.main.balance"] } else { &[] };
+        backends(
+            &format!("{{ address = \"127.0.0.1:9001\" }}]\nbalance = {word:?}\nqueue_wait = \"5s\" # ["),
+            expected,
+        );
+    }
+    // Between services everything is a restart, and nothing that cannot be compared is told.
+    let plan = config::diff(&config(WEB), &config(&WEB.replace("\"http\"", "\"tcp\"")));
+    let codes: Vec<&str> = plan.changes.iter().map(|change| change.reason.code).collect();
+    assert_eq!(codes, ["create_service"]);
 }
 
 #[test]

@@ -126,3 +126,77 @@ fn control_characters_in_a_document_do_not_reach_the_terminal() {
     let drawn = parse_text("x = \"\u{9b}2J\"").unwrap_err().draw(Colour::Terminal);
     assert!(drawn.contains("\u{fffd}2J") && !drawn.contains('\u{9b}'), "{drawn:?}");
 }
+
+/// What is drawn of a pool with this rule.
+fn check_rule(rule: &str, expected: &str) {
+    let create = "[pool.web.create]\nservice = \"http\"\nlisten = [\"127.0.0.1:8080\"]\n";
+    let group = "[pool.web.group.app]\nbackend = [{ address = \"app:1\" }]\n";
+    check(&format!("{create}{group}[[pool.web.rule]]\n{rule}\n"), expected);
+}
+
+#[test]
+fn a_regular_expression_at_its_column() {
+    check_rule(
+        "path_regex = '^/v(\\d+/'\ngroup = \"app\"",
+        r#"
+error[bad_value]: `path_regex`: unclosed group
+ --> site.toml:7:18
+  |
+7 | path_regex = '^/v(\d+/'
+  |                  ^ found "^/v(\\d+/"
+  |
+  = note: accepted: a regular expression such as "^/v[0-9]+/", or a list of them
+  = note: this is `pool.web.rule[0].path_regex`
+"#,
+    );
+    // Escapes shift the columns, so the whole of it is pointed at.
+    check_rule(
+        "path_regex = \"(\\\\d+\"\ngroup = \"app\"",
+        r#"
+error[bad_value]: `path_regex`: unclosed group
+ --> site.toml:7:14
+  |
+7 | path_regex = "(\\d+"
+  |              ^^^^^^^ found "(\\d+"
+  |
+  = note: accepted: a regular expression such as "^/v[0-9]+/", or a list of them
+  = note: this is `pool.web.rule[0].path_regex`
+"#,
+    );
+}
+
+#[test]
+fn a_placeholder_that_stands_for_nothing() {
+    check_rule(
+        "path_template = \"/users/{id}\"\nredirect = \"https://{host}/u/{ip}\"",
+        r#"
+error[bad_value]: `redirect`: `{ip}` is neither captured by this rule's path nor one of `{client_ip}` `{host}` `{method}` `{path}` `{query}` `{uri}` `{request_id}` `{scheme}`
+ --> site.toml:8:30
+  |
+8 | redirect = "https://{host}/u/{ip}"
+  |                              ^^^^ found "https://{host}/u/{ip}"
+  |
+  = note: accepted: where to, such as "https://{host}{uri}", or { to = "…", status = 301 }; 301, 302, 303, 307 and 308
+  = note: this is `pool.web.rule[0].redirect`
+"#,
+    );
+}
+
+#[test]
+fn two_actions_in_one_rule() {
+    check_rule(
+        "path_prefix = \"/api\"\ngroup = \"app\"\ndeny = 403",
+        r#"
+error[clash]: this rule has both `group` and `deny`
+ --> site.toml:9:8
+  |
+8 | group = "app"
+  |         ----- `group`
+9 | deny = 403
+  |        ^^^
+  |
+  = note: accepted: one of `group`, `redirect`, `respond` and `deny`
+  = note: this is `pool.web.rule[0].deny`
+"#,
+    );
+}

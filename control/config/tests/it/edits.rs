@@ -34,12 +34,14 @@ fn settings(backend: &BackendModel) -> BackendSettings {
 /// The edit, and the model after it; `None` if the model has no such backend, or has it already.
 fn apply(model: &Model, pool: &str, step: &Step) -> (Edit, Option<Model>) {
     let mut after = model.clone();
+    let spare = after.pools.get(pool).filter(|pool| pool.http.has_spare());
+    let group = spare.map(|pool| pool.group.to_string());
     let backends = after.pools.get_mut(pool).map(|pool| &mut pool.backends);
     match step {
         Step::Add(digit, backend) => {
             let edit = Edit::AddBackend {
                 pool: pool.into(),
-                group: None,
+                group,
                 id: backend.named.then(|| format!("x{digit}")),
                 address: backend_address(pool, *digit),
                 set: settings(backend),
@@ -52,12 +54,12 @@ fn apply(model: &Model, pool: &str, step: &Step) -> (Edit, Option<Model>) {
         Step::Remove(digit) => {
             let old = backends.and_then(|backends| backends.remove(digit));
             let id = old.as_ref().map_or("nobody".into(), |old| backend_id(pool, *digit, old));
-            (Edit::RemoveBackend { pool: pool.into(), group: None, id }, old.map(|_| after))
+            (Edit::RemoveBackend { pool: pool.into(), group, id }, old.map(|_| after))
         }
         Step::Set(digit, new) => {
             let old = backends.and_then(|backends| backends.get_mut(digit));
             let id = old.as_ref().map_or("nobody".into(), |old| backend_id(pool, *digit, old));
-            let edit = Edit::SetBackend { pool: pool.into(), group: None, id, set: settings(new) };
+            let edit = Edit::SetBackend { pool: pool.into(), group, id, set: settings(new) };
             let set = old.map(|old| *old = BackendModel { named: old.named, ..new.clone() });
             (edit, set.map(|()| after))
         }
@@ -153,7 +155,7 @@ const NOTHING: BackendSettings = BackendSettings { weight: None, backup: None, d
 #[test]
 fn backends_are_found_by_id_or_address() {
     for id in ["a", "a:1", "b:1"] {
-        assert_eq!(db().edit(&[remove(id)]).unwrap().config.pools.values().next().unwrap().group.backends.len(), 1);
+        assert_eq!(db().edit(&[remove(id)]).unwrap().config.pools.values().next().unwrap().groups[0].backends.len(), 1);
     }
     check(&[remove("nobody")], &["not_found id"]);
     check(&[set("bb:1", NOTHING)], &["not_found id did you mean `b:1`?"]);
@@ -215,11 +217,11 @@ fn a_transaction_is_all_or_nothing_and_tells_everything() {
 #[test]
 fn what_is_not_said_stays() {
     let drained = db().edit(&[set("b:1", BackendSettings { drain: Some(true), ..NOTHING })]).unwrap().config;
-    let backend = drained.pools.values().next().unwrap().group.backends[1].clone();
+    let backend = drained.pools.values().next().unwrap().groups[0].backends[1].clone();
     assert_eq!((backend.drain, backend.max_connections, backend.weight), (true, Some(5), 1));
     let unlimited =
         drained.edit(&[set("b:1", BackendSettings { max_connections: Some(Limit::Off), ..NOTHING })]).unwrap().config;
-    assert_eq!(unlimited.pools.values().next().unwrap().group.backends[1].max_connections, None);
+    assert_eq!(unlimited.pools.values().next().unwrap().groups[0].backends[1].max_connections, None);
     assert_eq!(db().edit(&[]).unwrap().config, db());
     assert_eq!(db().edit(&[set("a", NOTHING)]).unwrap().config, db());
 }

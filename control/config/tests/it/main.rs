@@ -2,6 +2,7 @@
 
 mod appliance;
 mod arbitrary;
+mod arbitrary_rules;
 mod changes;
 mod compile;
 mod documents;
@@ -10,6 +11,7 @@ mod edits;
 mod hostile;
 mod includes;
 mod plans;
+mod rules;
 
 use config::{Config, NoFiles, Parsed, Problems, Source, Surroundings, parse};
 use std::collections::BTreeMap;

@@ -9,7 +9,7 @@ mod source_hash;
 mod who_is_asked;
 
 use super::*;
-use crate::generation::{Balance, HealthCheck};
+use crate::generation::{Balance, CheckKind, HealthCheck};
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -45,7 +45,13 @@ fn group(balance: Balance, weights: &[u32]) -> Group {
 }
 
 fn checked(group: Group) -> Group {
-    let health = HealthCheck { interval: Duration::from_secs(1), timeout: Duration::from_secs(1), rise: 2, fall: 3 };
+    let health = HealthCheck {
+        kind: CheckKind::Connect,
+        interval: Duration::from_secs(1),
+        timeout: Duration::from_secs(1),
+        rise: 2,
+        fall: 3,
+    };
     Group { health: Some(health), ..group }
 }
 

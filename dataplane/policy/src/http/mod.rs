@@ -41,6 +41,7 @@ mod text;
 pub use edits::{Expanded, Unfit};
 pub use explain::{Finding, Step};
 pub use path::{EscapedSlash, NormalPath, PathViolation, normalise};
+pub use pattern::PatternError;
 pub use request::{Headers, Pairs, Request};
 pub use rule::{Action, Problem, Rule, Why};
 pub use rules::{RouteIx, Rules, Scratch, Shape, TableError};
@@ -48,4 +49,7 @@ pub use service::{GroupHttp, HttpService, HttpTimeouts, Page, Pages};
 pub use source::{Prefix, PrefixSet, SourceSet};
 pub use spec::{ActionSpec, EditSpec, GroupIx, PathSpec, RewriteSpec, RuleSpec, ValueSpec, When};
 pub use template::TemplateError;
+// A configuration speaks of these and has no business with the bytes behind them.
 pub use text::{Captures, Fact, Facts, Oversized, Text, TextError};
+pub use wire::h1::write::{Chain, Upgrades, may_edit};
+pub use wire::h1::{FIELDS_MAX, Limits};

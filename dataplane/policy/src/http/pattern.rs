@@ -39,8 +39,12 @@ pub enum PatternError {
     TooLong {
         bytes: usize,
     },
-    /// What the parser says, on one line.
-    Syntax(String),
+    Syntax {
+        /// What the parser says, on one line.
+        message: String,
+        /// The byte at which it says so, if it does.
+        at: Option<usize>,
+    },
     /// It is well-formed, but its automaton does not fit.
     TooLarge,
 }
@@ -61,7 +65,7 @@ impl Pattern {
             return Err(PatternError::TooLong { bytes: text.len() });
         }
         let syntax = syntax::Config::new().unicode(false).utf8(false).nest_limit(Pattern::NESTING_MAX);
-        let hir = syntax::parse_with(text, &syntax).map_err(|error| PatternError::Syntax(one_line(&error)))?;
+        let hir = syntax::parse_with(text, &syntax).map_err(|error| syntax_error(&error))?;
         let states = thompson::Config::new().utf8(false).nfa_size_limit(Some(Pattern::STATES_BYTES_MAX));
         let too_large = |_| PatternError::TooLarge;
         let nfa = thompson::Compiler::new().configure(states).build_from_hir(&hir).map_err(too_large)?;
@@ -150,7 +154,7 @@ impl fmt::Display for PatternError {
             PatternError::TooLong { bytes } => {
                 write!(f, "the expression has {bytes} bytes, at most {} are accepted", Pattern::TEXT_BYTES_MAX)
             }
-            PatternError::Syntax(message) => f.write_str(message),
+            PatternError::Syntax { message, .. } => f.write_str(message),
             PatternError::TooLarge => write!(
                 f,
                 "the expression needs an automaton of more than {} KiB; large counts (`.{{100}}`) are the usual \
@@ -173,10 +177,15 @@ fn literal_start(hir: &Hir) -> &[u8] {
 }
 
 /// The parser draws its errors over several lines, the last of which says what is wrong.
-fn one_line(error: &impl fmt::Display) -> String {
+fn syntax_error(error: &regex_syntax::Error) -> PatternError {
+    let at = match error {
+        regex_syntax::Error::Parse(error) => Some(error.span().start.offset),
+        regex_syntax::Error::Translate(error) => Some(error.span().start.offset),
+        _ => None,
+    };
     let drawn = error.to_string();
     let last = drawn.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
-    last.trim().trim_start_matches("error: ").to_owned()
+    PatternError::Syntax { message: last.trim().trim_start_matches("error: ").to_owned(), at }
 }
 
 #[cfg(test)]
@@ -203,13 +212,13 @@ mod tests {
     #[test]
     fn what_is_not_accepted_says_why() {
         let refused = |pattern: &str| Pattern::new(pattern).unwrap_err();
-        assert!(matches!(refused("(a"), PatternError::Syntax(why) if why == "unclosed group"));
-        assert!(matches!(refused(r"\p{Greek}"), PatternError::Syntax(_)));
+        assert!(matches!(refused("(a"), PatternError::Syntax { message, at: Some(0) } if message == "unclosed group"));
+        assert!(matches!(refused(r"\p{Greek}"), PatternError::Syntax { .. }));
         assert_eq!(refused("(a|b)*a(a|b){20}"), PatternError::TooLarge);
         assert_eq!(refused("((a{100}){100}){100}"), PatternError::TooLarge);
         assert_eq!(refused(&"a".repeat(1_025)), PatternError::TooLong { bytes: 1_025 });
-        assert!(matches!(refused(&"(".repeat(500)), PatternError::Syntax(_)));
-        assert!(matches!(refused(&("(".repeat(50) + &")".repeat(50))), PatternError::Syntax(_)));
+        assert!(matches!(refused(&"(".repeat(500)), PatternError::Syntax { .. }));
+        assert!(matches!(refused(&("(".repeat(50) + &")".repeat(50))), PatternError::Syntax { .. }));
     }
 
     #[test]

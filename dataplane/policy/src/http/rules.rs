@@ -122,10 +122,16 @@ impl Rules {
 
     /// Sorts and indexes. Cost: O(n log n); the rules are shared, not copied.
     pub fn new(mut rules: Vec<Arc<Rule>>) -> Result<Rules, TableError> {
+        rules.sort_by(|a, b| (a.order, &a.id).cmp(&(b.order, &b.id)));
+        Rules::in_sequence(rules)
+    }
+
+    /// As [`Rules::new`], asked as they stand, whatever order each has: a rule that others were put before is so
+    /// still the same.
+    pub fn in_sequence(rules: Vec<Arc<Rule>>) -> Result<Rules, TableError> {
         if rules.len() > Rules::RULES_MAX {
             return Err(TableError::TooMany { rules: rules.len() });
         }
-        rules.sort_by(|a, b| (a.order, &a.id).cmp(&(b.order, &b.id)));
         let mut ids: Vec<&Arc<str>> = rules.iter().map(|rule| &rule.id).collect();
         ids.sort();
         if let Some(twice) = ids.windows(2).find(|pair| pair[0] == pair[1]) {

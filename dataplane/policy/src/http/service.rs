@@ -16,7 +16,8 @@ use wire::h1::write::{Chain, Upgrades};
 /// Requests of one pool.
 #[derive(Debug)]
 pub struct HttpService {
-    pub rules: Rules,
+    /// The same while no rule changes, whatever else does.
+    pub rules: Arc<Rules>,
     /// Of what clients send.
     pub request: Limits,
     /// Of what backends send.

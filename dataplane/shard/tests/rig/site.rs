@@ -70,7 +70,7 @@ impl Http {
     pub fn with(specs: Vec<RuleSpec>, edit: impl FnOnce(&mut HttpService)) -> Http {
         let rules = specs.iter().map(|spec| Arc::new(Rule::compile(spec).unwrap())).collect();
         let mut service = HttpService {
-            rules: Rules::new(rules).unwrap(),
+            rules: Arc::new(Rules::new(rules).unwrap()),
             request: Limits::REQUEST,
             response: Limits::RESPONSE,
             escaped_slash: EscapedSlash::Keep,
@@ -314,6 +314,7 @@ impl Running {
             queue: pool.queue,
             queue_wait: pool.queue_wait,
             health: pool.checked.then_some(HealthCheck {
+                kind: CheckKind::Connect,
                 interval: Duration::from_secs(1),
                 timeout: Duration::from_secs(1),
                 rise: 1,

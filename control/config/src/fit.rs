@@ -1,0 +1,105 @@
+//! Settings of one service have no place in a pool of another.
+//!
+//! Which table belongs to which service stands beside its keys; here the document is held against it.
+
+use crate::check::span_at;
+use crate::draft::PoolDraft;
+use crate::keys::{Algorithm, Service, TABLES};
+use crate::place::At;
+use crate::problem::{Code, Problem, Problems};
+use crate::schema::TableKeys;
+use crate::tree::Node;
+
+pub(crate) fn check(pool: &PoolDraft<'_>, service: Service, problems: &mut Problems) {
+    let pools = At::ROOT.key("pool");
+    let mut fit = Fit { pool, service, problems };
+    let theirs = TABLES.iter().filter(|table| table.service.is_some_and(|other| other != service));
+    // Elements of a list may have keys of several tables, and the list is told once.
+    let first = |table: &&TableKeys| {
+        !table.path.ends_with("[]")
+            || TABLES.iter().find(|other| other.path == table.path).is_some_and(|other| std::ptr::eq(other, *table))
+    };
+    for table in theirs.filter(first) {
+        let parts: Vec<&str> = table.path.split('.').skip(2).collect();
+        fit.table(table, &parts, pool.node, &pools.key(pool.id));
+    }
+    for group in &pool.groups {
+        let Some(balancing) = group.balancing.as_ref().filter(|balancing| !balances(service, balancing.balance)) else {
+            continue;
+        };
+        let word = balancing.balance.word();
+        let path = format!("{}.balance", crate::check::group_path(pool.id, group.id));
+        let message = format!("`balance`: \"{word}\" is not for {} pools", name(service));
+        let problem = Problem::error(Code::Clash, path, span_at(group.node, &["balance"]), message);
+        let fitting = crate::form::all_words::<Algorithm>().filter(|word| balances(service, *word));
+        let fitting: Vec<String> = fitting.map(|word| format!("\"{}\"", word.word())).collect();
+        fit.problems.push(fit.because(problem.found(format!("\"{word}\"")).accepted(fitting.join(", "))));
+    }
+}
+
+/// As people say it.
+pub(crate) fn name(service: Service) -> &'static str {
+    match service {
+        Service::Tcp => "TCP",
+        Service::Http => "HTTP",
+    }
+}
+
+fn balances(service: Service, algorithm: Algorithm) -> bool {
+    match algorithm {
+        Algorithm::RoundRobin | Algorithm::RandomTwo | Algorithm::SourceHash => true,
+        Algorithm::LeastConnections => service == Service::Tcp,
+        Algorithm::LeastRequests | Algorithm::PeakEwma | Algorithm::Hash => service == Service::Http,
+    }
+}
+
+struct Fit<'a, 'p> {
+    pool: &'a PoolDraft<'a>,
+    service: Service,
+    problems: &'p mut Problems,
+}
+
+impl Fit<'_, '_> {
+    fn table(&mut self, table: &TableKeys, parts: &[&str], node: &Node, at: &At<'_>) {
+        let Some(entries) = node.table().map(|table| &table.entries) else { return };
+        match parts {
+            [] => {
+                for key in table.keys {
+                    if let Some(entry) = entries.get(key.name) {
+                        self.misplaced(table, &at.key(key.name), entry.key_span);
+                    }
+                }
+            }
+            ["*", rest @ ..] => {
+                entries.iter().for_each(|(id, entry)| self.table(table, rest, &entry.node, &at.key(id)));
+            }
+            // A list is told once: it may have thousands of elements.
+            [list, ..] if list.ends_with("[]") => {
+                let key = list.trim_end_matches("[]");
+                if let Some(entry) = entries.get(key) {
+                    self.misplaced(table, &at.key(key), entry.key_span);
+                }
+            }
+            [key, rest @ ..] => {
+                if let Some(entry) = entries.get(*key) {
+                    self.table(table, rest, &entry.node, &at.key(key));
+                }
+            }
+        }
+    }
+
+    fn misplaced(&mut self, table: &TableKeys, at: &At<'_>, span: Option<crate::place::Span>) {
+        let theirs = table.service.map_or("other", name);
+        let message =
+            format!("`{at}` is a setting of {theirs} pools, and `{}` is a {} pool", self.pool.id, name(self.service));
+        let problem = Problem::error(Code::Clash, at, span, message);
+        self.problems.push(self.because(problem));
+    }
+
+    fn because(&self, problem: Problem) -> Problem {
+        match span_at(self.pool.node, &["create", "service"]) {
+            Some(span) => problem.also("the pool's service", span),
+            None => problem,
+        }
+    }
+}
