@@ -4,6 +4,7 @@
 //! on: what runs, and what is written of it, holds the text and needs no file.
 
 use crate::form::{Describe, Form, Shown, Wrong};
+use crate::load::normal;
 use crate::place::{At, Files};
 use crate::problem::{Code, Problem, Problems};
 use crate::source::Source;
@@ -76,7 +77,7 @@ impl Reader<'_> {
 
     fn file(&mut self, name: &str, node: &Node, at: &At<'_>) -> Option<(PathBuf, String)> {
         let includer = node.span.map(|span| Path::new(self.files.name(span.file)));
-        let path = includer.and_then(Path::parent).unwrap_or(Path::new("")).join(name);
+        let path = normal(&includer.and_then(Path::parent).unwrap_or(Path::new("")).join(name));
         let problem = |message: String| Problem::error(Code::File, at.key("file"), node.span, message);
         if self.read.len() >= TEXT_FILES_MAX && !self.read.contains(&path) {
             let message = format!("more than {TEXT_FILES_MAX} files with texts");
