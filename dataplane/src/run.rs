@@ -86,6 +86,12 @@ fn serve(run: Run) -> Result<(), String> {
     if !agent.wait_ready(START) {
         return Err(format!("not every shard serves {} s after the start", START.as_secs()));
     }
+    if link::listen::syn_filter_is_missing() {
+        eprintln!(
+            "warning: this kernel lets nobody without CAP_NET_ADMIN attach a socket filter: a client that connects at the \
+             very moment when its address is added or removed may be reset"
+        );
+    }
     welcome(&run, tcp, &control_socket, shards);
     let ended = finish(agent);
     keepers.into_iter().for_each(|keeper| drop(keeper.join()));

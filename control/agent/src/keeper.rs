@@ -82,8 +82,9 @@ pub fn run(mut control: Control, inlets: Inlets, socket: Socket, ready: watch::S
     outcome
 }
 
-/// Threads that read documents and make long answers.
-const ANSWER_THREADS: usize = 2;
+/// Threads that read documents and make long answers: those that may be stuck in a file that does not come
+/// ([`DOCUMENTS_AT_ONCE`](crate::orders::DOCUMENTS_AT_ONCE)), and as many for everything else.
+const ANSWER_THREADS: usize = 2 * crate::orders::DOCUMENTS_AT_ONCE;
 
 /// A start that takes longer is shown as it is.
 const START_MAX: Duration = Duration::from_secs(10);

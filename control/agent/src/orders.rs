@@ -63,18 +63,21 @@ pub async fn carry_out(
                 Check::Document(document) => Text::from(&document),
                 Check::Path(path) => Text::File(PathBuf::from(path)),
             };
-            return Ok(on_a_thread(shared, move |shared| self::check(shared, &text)).await);
+            return Ok(with_documents(shared, move |shared| self::check(shared, &text))
+                .await
+                .and_then(|checked| checked));
         }
         Order::Plan(document) => {
             let text = Text::from(&document);
-            return Ok(on_a_thread(shared, move |shared| plan(shared, &text, None)).await);
+            return Ok(with_documents(shared, move |shared| plan(shared, &text, None)).await.and_then(|plan| plan));
         }
         Order::Apply(apply) => {
             let document = api::order::Document { document: apply.document, name: apply.name, base: apply.base };
             let text = Text::from(&document);
             if apply.dry_run {
                 let if_generation = apply.if_generation;
-                return Ok(on_a_thread(shared, move |shared| plan(shared, &text, if_generation)).await);
+                let planned = with_documents(shared, move |shared| plan(shared, &text, if_generation)).await;
+                return Ok(planned.and_then(|plan| plan));
             }
             let (what, check) = read(shared, text).await;
             return submit(shared, ask(apply.if_generation, what), check, audience).await;
@@ -117,7 +120,7 @@ pub async fn carry_out(
 
 /// Reads a document off this thread.
 pub async fn read(shared: &Arc<Shared>, text: Text) -> (What, Duration) {
-    on_a_thread(shared, move |shared| {
+    let read = with_documents(shared, move |shared| {
         let begin = Instant::now();
         let what = match text.read(shared.shards_auto) {
             Ok(reading) => {
@@ -126,8 +129,10 @@ pub async fn read(shared: &Arc<Shared>, text: Text) -> (What, Duration) {
             Err(unreadable) => What::Invalid { message: unreadable.message, problems: unreadable.problems },
         };
         (what, begin.elapsed())
+    });
+    read.await.unwrap_or_else(|busy| {
+        (What::Invalid { message: busy.message.clone(), problems: Default::default() }, Duration::ZERO)
     })
-    .await
 }
 
 /// Gives the ask to control; the job is seen through what comes back.
@@ -310,6 +315,36 @@ fn gone(shared: &Shared) -> Box<Failure> {
     let mut failure = Failure::new(ErrorCode::Refused, "control panicked over this order; nothing was changed");
     failure.generation = Some(status::generation(&shared.published.load()));
     Box::new(failure)
+}
+
+/// Documents that may be read at the same time.
+pub const DOCUMENTS_AT_ONCE: usize = 2;
+
+/// How long the next one waits for its turn.
+const DOCUMENT_WAIT: Duration = Duration::from_secs(10);
+
+/// Work that reads files, which may take for ever: on a network that is gone, from a device. It holds up other
+/// documents, and nobody else.
+async fn with_documents<T: Send + 'static>(
+    shared: &Arc<Shared>,
+    work: impl FnOnce(&Shared) -> T + Send + 'static,
+) -> Result<T, Box<Failure>> {
+    let permit = tokio::time::timeout(DOCUMENT_WAIT, Arc::clone(&shared.documents).acquire_owned()).await;
+    let Ok(Ok(permit)) = permit else {
+        let message = format!(
+            "{DOCUMENTS_AT_ONCE} other documents have been read for longer than {} s and do not end; is one of their \
+             files on a file system that does not answer?",
+            DOCUMENT_WAIT.as_secs()
+        );
+        return Err(Box::new(Failure::new(ErrorCode::Busy, message)));
+    };
+    // The permit goes with the work and not with who asked: a client that leaves does not free the thread.
+    let work = move |shared: &Shared| {
+        let done = work(shared);
+        drop(permit);
+        done
+    };
+    Ok(on_a_thread(shared, work).await)
 }
 
 /// Long work, away from control's thread.

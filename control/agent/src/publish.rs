@@ -33,6 +33,8 @@ pub struct Shared {
     pub counted: Counted,
     pub log_counts: Arc<log::Counts>,
     pub clock: Clock,
+    /// Turns to read a document.
+    pub documents: Arc<tokio::sync::Semaphore>,
     /// Unbounded, and bounded by who writes: a session has one order under way, a piece of work one answer, a
     /// slot one name to forget.
     pub inbox: mpsc::UnboundedSender<Event>,
@@ -67,6 +69,7 @@ impl Shared {
             counted,
             log_counts,
             clock,
+            documents: Arc::new(tokio::sync::Semaphore::new(crate::orders::DOCUMENTS_AT_ONCE)),
             inbox,
             document,
             shards_auto,

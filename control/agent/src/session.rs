@@ -24,6 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Notify;
 
 /// Clients at the same time. One more is told so and let go.
 pub const SESSIONS_MAX: usize = 64;
@@ -125,15 +126,14 @@ impl Drop for Socket {
 /// Lets clients in, for as long as it is polled.
 pub async fn serve(socket: &Socket, shared: Arc<Shared>) -> io::Result<Infallible> {
     let listener = UnixListener::from_std(socket.listener.try_clone()?)?;
-    let places = Rc::new(Cell::new(SESSIONS_MAX));
+    let lobby = Rc::new(Lobby::new());
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                let place = Place::take(&places);
-                let shared = Arc::clone(&shared);
+                let (lobby, shared) = (Rc::clone(&lobby), Arc::clone(&shared));
                 tokio::task::spawn_local(async move {
-                    match place {
-                        Some(_place) => drop(Session::new(stream, shared).run().await),
+                    match Place::wait(&lobby).await {
+                        Some(_place) => drop(Session::new(stream, shared, lobby).run().await),
                         None => turn_away(stream).await,
                     }
                 });
@@ -146,20 +146,53 @@ pub async fn serve(socket: &Socket, shared: Arc<Shared>) -> io::Result<Infallibl
 
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
+/// Who is in, and who makes room: one that only sits there does for one that comes, so that nobody can lock the
+/// operator out by sitting.
+struct Lobby {
+    places: Cell<usize>,
+    /// Sessions that wait for their client to say something.
+    idle: Cell<usize>,
+    /// Asks the one that has been idle the longest to leave.
+    wanted: Notify,
+    freed: Notify,
+}
+
+impl Lobby {
+    fn new() -> Lobby {
+        Lobby { places: Cell::new(SESSIONS_MAX), idle: Cell::new(0), wanted: Notify::new(), freed: Notify::new() }
+    }
+}
+
 /// One of the places for clients.
-struct Place(Rc<Cell<usize>>);
+struct Place(Rc<Lobby>);
 
 impl Place {
-    fn take(places: &Rc<Cell<usize>>) -> Option<Place> {
-        let left = places.get().checked_sub(1)?;
-        places.set(left);
-        Some(Place(Rc::clone(places)))
+    fn take(lobby: &Rc<Lobby>) -> Option<Place> {
+        let left = lobby.places.get().checked_sub(1)?;
+        lobby.places.set(left);
+        Some(Place(Rc::clone(lobby)))
+    }
+
+    /// Takes a place, of one that is idle if need be. `None`: everybody is busy.
+    async fn wait(lobby: &Rc<Lobby>) -> Option<Place> {
+        if let Some(place) = Place::take(lobby) {
+            return Some(place);
+        }
+        if lobby.idle.get() == 0 {
+            return None;
+        }
+        // Said only while somebody listens, so it cannot be left for one that comes to rest later.
+        lobby.idle.set(lobby.idle.get() - 1);
+        lobby.wanted.notify_one();
+        let _ = tokio::time::timeout(ACCEPT_RETRY, lobby.freed.notified()).await;
+        Place::take(lobby)
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.set(self.0.get() + 1);
+        self.0.places.set(self.0.places.get() + 1);
+        self.0.freed.notify_one();
     }
 }
 
@@ -174,11 +207,12 @@ struct Session {
     stream: UnixStream,
     shared: Arc<Shared>,
     decoder: Decoder,
+    lobby: Rc<Lobby>,
 }
 
 impl Session {
-    fn new(stream: UnixStream, shared: Arc<Shared>) -> Session {
-        Session { stream, shared, decoder: Decoder::default() }
+    fn new(stream: UnixStream, shared: Arc<Shared>, lobby: Rc<Lobby>) -> Session {
+        Session { stream, shared, decoder: Decoder::default(), lobby }
     }
 
     async fn run(mut self) -> Result<(), Left> {
@@ -195,12 +229,17 @@ impl Session {
                     }
                 }
             }
-            tokio::select! {
-                read = self.stream.read(&mut bytes) => match read {
-                    Ok(0) | Err(_) => break,
-                    Ok(count) => self.decoder.feed(&bytes[..count]),
-                },
+            self.lobby.idle.set(self.lobby.idle.get() + 1);
+            let read = tokio::select! {
+                read = self.stream.read(&mut bytes) => read,
                 _ = over.wait_for(|over| *over) => return Err(Left),
+                // Whoever asked has counted us out already.
+                () = self.lobby.wanted.notified() => return Err(Left),
+            };
+            self.lobby.idle.set(self.lobby.idle.get().saturating_sub(1));
+            match read {
+                Ok(0) | Err(_) => break,
+                Ok(count) => self.decoder.feed(&bytes[..count]),
             }
         }
         let last = std::mem::take(&mut self.decoder).finish();

@@ -234,7 +234,8 @@ keys! {
             except Hard, Creation, PoolRestart, "create_listen_replaced": "No address stays, so this is another service under the same name; clients of the old addresses would be refused." when "every address is replaced at once",
             except Soft, Listen, Now, "listen_moved": "Its sockets stay open, and the other pool serves every connection from then on." when "the address served another pool until now",
             except Hard, Creation, PoolRestart, "create_listen_resharded": "Its sockets belong to the shards of the pool that it served until now; remove it there first, then add it here." when "the address served a pool on other shards until now",
-            except Hard, Creation, PoolRestart, "create_listen_inherited": "A pool that goes takes its addresses with it; move the address first, or remove the pool first." when "the address served a pool until now that goes in the same change";
+            except Hard, Creation, PoolRestart, "create_listen_inherited": "A pool that goes takes its addresses with it; move the address first, or remove the pool first." when "the address served a pool until now that goes in the same change",
+            except Hard, Creation, PoolRestart, "create_listen_overlaps": "The port is still held by an address that leaves in this change; remove that first, then add this one." when "the address contains, or is contained in, one of the same port that leaves in the same change";
 
         /// Shards that serve it. Not written: all.
         shards: Option<ShardSet> = ShardList, default(None);

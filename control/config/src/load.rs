@@ -42,6 +42,12 @@ pub(crate) fn load(
     let within = crate::source::within(text.to_vec(), FILE_BYTES_MAX);
     loader.file(name, within, None, 0, &mut table);
     let span = Span { file: FileIx(0), start: 0, end: 0 };
+    // A file that an editor has just made empty must not take every pool away.
+    let silent = |line: &[u8]| line.trim_ascii().is_empty() || line.trim_ascii_start().starts_with(b"#");
+    if text.len() <= FILE_BYTES_MAX && text.split(|byte| *byte == b'\n').all(silent) {
+        let problem = Problem::error(Code::Missing, "", Some(span), "the document says nothing");
+        loader.problems.push(problem.accepted("`[appliance]` alone, for an appliance without pools"));
+    }
     Loaded { tree: Node { value: Value::Table(table), span: Some(span) }, files: loader.files }
 }
 

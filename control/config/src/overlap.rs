@@ -44,6 +44,13 @@ pub(crate) fn check<'a>(
     }
 }
 
+/// Whether two different addresses cannot be bound at the same time.
+pub(crate) fn overlaps(one: &Address, other: &Address) -> bool {
+    let (Address::Ip(one), Address::Ip(other)) = (one, other) else { return false };
+    let wild = one.ip().is_unspecified() || other.ip().is_unspecified();
+    one != other && one.is_ipv6() == other.is_ipv6() && one.port() == other.port() && one.port() != 0 && wild
+}
+
 /// Addresses that are in use so far.
 #[derive(Default)]
 struct Taken<'a> {

@@ -8,6 +8,7 @@ use crate::class::{Category, Class, Reach, Reason};
 use crate::document::{Carries, Config, Document, Group, GroupContent, HttpContent, Pool, PoolContent, Sealed};
 use crate::form::Shown;
 use crate::keys::{Backend, Create, Eject, Health, Service};
+use crate::overlap;
 use crate::schema::Key;
 use policy::PoolId;
 use policy::generation::{Address, ContentHash};
@@ -302,8 +303,12 @@ impl<'a> Owners<'a> {
         self.after.get_or_insert_with(|| owners(self.new)).get(address).copied()
     }
 
-    /// Why an address comes to or goes from a pool as a matter of another pool. `None`: no other pool has to do with it.
+    /// Why an address comes to or goes from a pool as a matter of another address or pool. `None`: no other has to do with
+    /// it.
     fn exception(&mut self, pool: &PoolContent, address: &Address, kind: ChangeKind) -> Option<&'static str> {
+        if kind == ChangeKind::Added && self.before(address).is_none() && self.port_is_held(address) {
+            return Some("create_listen_overlaps");
+        }
         let (from, to) = (self.before(address)?, self.after(address)?);
         if from.id == to.id {
             return None;
@@ -315,6 +320,20 @@ impl<'a> Owners<'a> {
             true if from.create.shards != to.create.shards => "create_listen_resharded",
             _ => "listen_moved",
         })
+    }
+}
+
+impl Owners<'_> {
+    /// Whether an address that leaves has the port of this new one. (One that stays is an error of the document.)
+    fn port_is_held(&mut self, address: &Address) -> bool {
+        let before: Vec<&Address> = self
+            .before
+            .get_or_insert_with(|| owners(self.old))
+            .keys()
+            .copied()
+            .filter(|old| overlap::overlaps(old, address))
+            .collect();
+        before.into_iter().any(|old| self.after(old).is_none())
     }
 }
 

@@ -2,7 +2,7 @@
 
 macro_rules! reasons {
     ($($(#[$doc:meta])* $name:ident = $label:literal, $fault:ident;)*) => {
-        /// Every front connection ends with exactly one of these.
+        /// Every front connection ends with exactly one of these, and so does every request.
         #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
         #[repr(u8)]
         pub enum CloseReason { $($(#[$doc])* $name,)* }
@@ -70,6 +70,31 @@ reasons! {
     BackendRemoved = "backend-removed", Operator;
     /// The appliance stopped and the grace time was over.
     Stopped = "stopped", Operator;
+    /// Nothing was asked on a kept connection for `timeouts.keep_alive`.
+    KeepAliveTimeout = "keep-alive-timeout", Nobody;
+    /// A request that cannot be understood in one way only, or is larger than a bound allows.
+    Refused = "refused", Client;
+    /// The head of a request did not come within `timeouts.head`.
+    HeadTimeout = "head-timeout", Client;
+    /// The content of a request stopped for longer than `timeouts.body`.
+    BodyTimeout = "body-timeout", Client;
+    /// No rule of the pool matched.
+    NoRule = "no-rule", Policy;
+    /// A rule denied the request.
+    Denied = "denied", Policy;
+    /// What the backend answered cannot be understood.
+    BadAnswer = "bad-answer", Backend;
+    /// The backend ended or broke its connection instead of answering.
+    NoAnswer = "no-answer", Backend;
+    /// The backend ended or broke its connection within its answer. The client's is aborted, so that it does not take half
+    /// an answer for a whole one.
+    AnswerCut = "answer-cut", Backend;
+    /// Nothing of an answer came within `timeouts.first_byte`.
+    FirstByteTimeout = "first-byte-timeout", Backend;
+    /// An answer stopped for longer than `timeouts.answer`.
+    AnswerTimeout = "answer-timeout", Policy;
+    /// An exchange took longer than `timeouts.total`.
+    TotalTimeout = "total-timeout", Policy;
     /// The shard's connection table is full.
     ShardFull = "shard-full", Us;
     /// No descriptor was free (`RLIMIT_NOFILE`).

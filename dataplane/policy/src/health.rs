@@ -51,9 +51,11 @@ impl Checks {
 
     /// Checks a backend by `policy` from now on. A new one is unproven and checked at once; one that is
     /// checked already keeps its state, and a shorter interval counts from now.
-    pub fn watch(&mut self, slot: EndpointSlot, policy: HealthCheck, now: Tick, jitter: u32) {
+    ///
+    /// `so_far`: what is to be taken for true until the first results. One that has served unchecked until now is up.
+    pub fn watch(&mut self, slot: EndpointSlot, so_far: Health, policy: HealthCheck, now: Tick, jitter: u32) {
         let Some(watched) = self.watched.get_mut(&slot) else {
-            self.watched.insert(slot, Watched { checker: Checker::default(), policy });
+            self.watched.insert(slot, Watched { checker: Checker { state: so_far, streak: 0 }, policy });
             self.timeline.schedule(slot, now);
             return;
         };
@@ -288,7 +290,7 @@ mod tests {
     #[test]
     fn a_new_backend_is_unproven_and_checked_at_once() {
         let mut checks = Checks::new(10);
-        checks.watch(EndpointSlot(4), policy(2, 2), Tick(50), 0);
+        checks.watch(EndpointSlot(4), Health::Unproven, policy(2, 2), Tick(50), 0);
         assert_eq!(checks.health(EndpointSlot(4)), Some(Health::Unproven));
         assert_eq!(checks.next_due(), Some(Tick(50)));
         let check = checks.due(Tick(50)).unwrap();
@@ -302,13 +304,13 @@ mod tests {
     fn a_shorter_interval_counts_from_now_and_a_longer_one_from_the_next_check() {
         let every = |millis| HealthCheck { interval: Duration::from_millis(millis), ..policy(1, 1) };
         let mut checks = Checks::new(10);
-        checks.watch(EndpointSlot(0), every(80_000), Tick(0), 0);
+        checks.watch(EndpointSlot(0), Health::Unproven, every(80_000), Tick(0), 0);
         let check = checks.due(Tick(0)).unwrap();
         checks.on_result(check, true, Tick(0), 0);
         assert_eq!(checks.next_due(), Some(Tick(70_000)));
-        checks.watch(EndpointSlot(0), every(800), Tick(1_000), 0);
+        checks.watch(EndpointSlot(0), Health::Unproven, every(800), Tick(1_000), 0);
         assert_eq!(checks.next_due(), Some(Tick(1_700)));
-        checks.watch(EndpointSlot(0), every(80_000), Tick(1_001), 0);
+        checks.watch(EndpointSlot(0), Health::Unproven, every(80_000), Tick(1_001), 0);
         assert_eq!(checks.next_due(), Some(Tick(1_700)));
         assert_eq!(checks.health(EndpointSlot(0)), Some(Health::Up));
     }
@@ -317,7 +319,7 @@ mod tests {
     fn at_the_bound_the_longest_due_goes_first_when_one_ends() {
         let mut checks = Checks::new(2);
         for slot in 0..4 {
-            checks.watch(EndpointSlot(slot), policy(1, 1), Tick(slot.into()), 0);
+            checks.watch(EndpointSlot(slot), Health::Unproven, policy(1, 1), Tick(slot.into()), 0);
         }
         let mut running = due(&mut checks, 100);
         assert_eq!(running.iter().map(|check| check.slot.0).collect::<Vec<_>>(), [0, 1]);
@@ -331,10 +333,10 @@ mod tests {
     #[test]
     fn a_result_for_nobody_frees_its_place_and_says_nothing() {
         let mut checks = Checks::new(1);
-        checks.watch(EndpointSlot(0), policy(1, 1), Tick(0), 0);
+        checks.watch(EndpointSlot(0), Health::Unproven, policy(1, 1), Tick(0), 0);
         let check = checks.due(Tick(0)).unwrap();
         checks.forget(EndpointSlot(0));
-        checks.watch(EndpointSlot(1), policy(1, 1), Tick(0), 0);
+        checks.watch(EndpointSlot(1), Health::Unproven, policy(1, 1), Tick(0), 0);
         assert_eq!(checks.on_result(check, true, Tick(1), 0), None);
         assert_eq!(checks.health(EndpointSlot(0)), None);
         assert_eq!(checks.due(Tick(1)).unwrap().slot, EndpointSlot(1));
@@ -345,7 +347,7 @@ mod tests {
         let mut checks = Checks::new(1);
         for n in 0..10_000 {
             let interval = Duration::from_secs(20_000 - n);
-            checks.watch(EndpointSlot(0), HealthCheck { interval, ..policy(1, 1) }, Tick(0), 0);
+            checks.watch(EndpointSlot(0), Health::Unproven, HealthCheck { interval, ..policy(1, 1) }, Tick(0), 0);
             if n == 0 {
                 let check = checks.due(Tick(0)).unwrap();
                 checks.on_result(check, true, Tick(0), 0);
@@ -389,7 +391,7 @@ mod tests {
                 match step {
                     Step::Watch { slot, interval } => {
                         let policy = HealthCheck { interval: Duration::from_millis(interval), ..policy(2, 2) };
-                        checks.watch(EndpointSlot(slot), policy, Tick(now), u32::MAX);
+                        checks.watch(EndpointSlot(slot), Health::Unproven, policy, Tick(now), u32::MAX);
                         let soon = soon(now, interval);
                         match intervals.insert(slot, interval) {
                             None => { waiting.insert(slot, now); }

@@ -1,4 +1,4 @@
-//! What is said of a connection after it has ended: the shard fills it in, control's log thread writes it.
+//! What is said of a connection or a request after it has ended: the shard fills it in, control's log thread writes it.
 //!
 //! A record is plain bytes. It holds no `Arc`: a record that waits in a ring must not pin a generation, and
 //! the last drop of anything must not happen on the log thread. Names are looked up by slot where the line
@@ -8,6 +8,174 @@ use crate::close::CloseReason;
 use crate::ids::{EndpointSlot, GenerationId, PoolSlot, ShardId};
 use std::fmt;
 use std::net::SocketAddr;
+use wire::h1::{Version, Violation};
+
+/// One line of the access log.
+#[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant, reason = "a box would be an allocation per request that another thread frees")]
+pub enum Record {
+    Tunnel(TunnelRecord),
+    Request(RequestRecord),
+}
+
+impl Record {
+    pub fn pool(&self) -> PoolSlot {
+        match self {
+            Record::Tunnel(record) => record.pool,
+            Record::Request(record) => record.pool,
+        }
+    }
+
+    pub fn endpoint(&self) -> Option<EndpointSlot> {
+        match self {
+            Record::Tunnel(record) => record.endpoint,
+            Record::Request(record) => record.endpoint,
+        }
+    }
+
+    /// Unit: microseconds since the Unix epoch.
+    pub fn ended_micros(&self) -> u64 {
+        match self {
+            Record::Tunnel(record) => record.started_micros.saturating_add(record.duration_micros),
+            Record::Request(record) => record.started_micros.saturating_add(record.duration_micros),
+        }
+    }
+}
+
+/// One request of an HTTP pool.
+#[derive(Clone, Debug)]
+pub struct RequestRecord {
+    pub pool: PoolSlot,
+    /// The backend that was asked last. `None`: none was.
+    pub endpoint: Option<EndpointSlot>,
+    /// The generation of the pool that all its decisions were taken from.
+    pub generation: GenerationId,
+    pub client: ClientAddr,
+    /// When its first byte came. Unit: microseconds since the Unix epoch.
+    pub started_micros: u64,
+    /// First byte to the backend's connection being there, waiting and failed attempts included. 0 without a backend;
+    /// saturates at 71 minutes.
+    pub connect_micros: u32,
+    /// First byte to the answer's first byte from the backend. 0: none came. Saturates.
+    pub first_byte_micros: u32,
+    /// First byte to the last byte of the answer.
+    pub duration_micros: u64,
+    /// Head and content as the backend took them.
+    pub bytes_in: u64,
+    /// Head and content as the client took them.
+    pub bytes_out: u64,
+    /// What the client was answered; 0: nothing.
+    pub status: u16,
+    pub version: Version,
+    pub reason: CloseReason,
+    /// What could not be understood, with [`CloseReason::Refused`] and [`CloseReason::BadAnswer`].
+    pub violation: Option<Violation>,
+    pub shard: ShardId,
+    /// Backends asked, the last included. Saturates.
+    pub attempts: u8,
+    /// Over a connection that had served a request before.
+    pub reused: bool,
+    /// The pool wants a line. Otherwise it is told for its times alone.
+    pub logged: bool,
+    pub texts: Texts,
+}
+
+/// What a record says of a request in words.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Word {
+    Method,
+    /// As sent.
+    Target,
+    Host,
+    /// The id of the rule that it met.
+    Rule,
+    Group,
+    RequestId,
+    Referer,
+    UserAgent,
+}
+
+impl Word {
+    pub const ALL: [Word; 8] = [
+        Word::Method,
+        Word::Target,
+        Word::Host,
+        Word::Rule,
+        Word::Group,
+        Word::RequestId,
+        Word::Referer,
+        Word::UserAgent,
+    ];
+
+    /// What is kept of one; the rest is cut off. Unit: bytes.
+    fn bytes_max(self) -> usize {
+        match self {
+            Word::Method => 24,
+            Word::Target => 200,
+            Word::Host => 64,
+            Word::Rule | Word::Group => 40,
+            Word::RequestId => 36,
+            Word::Referer => 100,
+            Word::UserAgent => 120,
+        }
+    }
+}
+
+/// The words of one request, in place: no memory is taken for them.
+#[derive(Clone)]
+pub struct Texts {
+    bytes: [u8; Texts::BYTES_MAX],
+    ends: [u16; Word::ALL.len()],
+    /// One bit for each that was cut off.
+    cut: u8,
+    said: u8,
+}
+
+impl Texts {
+    const BYTES_MAX: usize = 624;
+
+    pub fn new() -> Texts {
+        Texts { bytes: [0; Texts::BYTES_MAX], ends: [0; Word::ALL.len()], cut: 0, said: 0 }
+    }
+
+    /// Words are said in the order of [`Word::ALL`]; one that is left out is empty.
+    pub fn say(&mut self, word: Word, text: &[u8]) {
+        let ix = word as usize;
+        debug_assert!(ix >= usize::from(self.said), "{word:?} is said too late");
+        let begin = usize::from(self.end_before(self.said.into()));
+        let end = begin + text.len().min(word.bytes_max());
+        self.bytes[begin..end].copy_from_slice(&text[..end - begin]);
+        self.ends[usize::from(self.said)..ix].fill(begin as u16);
+        self.ends[ix..].fill(end as u16);
+        self.cut |= u8::from(end - begin < text.len()) << ix;
+        self.said = ix as u8 + 1;
+    }
+
+    fn end_before(&self, ix: usize) -> u16 {
+        if ix == 0 { 0 } else { self.ends[ix - 1] }
+    }
+
+    pub fn word(&self, word: Word) -> &[u8] {
+        let ix = word as usize;
+        &self.bytes[usize::from(self.end_before(ix))..usize::from(self.ends[ix])]
+    }
+
+    pub fn is_cut(&self, word: Word) -> bool {
+        self.cut >> word as usize & 1 == 1
+    }
+}
+
+impl Default for Texts {
+    fn default() -> Texts {
+        Texts::new()
+    }
+}
+
+impl fmt::Debug for Texts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(Word::ALL.map(|word| (word, self.word(word).escape_ascii().to_string()))).finish()
+    }
+}
 
 /// One ended front connection of a TCP pool.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -55,5 +223,26 @@ impl fmt::Display for ClientAddr {
     }
 }
 
-/// A ring of 4,096 records then takes half a megabyte per shard.
-const _: () = assert!(size_of::<TunnelRecord>() <= 128);
+/// A ring of 4,096 records then takes three megabytes per shard.
+const _: () = assert!(size_of::<Record>() <= 768);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_kept_as_far_as_there_is_room() {
+        let mut texts = Texts::new();
+        texts.say(Word::Method, b"GET");
+        texts.say(Word::Host, b"example.com");
+        texts.say(Word::UserAgent, &[b'x'; 1_000]);
+        assert_eq!(texts.word(Word::Method), b"GET");
+        assert_eq!(texts.word(Word::Target), b"");
+        assert_eq!(texts.word(Word::Host), b"example.com");
+        assert_eq!(texts.word(Word::Referer), b"");
+        assert_eq!(texts.word(Word::UserAgent), [b'x'; 120]);
+        assert!(texts.is_cut(Word::UserAgent) && !texts.is_cut(Word::Host));
+        let room: usize = Word::ALL.iter().map(|word| word.bytes_max()).sum();
+        assert!(room <= Texts::BYTES_MAX);
+    }
+}

@@ -8,6 +8,7 @@ use crate::ring::socket::{self, Peer};
 use crate::serve::Shard;
 use link::counters::{PoolCounter, ShardCounter};
 use policy::close::CloseReason;
+use policy::generation::Service;
 use policy::ids::{ListenerSlot, RootVersion, ShardId};
 use policy::tick::Tick;
 use rustix::io::Errno;
@@ -288,6 +289,7 @@ impl Shard<'_> {
         let lease = self.adopter.accept(handed.listener);
         let root = self.adopter.root(&lease);
         let slot = root.slot;
+        let carries_requests = matches!(root.service, Service::Http(_));
         let now = self.now();
         let conn = Conn {
             client: Peer::of(handed.socket.as_fd()),
@@ -299,6 +301,8 @@ impl Shard<'_> {
             number: root.number,
             logged: root.policy.access_log,
             lease: Lease::Root(lease),
+            session: None,
+            request: None,
             endpoint: None,
             row: RowIx::default(),
             pool_permit: false,
@@ -325,6 +329,7 @@ impl Shard<'_> {
                 pool.undecided += 1;
                 self.guard(id, Handling::Begin, |shard| match shard.overdue {
                     true => shard.end(id, CloseReason::Stopped),
+                    false if carries_requests => shard.converse(id),
                     false => shard.admit(id),
                 });
             }

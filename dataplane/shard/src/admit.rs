@@ -6,6 +6,8 @@
 use crate::conn::{Lease, Op, Side};
 use crate::conns::ConnId;
 use crate::guard::Handling;
+use crate::http::answer::Own;
+use crate::http::route::Met;
 use crate::pools::{RowIx, find};
 use crate::ring::socket::Peer;
 use crate::serve::Shard;
@@ -14,7 +16,7 @@ use policy::balance::{Ask, Pick, hash_source};
 use policy::close::CloseReason;
 use policy::ids::{EndpointSlot, PoolSlot};
 
-/// A pool of streams has one group.
+/// A pool of streams has one group; a request has the one that its rule names.
 pub(crate) const ONLY_GROUP: usize = 0;
 
 /// What there is for a connection right now.
@@ -23,6 +25,8 @@ enum Choice {
     /// The pool, or every backend in rotation, is at its cap.
     Wait,
     Nobody,
+    /// The rules have changed while it was seeking, and by the new ones no backend is asked.
+    Answer(Own),
 }
 
 impl Shard<'_> {
@@ -30,7 +34,9 @@ impl Shard<'_> {
     pub(crate) fn admit(&mut self, id: ConnId) {
         let Some(conn) = self.conns.get_mut(id) else { return };
         let pool = conn.pool;
-        self.renew(id);
+        if let Some(own) = self.renew(id) {
+            return self.answer(id, own);
+        }
         let row = self.row_for(id);
         // Those who wait go first.
         if self.pool_mut(pool).row(row).line.is_empty() { self.seek(id) } else { self.wait(id) }
@@ -42,18 +48,20 @@ impl Shard<'_> {
             Choice::Endpoint(endpoint) => self.dial(id, endpoint),
             Choice::Wait => self.wait(id),
             Choice::Nobody => self.nobody(id),
+            Choice::Answer(own) => self.answer(id, own),
         }
     }
 
     fn nobody(&mut self, id: ConnId) {
         let Some(reason) = self.conns.get_mut(id).map(|conn| conn.failure) else { return };
-        self.end(id, reason);
+        self.fail(id, reason);
     }
 
-    /// Moves an undecided connection to the newest root of its pool.
-    fn renew(&mut self, id: ConnId) {
+    /// Moves an undecided connection to the newest root of its pool. A request asks the rules anew if they may be others;
+    /// what they say if it is no group.
+    fn renew(&mut self, id: ConnId) -> Option<Own> {
         let Shard { conns, adopter, deeds, .. } = self;
-        let Some(conn) = conns.get_mut(id) else { return };
+        let conn = conns.get_mut(id)?;
         let Lease::Root(lease) = std::mem::take(&mut conn.lease) else {
             unreachable!("an undecided connection leases a root")
         };
@@ -61,8 +69,13 @@ impl Shard<'_> {
         let root = adopter.root(&lease);
         conn.number = root.number;
         conn.logged = root.policy.access_log;
+        let reroute = conn.request.as_ref().is_some_and(|request| request.routed != Some(root.part));
         conn.lease = Lease::Root(lease);
         self.perform();
+        match reroute.then(|| self.route(id)) {
+            Some(Met::Answer(own)) => Some(own),
+            Some(Met::Group) | None => None,
+        }
     }
 
     /// The row of the group that serves it, by the root that it leases.
@@ -70,16 +83,18 @@ impl Shard<'_> {
         let Shard { conns, pools, .. } = self;
         let conn = conns.get_mut(id).expect("decided for by its own event");
         let pool = pools[conn.pool.ix()].as_ref().expect("kept while it has connections");
-        conn.row = pool.row_of(ONLY_GROUP);
+        conn.row = pool.row_of(conn.group());
         conn.row
     }
 
     /// Takes the permits that are needed and picks a backend.
     fn choose(&mut self, id: ConnId) -> Choice {
-        self.renew(id);
+        if let Some(own) = self.renew(id) {
+            return Choice::Answer(own);
+        }
         let row = self.row_for(id);
-        let random = self.draw();
-        let Shard { conns, pools, quotas, adopter, held_up, .. } = self;
+        let (random, now) = (self.draw(), self.now());
+        let Shard { conns, pools, quotas, adopter, held_up, counters, .. } = self;
         let conn = conns.get_mut(id).expect("decided for by its own event");
         let slot = conn.pool;
         let pool = pools[slot.ix()].as_mut().expect("kept while it has connections");
@@ -90,12 +105,14 @@ impl Shard<'_> {
             }
         }
         let Lease::Root(lease) = &conn.lease else { unreachable!("renewed above") };
-        let group = &adopter.root(lease).groups[ONLY_GROUP];
+        let group = &adopter.root(lease).groups[conn.group()];
         let row = pool.row_mut(row);
-        let source = match conn.client {
-            Peer::Ip(address) => hash_source(address.ip()),
+        row.forgive(now, |slot| counters.endpoint(slot.0).set(EndpointCounter::Ejected, 0));
+        let source = match (&conn.request, conn.client) {
+            (Some(request), _) => request.hash,
+            (None, Peer::Ip(address)) => hash_source(address.ip()),
             // Without an address there is nothing to be faithful to.
-            Peer::Unix | Peer::Unknown => random,
+            (None, Peer::Unix | Peer::Unknown) => random,
         };
         let ask = Ask { source, random, tried: &conn.tried };
         loop {
@@ -124,12 +141,12 @@ impl Shard<'_> {
         let (slot, row, permit) = (conn.pool, conn.row, conn.pool_permit);
         let Lease::Root(lease) = &conn.lease else { unreachable!("an undecided connection leases a root") };
         let root = self.adopter.root(lease);
-        let deadline = now.after(root.groups[ONLY_GROUP].queue_wait);
+        let deadline = now.after(root.groups[conn.group()].queue_wait);
         let pool_is_full =
             !permit && root.limits.max_connections.is_some_and(|cap| self.quotas.pools.used(slot.0) >= cap);
         if self.pool_mut(slot).row_mut(row).line.push(id, deadline).is_err() {
             let reason = if pool_is_full { CloseReason::PoolFull } else { CloseReason::QueueFull };
-            return self.end(id, reason);
+            return self.fail(id, reason);
         }
         self.counters.pool(slot.0).add(PoolCounter::Waiting, 1);
         note(&mut self.held_up, slot);
@@ -145,6 +162,13 @@ impl Shard<'_> {
             self.counters.pool(slot.0).sub(PoolCounter::Waiting, 1);
         }
         left
+    }
+
+    /// It waits no more, and nobody comes to serve it.
+    pub(crate) fn step_out_of_line(&mut self, id: ConnId) {
+        let Some((slot, row)) = self.conns.get_mut(id).map(|conn| (conn.pool, conn.row)) else { return };
+        self.leave_line(id, slot, row);
+        self.cancel(id, Op::Loss(Side::Front));
     }
 
     /// Something that lines may wait for has come free, or the rotation has changed: serves who can be served.
@@ -186,11 +210,9 @@ impl Shard<'_> {
     }
 
     /// Their group is gone: they decide afresh.
-    pub(crate) fn seek_anew(&mut self, stranded: Vec<ConnId>, slot: PoolSlot) {
+    pub(crate) fn seek_anew(&mut self, stranded: Vec<ConnId>) {
         for id in stranded {
-            let Some(row) = self.conns.get_mut(id).map(|conn| conn.row) else { continue };
-            self.leave_line(id, slot, row);
-            self.cancel(id, Op::Loss(Side::Front));
+            self.step_out_of_line(id);
             self.guard(id, Handling::Line, |shard| shard.admit(id));
         }
     }
@@ -198,8 +220,15 @@ impl Shard<'_> {
     /// `false`: it goes on waiting, and so does everybody behind it.
     fn serve_first(&mut self, id: ConnId, slot: PoolSlot, row: RowIx) -> bool {
         let choice = self.choose(id);
+        let group = self.conns.get_mut(id).map(|conn| conn.row);
         if let Choice::Wait = choice {
-            return false;
+            if group == Some(row) {
+                return false;
+            }
+            // By the newest rules it is another group's.
+            self.leave_line(id, slot, row);
+            self.wait(id);
+            return true;
         }
         self.leave_line(id, slot, row);
         self.cancel(id, Op::Loss(Side::Front));
@@ -208,7 +237,8 @@ impl Shard<'_> {
                 self.counters.endpoint(endpoint.0).add(EndpointCounter::Waited, 1);
                 self.dial(id, endpoint);
             }
-            _ => self.nobody(id),
+            Choice::Answer(own) => self.answer(id, own),
+            Choice::Wait | Choice::Nobody => self.nobody(id),
         }
         true
     }

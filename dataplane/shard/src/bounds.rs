@@ -12,6 +12,9 @@ pub struct Bounds {
     pub connections: usize,
     /// Of all shards together, as asked for or as descriptors allow. Beyond: `shard-full` as well.
     pub connections_in_all: usize,
+    /// Idle connections to backends. Beyond: closed instead of kept. Their descriptors are those of connections that have no
+    /// backend now; when none is free, idle connections are closed first.
+    pub idle: usize,
     /// Pipes for bulk transfer, two descriptors each. Beyond: copying.
     pub pipes: usize,
     /// Entries of the submission queue. Beyond: the batch is submitted early.
@@ -59,6 +62,7 @@ impl Bounds {
             // A shard may hold more than its share while the others have room: half again.
             connections: (connections / shards + connections / shards / 2).min(connections).max(1),
             connections_in_all: connections,
+            idle: (connections / shards / 4).max(16),
             pipes: (pipes / shards).max(1),
             ring_entries: 1024,
             buffers: 256,

@@ -6,12 +6,14 @@ use crate::ring::{Key, Verb};
 use policy::close::CloseReason;
 use policy::generation::Timeouts;
 use policy::ids::{EndpointSlot, GenerationId, PoolSlot};
-use policy::reload::{PolicyLease, RootLease};
+use policy::reload::{PolicyLease, RootLease, Session};
 use policy::tick::Tick;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use wire::tunnel::{Tunnel, Way};
 
+use crate::admit::ONLY_GROUP;
 use crate::conns::ConnId;
+use crate::http::Request;
 use crate::pools::RowIx;
 
 /// The two ends of a connection.
@@ -155,6 +157,9 @@ pub enum State {
         given_up: Option<Failure>,
     },
     Open(Box<Open>),
+    /// Carries requests, and none of its requests is looking for a backend: between two of them if `Conn::request` is
+    /// empty.
+    Session,
     /// Ended for us: the peer is told, and what it still sends is read and dropped, so that the end is
     /// not lost to a reset.
     Lingering,
@@ -197,9 +202,8 @@ pub struct Held {
     pub taken: usize,
 }
 
-/// See the module. The table of connections is an array of these; what only an open tunnel or a failing
+/// See the module. The table of connections is an array of these; what only an open tunnel, a request or a failing
 /// connect needs is behind a pointer.
-#[derive(Debug)]
 pub struct Conn {
     pub front: OwnedFd,
     pub back: Option<OwnedFd>,
@@ -209,6 +213,10 @@ pub struct Conn {
     /// The pool generation that its decisions came from.
     pub number: GenerationId,
     pub lease: Lease,
+    /// It carries requests.
+    pub session: Option<Session>,
+    /// The one under way, from its first byte on.
+    pub request: Option<Box<Request>>,
     pub endpoint: Option<EndpointSlot>,
     /// The row of the group that serves it, once that is decided.
     pub row: RowIx,
@@ -246,6 +254,11 @@ impl Conn {
     /// Whoever is still there when the sockets are closed shall see a reset.
     pub fn reset_on_close(&self) {
         [Side::Front, Side::Back].into_iter().filter_map(|side| self.socket(side)).for_each(socket::reset_on_close);
+    }
+
+    /// The group that it is balanced over, by its place in the root that it leases.
+    pub fn group(&self) -> usize {
+        self.request.as_ref().map_or(ONLY_GROUP, |request| request.group)
     }
 
     /// Ended for us: recorded, and holding nothing but its sockets.

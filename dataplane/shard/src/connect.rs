@@ -1,6 +1,5 @@
 //! Connecting: one backend after the other, until one answers or the attempts are used up.
 
-use crate::admit::ONLY_GROUP;
 use crate::conn::{Failure, Lease, Op, State};
 use crate::conns::ConnId;
 use crate::pools::find;
@@ -9,6 +8,8 @@ use crate::ring::socket;
 use crate::serve::Shard;
 use link::counters::{EndpointCounter, PoolCounter};
 use policy::close::CloseReason;
+use policy::http::eject::Outcome as Served;
+use policy::http::retry;
 use policy::ids::EndpointSlot;
 use rustix::io::Errno;
 use std::os::fd::AsFd;
@@ -23,15 +24,36 @@ impl Shard<'_> {
         }
         conn.attempts = conn.attempts.saturating_add(1);
         conn.state = State::Connecting { given_up: None };
+        if conn.request.is_some()
+            && let Some(idle) = self.take_idle(id, slot)
+        {
+            if let Some(conn) = self.conns.get_mut(id) {
+                conn.back = Some(idle);
+            }
+            return self.begin_exchange(id, true);
+        }
+        self.connect(id, slot);
+    }
+
+    fn connect(&mut self, id: ConnId, slot: EndpointSlot) {
+        let Some(conn) = self.conns.get_mut(id) else { return };
         let Lease::Root(lease) = &conn.lease else { unreachable!("an undecided connection leases a root") };
         let root = self.adopter.root(lease);
-        let endpoint = find(&root.groups[ONLY_GROUP], slot).expect("it was chosen from this root");
+        let endpoint = find(&root.groups[conn.group()], slot).expect("it was chosen from this root");
         let limit = root.policy.timeouts.connect;
         let row = self.endpoints[slot.ix()].as_mut().expect("the endpoints of a root have rows");
         let Some(target) = row.next_address(endpoint) else { return self.connect_failed(id, Failure::Refused) };
         let back = match socket::stream_for(&target) {
             Ok(back) => conn.back.insert(back),
-            Err(Errno::MFILE | Errno::NFILE) => return self.end(id, CloseReason::DescriptorsExhausted),
+            Err(Errno::MFILE | Errno::NFILE) if self.idle.give_way() => {
+                self.close_all_idle();
+                return self.connect(id, slot);
+            }
+            Err(Errno::MFILE | Errno::NFILE) => {
+                conn.state = State::Seeking;
+                self.detach(id);
+                return self.fail(id, CloseReason::DescriptorsExhausted);
+            }
             Err(_) => return self.connect_failed(id, Failure::Refused),
         };
         self.ring.connect(Op::Connect.key(id), back.as_fd(), target);
@@ -74,10 +96,16 @@ impl Shard<'_> {
             conn.tried.push(endpoint);
             self.counters.endpoint(endpoint.0).add(counter, 1);
         }
+        let is_request = conn.request.is_some();
         let Lease::Root(lease) = &conn.lease else { unreachable!("an undecided connection leases a root") };
-        let attempts_left = conn.tried.len() < self.adopter.root(lease).groups[ONLY_GROUP].attempts as usize;
+        let attempts_left = conn.tried.len() < self.adopter.root(lease).groups[conn.group()].attempts as usize;
+        if is_request && failure != Failure::Removed {
+            let served = if failure == Failure::TimedOut { Served::TimedOut } else { Served::ConnectFailed };
+            self.judge_backend(id, Some(served));
+        }
         self.detach(id);
-        if attempts_left { self.seek(id) } else { self.end(id, reason) }
+        let again = if is_request { self.may_retry(id, retry::Failure::Connect) } else { attempts_left };
+        if again { self.seek(id) } else { self.fail(id, reason) }
     }
 
     /// The connection counts as one of this backend.

@@ -9,7 +9,8 @@ use crate::serve::Shard;
 use link::counters::{PoolCounter, ShardCounter};
 use policy::close::CloseReason;
 use policy::ids::{EndpointSlot, PoolSlot, ShardId};
-use policy::record::{ClientAddr, TunnelRecord};
+use policy::record::{ClientAddr, Record, TunnelRecord};
+use policy::reload::Session;
 use std::os::fd::AsFd;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use wire::tunnel::Way;
@@ -24,7 +25,8 @@ const LOOK: Duration = Duration::from_millis(20);
 const DISCARD: usize = 256 << 10;
 
 /// How a front connection is closed.
-enum Manner {
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Manner {
     /// Both ends were passed on, or nobody is there: just close.
     Close,
     /// Both are reset, so that nobody takes what it has for the whole.
@@ -40,7 +42,7 @@ fn manner(reason: CloseReason, cut: bool) -> Manner {
     match reason {
         CloseReason::Finished | CloseReason::ClientLeft => Manner::Close,
         CloseReason::ClientReset => Manner::Reset(Side::Back),
-        CloseReason::BackendReset => Manner::Reset(Side::Front),
+        CloseReason::BackendReset | CloseReason::AnswerCut => Manner::Reset(Side::Front),
         CloseReason::Panicked => Manner::Cut,
         CloseReason::ConnectFailed
         | CloseReason::ConnectTimeout
@@ -54,6 +56,17 @@ fn manner(reason: CloseReason, cut: bool) -> Manner {
         | CloseReason::BackendRemoved
         | CloseReason::Stopped
         | CloseReason::ShardFull
+        | CloseReason::KeepAliveTimeout
+        | CloseReason::Refused
+        | CloseReason::HeadTimeout
+        | CloseReason::BodyTimeout
+        | CloseReason::NoRule
+        | CloseReason::Denied
+        | CloseReason::BadAnswer
+        | CloseReason::NoAnswer
+        | CloseReason::FirstByteTimeout
+        | CloseReason::AnswerTimeout
+        | CloseReason::TotalTimeout
         | CloseReason::DescriptorsExhausted => match cut {
             true => Manner::Cut,
             false => Manner::Linger,
@@ -64,14 +77,30 @@ fn manner(reason: CloseReason, cut: bool) -> Manner {
 impl Shard<'_> {
     /// Ends a connection for this reason. Ending it again changes nothing.
     pub(crate) fn end(&mut self, id: ConnId, reason: CloseReason) {
-        self.count_bytes(id);
-        let Some(conn) = self.conns.get_mut(id) else { return };
-        if conn.is_over() {
-            return;
+        if let Some(cut) = self.give_up(id, reason) {
+            self.part(id, manner(reason, cut));
         }
+    }
+
+    /// As [`Shard::end`], where the reason does not say how.
+    pub(crate) fn end_as(&mut self, id: ConnId, reason: CloseReason, manner: Manner) {
+        if self.give_up(id, reason).is_some() {
+            self.part(id, manner);
+        }
+    }
+
+    /// Records the connection and gives back all that it holds but its sockets. Whether the client has got less than its
+    /// backend had sent; `None`: it had ended before.
+    fn give_up(&mut self, id: ConnId, reason: CloseReason) -> Option<bool> {
+        self.count_bytes(id);
+        if self.conns.get_mut(id)?.is_over() {
+            return None;
+        }
+        let cut_answer = self.drop_request(id, reason);
+        let conn = self.conns.get_mut(id)?;
         let (slot, row) = (conn.pool, conn.row);
         let permit = std::mem::take(&mut conn.pool_permit);
-        let lease = std::mem::take(&mut conn.lease);
+        let (lease, session) = (std::mem::take(&mut conn.lease), conn.session.take());
         let endpoint = conn.endpoint;
         let state = std::mem::replace(&mut conn.state, State::Ending);
         let open = match state {
@@ -79,7 +108,9 @@ impl Shard<'_> {
             _ => None,
         };
         let (reached, undecided) = (endpoint.filter(|_| open.is_some()), u32::from(open.is_none()));
-        self.record(id, reached, reason);
+        if session.is_none() {
+            self.record(id, reached, reason);
+        }
         self.count_end(slot, reason);
         let [cut_in, cut_out] = open.map_or([false; 2], |open| self.give_up_open(slot, *open));
         self.leave_line(id, slot, row);
@@ -93,11 +124,14 @@ impl Shard<'_> {
         pool.undecided -= undecided;
         // Before the lease: what its end reports is true then, and a pool's figures are wiped before its slot is free.
         self.drop_pool_if_over(slot);
-        self.give_lease_back(lease);
+        match session {
+            Some(session) => self.give_session_back(session, lease),
+            None => self.give_lease_back(lease),
+        }
         if cut_in && let Some(back) = self.conns.get_mut(id).and_then(|conn| conn.back.as_ref()) {
             socket::reset_on_close(back.as_fd());
         }
-        self.part(id, manner(reason, cut_out));
+        Some(cut_out || cut_answer)
     }
 
     fn count_end(&mut self, slot: PoolSlot, reason: CloseReason) {
@@ -134,16 +168,27 @@ impl Shard<'_> {
         self.perform();
     }
 
+    fn give_session_back(&mut self, session: Session, lease: Lease) {
+        let Shard { adopter, deeds, .. } = self;
+        match lease {
+            Lease::None => {}
+            Lease::Root(lease) => adopter.end(lease, deeds),
+            Lease::Policy(lease) => adopter.end_policy(lease, deeds),
+        }
+        adopter.part(session, deeds);
+        self.perform();
+    }
+
     fn record(&mut self, id: ConnId, reached: Option<EndpointSlot>, reason: CloseReason) {
         let Some(conn) = self.conns.get_mut(id) else { return };
         if conn.logged {
             let record = record_of(conn, reached, reason, self.now_micros, self.setup.id);
-            self.log(record);
+            self.log(Record::Tunnel(record));
         }
     }
 
     /// One line of the access log.
-    fn log(&mut self, record: TunnelRecord) {
+    pub(crate) fn log(&mut self, record: Record) {
         if !self.setup.log.push(record) {
             self.counters.shard().add(ShardCounter::LogDropped, 1);
         }
@@ -235,7 +280,8 @@ impl Shard<'_> {
         let _ = socket::discard(conn.front.as_fd(), DISCARD);
         self.counters.pool(conn.pool.0).closed(CloseReason::ShardFull as usize);
         if conn.logged {
-            self.log(record_of(&conn, None, CloseReason::ShardFull, self.now_micros, self.setup.id));
+            let record = record_of(&conn, None, CloseReason::ShardFull, self.now_micros, self.setup.id);
+            self.log(Record::Tunnel(record));
         }
         self.give_lease_back(std::mem::take(&mut conn.lease));
     }
@@ -257,9 +303,13 @@ impl Shard<'_> {
             return self.set_timer(id, due);
         }
         match conn.state {
-            State::Seeking => self.end(id, CloseReason::QueueTimeout),
+            State::Seeking => {
+                self.step_out_of_line(id);
+                self.fail(id, CloseReason::QueueTimeout);
+            }
             State::Connecting { .. } => self.give_up_attempt(id, Failure::TimedOut),
             State::Open(_) => self.look_after(id),
+            State::Session => self.on_session_timer(id),
             State::Lingering => self.abandon(id),
             State::Resetting { .. } => self.reset_when_sent(id),
             State::Ending => {}

@@ -13,6 +13,7 @@ mod connect;
 mod conns;
 mod end;
 mod guard;
+mod http;
 mod listeners;
 pub mod machine;
 mod orders;

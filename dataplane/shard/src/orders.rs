@@ -104,6 +104,7 @@ impl Shard<'_> {
             Deed::Endpoint(state) => self.learn(state),
             Deed::ForgetEndpoint(endpoint) => {
                 // The next identity that gets this slot starts unproven and from zero.
+                self.close_idle(endpoint);
                 if let Some(row) = self.endpoints.get_mut(endpoint.ix()) {
                     *row = None;
                 }
@@ -113,7 +114,10 @@ impl Shard<'_> {
                 let sweep = Sweep::to_retire(endpoint, self.now());
                 self.sweeps.push_back(sweep);
             }
-            Deed::StopBy(deadline) => self.stop_by = Some(deadline),
+            Deed::StopBy(deadline) => {
+                self.stop_by = Some(deadline);
+                self.sweeps.push_back(Sweep::to_dismiss());
+            }
         }
     }
 
@@ -129,6 +133,9 @@ impl Shard<'_> {
     /// A pool slot means something else now: what belongs to identities is brought in line. Costs what differs, and
     /// a comparison of pointers for each endpoint that does not.
     fn switched(&mut self, slot: PoolSlot, before: Option<Arc<PoolGeneration>>) {
+        if let Some(before) = &before {
+            self.close_idle_of_the_gone(before, slot);
+        }
         let Some(root) = self.adopter.pool(slot) else { return self.count_switched(slot) };
         // Held for this event only, so that no reference is left here that control does not know of.
         let root = Arc::clone(root);
@@ -149,7 +156,7 @@ impl Shard<'_> {
         }
         self.count_switched(slot);
         self.renew_the_lines(slot);
-        self.seek_anew(stranded, slot);
+        self.seek_anew(stranded);
         self.ring_waiters(waiters);
         self.rung = true;
     }

@@ -2,11 +2,15 @@
 //! goes on from one generation to the next.
 
 use crate::conns::ConnId;
+use crate::http::upstream::Idle;
 use crate::ring::socket::SocketAddress;
 use policy::balance::Picker;
 use policy::generation::{Address, Endpoint, Group, Health, PoolGeneration, Timeouts};
+use policy::http::eject::Ejector;
+use policy::http::retry::Budget;
 use policy::ids::{EndpointSlot, PoolSlot, ShardId};
 use policy::queue::Line;
+use policy::tick::Tick;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -44,6 +48,10 @@ pub struct GroupRow {
     /// Endpoints that [`Picker`] takes for full since their shared cap refused us. Each has noted us as
     /// waiting, so we are rung when one may be free.
     pub full: Vec<EndpointSlot>,
+    /// Whom its answers have put out for a while; of HTTP.
+    pub ejector: Ejector,
+    /// Retries that it may still make; of HTTP.
+    pub budget: Budget,
     /// Connections that count at one of its endpoints.
     busy: u32,
     /// The newest generation has it.
@@ -52,7 +60,16 @@ pub struct GroupRow {
 
 impl GroupRow {
     fn new(id: Arc<str>, shard: ShardId) -> GroupRow {
-        GroupRow { id, picker: Picker::of_shard(shard), line: Line::new(0), full: Vec::new(), busy: 0, named: true }
+        GroupRow {
+            id,
+            picker: Picker::of_shard(shard),
+            line: Line::new(0),
+            full: Vec::new(),
+            ejector: Ejector::new(),
+            budget: Budget::default(),
+            busy: 0,
+            named: true,
+        }
     }
 
     /// A connection counts at this endpoint.
@@ -74,6 +91,15 @@ impl GroupRow {
             }
         }
         self.full.retain(|slot| find(new, *slot).is_some());
+        self.ejector.retain(|slot| find(new, slot).is_some());
+    }
+
+    /// Those whose time is over take part again. `back` is told of each.
+    pub fn forgive(&mut self, now: Tick, mut back: impl FnMut(EndpointSlot)) {
+        while let Some(slot) = self.ejector.returns(now) {
+            self.picker.set_ejected(slot, false);
+            back(slot);
+        }
     }
 }
 
@@ -239,13 +265,15 @@ pub struct EndpointRow {
     pub health: Health,
     /// Of a name; empty until it has resolved.
     pub addresses: Arc<[SocketAddr]>,
+    /// Connections that wait for the next request.
+    pub idle: Idle,
     /// Counts attempts, so that all addresses of a name get their share.
     pub turn: usize,
 }
 
 impl EndpointRow {
     pub fn new() -> EndpointRow {
-        EndpointRow { pool: None, health: Health::Unproven, addresses: Arc::new([]), turn: 0 }
+        EndpointRow { pool: None, health: Health::Unproven, addresses: Arc::new([]), idle: Idle::default(), turn: 0 }
     }
 
     /// Whether there is an address to connect to.

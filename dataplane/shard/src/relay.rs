@@ -3,7 +3,7 @@
 use crate::conn::{Conn, Held, Lease, Op, Open, Side, State};
 use crate::conns::ConnId;
 use crate::guard::Handling;
-use crate::ring::socket::{self, READABLE, WRITABLE};
+use crate::ring::socket::{self, Peer, READABLE, WRITABLE};
 use crate::ring::{Chunk, Key, Outcome, Ring};
 use crate::serve::Shard;
 use link::counters::{EndpointCounter, PoolCounter, ShardCounter};
@@ -33,11 +33,17 @@ const LOOK: Duration = Duration::from_secs(2);
 const QUIET: Duration = Duration::from_secs(60);
 
 impl Shard<'_> {
-    /// The backend has answered: the decisions are over and bytes flow.
+    /// The backend has answered: the decisions of a stream are over and bytes flow; a request goes out.
     pub(crate) fn open(&mut self, id: ConnId) {
         let now = self.now();
         let now_micros = self.now_micros;
         let Some(conn) = self.conns.get_mut(id) else { return };
+        if conn.session.is_some() {
+            if let Some(endpoint) = conn.endpoint {
+                self.counters.endpoint(endpoint.0).add(EndpointCounter::Connects, 1);
+            }
+            return self.begin_exchange(id, false);
+        }
         let Lease::Root(root) = std::mem::take(&mut conn.lease) else {
             unreachable!("a connecting connection leases its pool's root")
         };
@@ -121,7 +127,7 @@ impl Shard<'_> {
     }
 
     /// Books memory for data between the two sides. `false`: the pool's budget does not allow it.
-    fn charge(&mut self, pool: PoolSlot, bytes: u64) -> bool {
+    pub(crate) fn charge(&mut self, pool: PoolSlot, bytes: u64) -> bool {
         self.counters.shard().add(ShardCounter::BufferBytes, bytes);
         self.counters.pool(pool.0).add(PoolCounter::BufferBytes, bytes);
         let pool = self.pool_mut(pool);
@@ -155,8 +161,11 @@ impl Shard<'_> {
             State::Seeking if hung_up => self.end(id, CloseReason::ClientLeft),
             // Cancelled when it left the line, which it has joined again since.
             State::Seeking => self.watch_for_loss(id, side),
-            // A backend on a Unix socket that has answered and closed has hung up, which is its end and no reset.
-            State::Open(_) if flags.contains(PollFlags::ERR) || hung_up && side == Side::Front => {
+            // A Unix socket hangs up when its peer closes, whatever is still to be read from it: an end and no reset.
+            State::Open(_)
+                if flags.contains(PollFlags::ERR)
+                    || hung_up && side == Side::Front && !matches!(conn.client, Peer::Unix) =>
+            {
                 self.broke_sink(id, side.way().other());
             }
             _ => {}
@@ -214,7 +223,7 @@ impl Shard<'_> {
                 }
                 Step::Fill => {
                     let pipe = open.pipes[way.ix()].as_ref().expect("a piped direction has a pipe");
-                    match pipe.fill(source) {
+                    match pipe.fill(source, u64::MAX) {
                         Ok(0) => {
                             open.tunnel.ended(way);
                             pipes.give_back(open.pipes[way.ix()].take().expect("still there"));
@@ -361,7 +370,11 @@ impl Shard<'_> {
         self.steps = (STEPS_PER_TURN / busy.len()).clamp(2, STEPS_MAX);
         for (id, way) in busy.drain(..) {
             self.look_for_orders();
-            self.guard(id, Handling::Busy, |shard| shard.drive(id, way, false));
+            let session = self.conns.get_mut(id).is_some_and(|conn| conn.session.is_some());
+            self.guard(id, Handling::Busy, |shard| match session {
+                true => shard.go_on(id, way),
+                false => shard.drive(id, way, false),
+            });
         }
         // Those that are busy again, in the memory that is there already.
         busy.append(&mut self.busy);

@@ -2,13 +2,15 @@
 //!
 //! Rows of the request path, one file each: [`accept`](crate::accept), [`admit`](crate::admit) (lease,
 //! limit, balance), [`connect`](crate::connect), [`relay`](crate::relay) (tunnel), [`end`](crate::end)
-//! (record, lease returned). [`orders`](crate::orders) performs what the conversation asks for.
+//! (record, lease returned); those of a request are in [`http`](crate::http). [`orders`](crate::orders) performs what the conversation asks for.
 
 use crate::accept::Handed;
 use crate::bounds::Bounds;
 use crate::conn::Op;
 use crate::conns::{ConnId, Conns};
 use crate::guard::{Fault, Handling};
+use crate::http::Spare;
+use crate::http::upstream::AllIdle;
 use crate::listeners::Listeners;
 use crate::orders::Switching;
 use crate::pools::{EndpointRow, Pool};
@@ -23,7 +25,8 @@ use link::log::LogWriter;
 use link::mailbox::{Mailbox, Postbox};
 use link::quota::{Quotas, ShardQuotas, Waiters};
 use policy::ids::{ListenerSlot, PoolSlot, ShardId};
-use policy::record::TunnelRecord;
+use policy::http::affinity::HashKey;
+use policy::record::Record;
 use policy::reload::{Adopter, Deed, Order, Report};
 use policy::tick::Tick;
 use policy::wheel::{self, Wheel};
@@ -57,7 +60,9 @@ pub struct Setup {
     pub quotas: Arc<Quotas>,
     /// Counters by shard: the own ones to write, the others' loads to compare.
     pub pages: Vec<Arc<CounterPages>>,
-    pub log: LogWriter<TunnelRecord>,
+    pub log: LogWriter<Record>,
+    /// Secret of the hash by which requests stay together: the same on every shard.
+    pub hash_key: HashKey,
     /// Zero of the process's clock.
     pub epoch: Instant,
     /// For tests only: see [`Fault`].
@@ -156,6 +161,10 @@ pub struct Shard<'setup> {
     pub(crate) listeners: Listeners,
     pub(crate) pools: Vec<Option<Box<Pool>>>,
     pub(crate) endpoints: Vec<Option<EndpointRow>>,
+    /// Upstream connections that wait for the next request.
+    pub(crate) idle: AllIdle,
+    /// Memory that requests leave to each other.
+    pub(crate) spare: Spare,
     pub(crate) quotas: ShardQuotas,
     pub(crate) counters: CounterWriter,
     pub(crate) pipes: Pipes,
@@ -211,6 +220,8 @@ impl<'setup> Shard<'setup> {
             listeners: Listeners::default(),
             pools: Vec::new(),
             endpoints: Vec::new(),
+            idle: AllIdle::new(now),
+            spare: Spare::new(),
             quotas: ShardQuotas::new(&setup.quotas, setup.id.0),
             counters,
             pipes: Pipes::new(bounds.pipes),
@@ -263,6 +274,7 @@ impl<'setup> Shard<'setup> {
             self.fire_timers();
             self.serve_the_lines();
             self.sweep();
+            self.tend_idle();
             self.go_on_stopping();
             self.send_reports();
             self.publish();
@@ -285,7 +297,7 @@ impl<'setup> Shard<'setup> {
             return Some(Duration::ZERO);
         }
         let starved = (!self.starved.is_empty()).then_some(self.starved_until);
-        let timers = [self.wheel.next(), self.stop_by, starved, self.next_sweep()];
+        let timers = [self.wheel.next(), self.stop_by, starved, self.next_sweep(), self.next_idle_look()];
         let next = timers.into_iter().flatten().min().map(|tick| tick.since(self.now()));
         // Of room in a mailbox no event tells.
         let stuck = !self.unsent.is_empty() || !self.parked.is_empty() && !self.suspended;
@@ -331,9 +343,10 @@ impl<'setup> Shard<'setup> {
         if !more {
             conn.ops.finish(op);
         }
-        let over = conn.is_over();
+        let (over, session) = (conn.is_over(), conn.session.is_some());
         self.guard(id, Handling::Completion, |shard| match op {
             _ if over => shard.on_op_of_ended(id, op, outcome),
+            _ if session => shard.on_session_op(id, op, outcome),
             Op::Connect => shard.on_connect(id, outcome),
             Op::Receive(side) => shard.on_receive(id, side, outcome),
             Op::Readable(side) => shard.on_readable(id, side),

@@ -30,6 +30,8 @@ enum Errand {
     Retire { endpoint: EndpointSlot, pacer: Pacer, allowed: u32 },
     /// The stop's deadline has come.
     EndAll,
+    /// The stop has begun: sessions that rest are over.
+    DismissResting,
     /// The pool's time-outs have changed.
     Look { pool: PoolSlot },
 }
@@ -43,6 +45,10 @@ impl Sweep {
         Sweep { errand: Errand::EndAll, at: 0 }
     }
 
+    pub fn to_dismiss() -> Sweep {
+        Sweep { errand: Errand::DismissResting, at: 0 }
+    }
+
     fn to_look(pool: PoolSlot) -> Sweep {
         Sweep { errand: Errand::Look { pool }, at: 0 }
     }
@@ -51,7 +57,8 @@ impl Sweep {
         match &self.errand {
             Errand::Retire { endpoint, .. } => !conn.is_over() && conn.endpoint == Some(*endpoint),
             Errand::EndAll => !conn.is_over(),
-            Errand::Look { pool } => conn.pool == *pool && matches!(conn.state, State::Open(_)),
+            Errand::DismissResting => matches!(conn.state, State::Session) && conn.request.is_none(),
+            Errand::Look { pool } => conn.pool == *pool && matches!(conn.state, State::Open(_) | State::Session),
         }
     }
 
@@ -107,15 +114,25 @@ impl Shard<'_> {
                 self.guard(id, Handling::Sweep, |shard| shard.retire(id));
             }
             Errand::EndAll => self.guard(id, Handling::Sweep, |shard| shard.end(id, CloseReason::Stopped)),
-            Errand::Look { .. } => self.guard(id, Handling::Sweep, |shard| shard.look_after(id)),
+            Errand::DismissResting => self.guard(id, Handling::Sweep, |shard| shard.dismiss(id)),
+            Errand::Look { .. } => self.guard(id, Handling::Sweep, |shard| shard.look_at_the_time(id)),
         }
         true
+    }
+
+    /// The time-outs have changed.
+    fn look_at_the_time(&mut self, id: ConnId) {
+        match self.conns.get_mut(id).map(|conn| &conn.state) {
+            Some(State::Session) => self.keep_time(id),
+            _ => self.look_after(id),
+        }
     }
 
     /// Its backend is gone: a tunnel ends, and an attempt is one at another backend from now on.
     fn retire(&mut self, id: ConnId) {
         match self.conns.get_mut(id).map(|conn| &conn.state) {
             Some(State::Connecting { .. }) => self.give_up_attempt(id, Failure::Removed),
+            Some(State::Session) => self.took_too_long(id, CloseReason::BackendRemoved),
             _ => self.end(id, CloseReason::BackendRemoved),
         }
     }

@@ -17,6 +17,7 @@ mod document;
 mod edits;
 mod files;
 mod framing;
+mod h1;
 mod leases;
 pub mod mutate;
 mod plan;
@@ -34,6 +35,7 @@ pub use dice::Dice;
 pub use document::document;
 pub use edits::edits;
 pub use framing::framing;
+pub use h1::{h1_body, h1_onward, h1_request, h1_response};
 pub use leases::leases;
 pub use plan::plan;
 pub use request::request;
@@ -58,6 +60,10 @@ pub static TARGETS: &[Target] = &[
     Target { name: "document", run: document, language: Language::Text(words::documents) },
     Target { name: "edits", run: edits, language: Language::Text(words::documents) },
     Target { name: "framing", run: framing, language: Language::Bytes },
+    Target { name: "h1-body", run: h1_body, language: Language::Text(words::http) },
+    Target { name: "h1-onward", run: h1_onward, language: Language::Text(words::http) },
+    Target { name: "h1-request", run: h1_request, language: Language::Text(words::http) },
+    Target { name: "h1-response", run: h1_response, language: Language::Text(words::http) },
     Target { name: "leases", run: leases, language: Language::Bytes },
     Target { name: "plan", run: plan, language: Language::Text(words::documents) },
     Target { name: "request", run: request, language: Language::Text(words::messages) },

@@ -1,4 +1,4 @@
-//! What texts are made of: the vocabularies of the configuration and of the control protocol.
+//! What texts are made of: the vocabularies of the configuration, of the control protocol and of HTTP.
 //!
 //! Taken from the table of keys and from the protocol's documentation as far as these say it, so that a key or
 //! an order of tomorrow is in them too.
@@ -55,6 +55,79 @@ pub fn messages() -> &'static Words {
     });
     &WORDS
 }
+
+/// Of HTTP/1.1: lines of heads, and what stands in them. A line's CR is part of it here, its LF is added.
+pub fn http() -> &'static Words {
+    static WORDS: LazyLock<Words> = LazyLock::new(|| {
+        let names = wire::h1::Name::ALL.iter().map(|name| name.text());
+        let fields = names.clone().flat_map(|name| HTTP_VALUES.iter().map(move |value| format!("{name}: {value}\r")));
+        Words {
+            lines: HTTP_LINES.lines().map(|line| format!("{line}\r")).chain(fields).collect(),
+            words: names.chain(HTTP_VALUES).chain(HTTP_PIECES).map(str::to_owned).collect(),
+        }
+    });
+    &WORDS
+}
+
+const HTTP_LINES: &str = r##"GET / HTTP/1.1
+GET /a?b HTTP/1.0
+OPTIONS * HTTP/1.1
+CONNECT a:1 HTTP/1.1
+POST http://b/c?d HTTP/1.1
+HTTP/1.1 200 OK
+HTTP/1.0 404
+HTTP/1.1 204 No Content
+HTTP/1.1 101 Switching Protocols
+Host: a
+Connection: upgrade
+Upgrade: websocket
+X-Mine: 1
+
+ folded
+0
+5
+hello
+5;a=b
+"##;
+
+const HTTP_VALUES: [&str; 17] = [
+    "",
+    "a",
+    "0",
+    "5",
+    "18446744073709551615",
+    "18446744073709551616",
+    "chunked",
+    "gzip, chunked",
+    "close",
+    "keep-alive, x-mine",
+    "upgrade",
+    "websocket",
+    "trailers",
+    "100-continue",
+    "a:80",
+    "[::1]:80",
+    "5, 5",
+];
+
+const HTTP_PIECES: [&str; 16] = [
+    "\r",
+    "\n",
+    "\r\n",
+    "\r\n\r\n",
+    "\0",
+    " ",
+    "\t",
+    ":",
+    ",",
+    ";",
+    "_",
+    "ffffffffffffffff",
+    "HTTP/1.1",
+    "HTTP/1.2",
+    "\u{e4}",
+    "\x7f",
+];
 
 /// Lines that mean something only as a whole.
 const LINES: &str = r##"service = "tcp"

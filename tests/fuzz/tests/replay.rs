@@ -34,6 +34,26 @@ fn framing() {
 }
 
 #[test]
+fn h1_body() {
+    replay(target("h1-body"));
+}
+
+#[test]
+fn h1_onward() {
+    replay(target("h1-onward"));
+}
+
+#[test]
+fn h1_request() {
+    replay(target("h1-request"));
+}
+
+#[test]
+fn h1_response() {
+    replay(target("h1-response"));
+}
+
+#[test]
 fn leases() {
     replay(target("leases"));
 }
@@ -101,7 +121,8 @@ fn every_target_has_its_corpus_its_fuzzer_and_its_test() {
     assert_eq!(listed("corpus", ""), names);
     assert_eq!(listed("libfuzzer/fuzz_targets", ".rs"), names);
     for name in &names {
-        let test = format!("#[test]\nfn {name}() {{\n    replay(target(\"{name}\"));");
+        let function = name.replace('-', "_");
+        let test = format!("#[test]\nfn {function}() {{\n    replay(target(\"{name}\"));");
         assert!(include_str!("replay.rs").contains(&test), "no test replays `{name}`");
     }
 }

@@ -166,7 +166,7 @@ impl Deaf {
     }
 }
 
-fn listen(target: &Target, backlog: i32) -> Socket {
+pub(crate) fn listen(target: &Target, backlog: i32) -> Socket {
     let bind = || -> std::io::Result<Socket> {
         let socket = target.socket()?;
         match target {
@@ -236,7 +236,7 @@ fn accept_until_stopped(listener: &Socket, stop: &OwnedFd, vice: Vice, seen: &Wa
 }
 
 /// The next connection. `None`: the backend is to stop.
-fn accept(listener: &Socket, stop: &OwnedFd) -> Option<Socket> {
+pub(crate) fn accept(listener: &Socket, stop: &OwnedFd) -> Option<Socket> {
     loop {
         let mut both = [PollFd::new(listener, PollFlags::IN), PollFd::new(stop, PollFlags::IN)];
         match poll(&mut both, None) {

@@ -28,7 +28,8 @@ impl Doors {
         self.0.write().expect("no client panics while it knocks").retain(|open| open != target);
     }
 
-    fn knock(&self, dice: &mut Dice) -> (Target, Result<Stream, Failure>) {
+    /// Connects to one of them.
+    pub(crate) fn knock(&self, dice: &mut Dice) -> (Target, Result<Stream, Failure>) {
         let doors = self.0.read().expect("no operator panics while changing the doors");
         let target = doors[dice.below(doors.len())].clone();
         let begun = match &target {

@@ -8,6 +8,7 @@
 //! - [`wait`], [`pattern`], [`outcome`]: deadlines, bytes that can be checked anywhere, names for what was seen
 //! - [`net`], [`client`], [`fleet`], [`churn`]: one connection, one exchange, many long ones, many short ones
 //! - [`backend`]: every vice a backend can have, each with a name
+//! - [`http`]: the same for HTTP/1.1 and WebSockets
 //! - [`binaries`], [`process`], [`appliance`]: building, starting, asking and ending the appliance
 //! - [`netns`], [`kernel`]: a network of one's own, and what the kernel counted in it
 //!
@@ -21,6 +22,7 @@ pub mod binaries;
 pub mod churn;
 pub mod client;
 pub mod fleet;
+pub mod http;
 pub mod kernel;
 pub mod net;
 pub mod netns;

@@ -180,6 +180,13 @@ impl Stream {
         self.socket.shutdown(Shutdown::Write).map_err(|error| Failure::of("half-close", &error, received))
     }
 
+    /// Whether a reset is why nothing comes any more. A reset is told once, to whoever sends or receives first; from then
+    /// on receiving looks as if the other side had ended properly. Means nothing after [`Stream::finish`].
+    pub(crate) fn was_reset(&self) -> bool {
+        let gone = Some(rustix::io::Errno::NOTCONN.raw_os_error());
+        self.socket.peer_addr().is_err_and(|error| error.raw_os_error() == gone)
+    }
+
     /// Ends with a reset instead of an end.
     pub fn abort(self) {
         self.socket.set_linger(Some(Duration::ZERO)).expect("a connection can be told not to linger");

@@ -102,9 +102,14 @@ impl Tally {
 
     /// Counts a failure; `whose` says of which client, for the reader.
     pub fn add_failure(&mut self, whose: &str, failure: &Failure) {
-        *self.failed.entry(failure.class()).or_default() += 1;
+        self.count_failure(failure.class(), format!("{whose}{failure}"));
+    }
+
+    /// Counts a failure of this class, told in the words of `example`.
+    pub fn count_failure(&mut self, class: &'static str, example: String) {
+        *self.failed.entry(class).or_default() += 1;
         if self.examples.len() < Tally::EXAMPLES {
-            self.examples.push(format!("{whose}{failure}"));
+            self.examples.push(example);
         }
     }
 

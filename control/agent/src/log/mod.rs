@@ -20,6 +20,7 @@ mod sink;
 pub use line::Format;
 pub use sink::{Sink, Target};
 
+use crate::clock;
 use crate::names::Name;
 use line::Names;
 use link::doorbell::Doorbell;
@@ -34,7 +35,7 @@ use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Records that a shard's ring holds, half a megabyte. Whoever makes a ring for [`Log::read`] makes it of
 /// at most this size: one pass takes so many from each.
@@ -101,7 +102,8 @@ struct Notes {
     rings: Vec<LogReader<TunnelRecord>>,
     names: BTreeMap<Slot, Arc<str>>,
     forget: BTreeSet<Slot>,
-    output: Option<Output>,
+    /// And since when, in microseconds since 1970.
+    output: Option<(Output, u64)>,
     reopen: bool,
     stop: bool,
     /// Whole lines for stderr.
@@ -140,6 +142,7 @@ impl Log {
             parting: VecDeque::new(),
             line: Vec::new(),
             retry: None,
+            outage: None,
         };
         let thread = std::thread::Builder::new().name(Name::Log.to_string()).spawn(move || {
             if let Some(core) = core {
@@ -165,10 +168,14 @@ impl Log {
         self.note(|notes| notes.forget.extend(slots));
     }
 
-    /// Records that the thread takes from now on become lines there. The old sink has [`LAST_LINES`] for
-    /// what it has not taken yet.
+    /// Connections that end from now on become lines there, also those whose record the thread finds before it finds
+    /// this. The old sink has [`LAST_LINES`] for what it has not taken yet.
     pub fn switch(&self, output: Output) {
-        self.note(|notes| notes.output = Some(output));
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros() as u64;
+        self.note(|notes| {
+            let since = notes.output.take().map_or(now, |(_, since)| since);
+            notes.output = Some((output, since));
+        });
     }
 
     /// Opens the file anew, for a rotation that has moved it away.
@@ -240,6 +247,8 @@ struct Writer {
     line: Vec<u8>,
     /// The sink has failed and is tried again then; until then lines are dropped.
     retry: Option<Instant>,
+    /// It has failed, people have been told, and it has taken nothing since. Lines lost when that began.
+    outage: Option<u64>,
 }
 
 impl Writer {
@@ -278,13 +287,13 @@ impl Writer {
         for (slot, name) in notes.names {
             self.set_name(slot, Some(name));
         }
-        if let Some(output) = notes.output {
-            // Records that waited in the rings until now are older than the change.
-            self.pass();
+        if let Some((output, since)) = notes.output {
+            let later = self.pass_until(since);
             self.flush();
             let old = std::mem::replace(&mut self.output, output);
             self.part_with(old);
             self.retry = None;
+            later.iter().for_each(|record| self.write(record));
         }
         if notes.reopen {
             self.flush();
@@ -301,13 +310,24 @@ impl Writer {
 
     /// Once over all rings: afterwards every record that was in one when it began has become a line.
     fn pass(&mut self) {
+        self.pass_until(u64::MAX);
+    }
+
+    /// As [`Writer::pass`], but for the records of connections that ended at `until` (microseconds since 1970) or later:
+    /// those are answered with.
+    fn pass_until(&mut self, until: u64) -> Vec<TunnelRecord> {
+        let mut later = Vec::new();
         let mut rings = std::mem::take(&mut self.rings);
         rings.retain_mut(|ring| {
             ring.hush();
-            ring.drain(RING_RECORDS, |record| self.write(&record));
+            ring.drain(RING_RECORDS, |record| {
+                let ended = record.started_micros.saturating_add(record.duration_micros);
+                if ended < until { self.write(&record) } else { later.push(record) }
+            });
             !ring.has_ended()
         });
         self.rings = rings;
+        later
     }
 
     fn write(&mut self, record: &TunnelRecord) {
@@ -331,18 +351,37 @@ impl Writer {
         if self.retry.is_some_and(|at| at <= Instant::now()) {
             self.open_again();
         }
-        let Some((_, sink)) = &mut self.output.sink else {
+        let Some((target, sink)) = &mut self.output.sink else {
             return false;
         };
+        let had_lines = sink.backlog_bytes() > 0;
         match sink.flush() {
-            Flushed::Done => false,
+            Flushed::Done => {
+                if had_lines && let Some(lost_before) = self.outage.take() {
+                    let lost = self.counts.dropped() - lost_before;
+                    self.say(&format!("info access log: it is written again, {lost} lines were lost"));
+                }
+                false
+            }
             Flushed::Blocked => true,
-            Flushed::Failed { lines, .. } => {
+            Flushed::Failed { lines, error } => {
+                let target = target.to_string();
                 add(&self.counts.failures, 1);
+                if self.outage.is_none() {
+                    self.outage = Some(self.counts.dropped());
+                    self.say(&format!("warning access log {target}: {error}; lines are lost until it can be written"));
+                }
                 self.count_lost(lines);
                 self.retry = Some(Instant::now() + RETRY);
                 false
             }
+        }
+    }
+
+    /// On stderr, once: not again for every line that is lost.
+    fn say(&mut self, text: &str) {
+        if let Some(stderr) = &mut self.stderr {
+            let _ = stderr.push(format!("{} {text}\n", clock::rfc3339(SystemTime::now())).as_bytes());
         }
     }
 
@@ -575,6 +614,31 @@ mod tests {
         assert_eq!(into_files + into_pipe.join().unwrap(), 2000);
     }
 
+    /// The answer to a change is given before this thread has seen it, and is true all the same.
+    #[test]
+    fn a_connection_that_ends_after_a_switch_is_a_line_of_the_new_sink() {
+        let folder = tempfile::tempdir().unwrap();
+        let (log, mut reader, _) = piped();
+        let (mut shard, ring) = link::log::ring(RING_RECORDS).unwrap();
+        let ended = |micros: u64| TunnelRecord { started_micros: micros - 10, duration_micros: 10, ..record(1) };
+        for micros in [999, 1000, 1001] {
+            assert!(shard.push(ended(micros)));
+        }
+        let path = folder.path().join("access.log");
+        let target = Target::File(path.clone());
+        let new = output(Sink::open(&target).unwrap(), target);
+        // In one note, as if the thread had been asleep.
+        log.note(|notes| {
+            notes.rings.push(ring);
+            notes.output = Some((new, 1000));
+        });
+        log.stop();
+        let mut old = String::new();
+        reader.read_to_string(&mut old).unwrap();
+        assert_eq!(old.lines().count(), 1, "{old}");
+        assert_eq!(std::fs::read_to_string(path).unwrap().lines().count(), 2);
+    }
+
     /// Nobody reads: the shard goes on, lines are dropped and counted, names are still forgotten, and the
     /// log can be switched away from the blocked sink.
     #[test]
@@ -648,6 +712,43 @@ mod tests {
         assert!(log.counts().failures() > 0);
         assert_eq!(log.counts().made(), log.counts().dropped());
         log.stop();
+    }
+
+    /// Lost lines are no secret between the log and its metrics.
+    #[test]
+    fn an_outage_is_said_once_and_its_end_too() {
+        let (reader, writer) = std::io::pipe().unwrap();
+        let desk = Arc::new(Desk { notes: Mutex::default(), doorbell: Doorbell::new().unwrap() });
+        let target = Target::File("/dev/full".into());
+        let mut log = Writer {
+            desk,
+            counts: Arc::default(),
+            rings: Vec::new(),
+            names: Names::default(),
+            output: output(Sink::open(&target).unwrap(), target),
+            stderr: Some(Sink::over(writer.into()).unwrap()),
+            parting: VecDeque::new(),
+            line: Vec::new(),
+            retry: None,
+            outage: None,
+        };
+        for _ in 0..3 {
+            log.retry = None;
+            log.write(&record(1));
+            log.flush();
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let target = Target::File(folder.path().join("access.log"));
+        log.output = output(Sink::open(&target).unwrap(), target);
+        log.retry = None;
+        log.write(&record(1));
+        log.flush();
+        log.flush_stderr();
+        drop(log);
+        let mut said = String::new();
+        BufReader::new(reader).read_to_string(&mut said).unwrap();
+        let lines: Vec<&str> = said.lines().collect();
+        assert!(lines.len() == 2 && lines[0].contains("/dev/full") && lines[1].contains("3 lines were lost"), "{said}");
     }
 
     #[test]

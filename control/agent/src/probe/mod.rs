@@ -199,7 +199,13 @@ impl Probing {
             return;
         };
         let known = old.filter(|old| old.watch.address == watch.address);
-        let health = known.as_ref().map_or(Health::Unproven, |known| known.health);
+        let health = match &known {
+            None => Health::Unproven,
+            // It has served unchecked, and goes on until checks have spoken against it.
+            Some(known) if known.watch.check.is_none() && watch.check.is_some() => Health::Up,
+            Some(known) => known.health,
+        };
+        let presumed = known.as_ref().is_some_and(|known| known.health != health);
         let addresses = match (&watch.address, known) {
             (_, Some(known)) => known.addresses,
             (Address::Ip(address), None) => [*address].into(),
@@ -212,8 +218,8 @@ impl Probing {
         let known_name = matches!(watch.address, Address::Name { .. }) && !addresses.is_empty();
         self.watched.insert(slot, Watched { watch, health, addresses });
         self.set_checks(slot);
-        if known_name {
-            self.tell(slot, None, true);
+        if known_name || presumed {
+            self.tell(slot, None, known_name);
         }
     }
 
@@ -224,7 +230,7 @@ impl Probing {
             return;
         };
         match &watched.watch.check {
-            Some(check) if watched.is_reachable() => self.checks.watch(slot, check.clone(), now, jitter),
+            Some(check) if watched.is_reachable() => self.checks.watch(slot, watched.health, check.clone(), now, jitter),
             Some(_) => {}
             None => {
                 self.checks.forget(slot);

@@ -160,19 +160,31 @@ fn orders_are_answered_in_turn_and_after_the_last_word() {
 #[test]
 fn places_for_clients_are_bounded() {
     let (rig, _) = rig();
-    let mut inside: Vec<Client> = (0..SESSIONS_MAX).map(|_| rig.client()).collect();
-    for client in &mut inside {
-        client.call(Order::Version, |_| {}).unwrap();
-    }
+    let mut busy: Vec<Follow> = (0..SESSIONS_MAX).map(|_| rig.events()).collect();
     let mut outside = UnixStream::connect(&rig.socket).unwrap();
     let mut said = String::new();
     outside.read_to_string(&mut said).unwrap();
     assert!(said.contains("\"busy\""), "{said}");
-    drop(inside.pop());
+    drop(busy.pop());
     rig.until("there is a place", |rig| {
         let mut client = rig.client();
         client.call(Order::Version, |_| {}).map(drop).map_err(|error| error.to_string())
     });
+}
+
+/// Nobody locks the operator out by sitting there.
+#[test]
+fn who_is_idle_the_longest_makes_room() {
+    let (rig, _) = rig();
+    let mut idle: Vec<Client> = (0..SESSIONS_MAX).map(|_| rig.client()).collect();
+    for client in &mut idle {
+        client.call(Order::Version, |_| {}).unwrap();
+    }
+    rig.client().call(Order::Version, |_| {}).expect("somebody has made room");
+    assert!(idle[0].call(Order::Version, |_| {}).is_err(), "the first was idle the longest");
+    for client in &mut idle[1..] {
+        client.call(Order::Version, |_| {}).expect("the others are still in");
+    }
 }
 
 /// A client that has gone away while it followed events gives its place back.

@@ -16,7 +16,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// What a test tells its shard.
 pub enum Do {
@@ -257,7 +257,7 @@ impl Shard {
             endpoint: Some(endpoint),
             generation,
             client: ClientAddr::Unix,
-            started_micros: 0,
+            started_micros: SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros() as u64,
             connect_micros: 1,
             duration_micros: 2,
             bytes_in: 3,

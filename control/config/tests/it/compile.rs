@@ -334,7 +334,7 @@ fn an_address_that_comes_back_waits_and_has_another_slot() {
 #[test]
 fn a_change_that_is_compiled_too_early_says_what_to_wait_for() {
     let mut slots = Slots::default();
-    let mut running = Running::at_start(&config(""));
+    let mut running = Running::at_start(&config("[appliance]\n"));
     let mut job = 0;
     let mut step = |text: &str| {
         job += 1;
@@ -376,7 +376,7 @@ fn an_address_moves_between_pools_with_its_sockets() {
 fn a_pool_that_comes_back_has_its_slot_while_tunnels_use_it() {
     let mut appliance = Appliance::started(&config(POOL));
     appliance.open_tunnels();
-    appliance.apply(&config(""));
+    appliance.apply(&config("[appliance]\n"));
     let both = config(&format!("{WEB}{POOL}"));
     appliance.apply(&both);
     let slots: Vec<u32> = appliance.running.pools.values().map(|pool| pool.generation.slot.0).collect();
@@ -388,7 +388,7 @@ fn a_pool_that_comes_back_has_its_slot_while_tunnels_use_it() {
 #[test]
 #[should_panic(expected = "the plan is of another change")]
 fn a_plan_proves_nothing_about_another_document() {
-    let running = Running::at_start(&config(""));
+    let running = Running::at_start(&config("[appliance]\n"));
     let live = diff(&running.config, &config(POOL)).live().unwrap();
     let other = config(&POOL.replace("a:1", "c:1"));
     let _ = compile(&running, &other, live, JobId(1), ShardSet::first(1), &mut Slots::default());

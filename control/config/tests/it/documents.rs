@@ -50,10 +50,12 @@ fn backends(list: &str, expected: &[&str]) {
 }
 
 #[test]
-fn an_empty_document_is_in_order() {
-    check("", &[]);
-    check("# nothing but a comment", &[]);
+fn a_document_may_say_little_but_not_nothing() {
     check("[pool]\n[log]\n", &[]);
+    check("[appliance]\n", &[]);
+    // As an editor leaves it between truncating and writing: applied, it would take every pool away.
+    check("", &["missing"]);
+    check("\n  # nothing but a comment\n\t\n", &["missing"]);
 }
 
 #[test]

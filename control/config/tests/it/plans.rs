@@ -171,6 +171,21 @@ fn an_address_that_moves_between_pools() {
     assert_eq!(self::plan(&shards(&without), &shards(&moved)).class, Class::Soft);
 }
 
+/// The kernel gives a port to one address or to all, and the old socket is there until the change is over.
+#[test]
+fn a_port_cannot_change_hands_within_one_change() {
+    let listen = |addresses: &str| POOL.replace("127.0.0.1:1", addresses);
+    let overlaps = |old: &str, new: &str| {
+        let plan = plan(&listen(old), &listen(new));
+        plan.restart_reasons.iter().any(|reason| reason.reason.code == "create_listen_overlaps")
+    };
+    assert!(overlaps("127.0.0.1:80", "0.0.0.0:80"));
+    assert!(overlaps("[::]:80", "[::1]:80"));
+    assert!(!overlaps("127.0.0.1:80", "127.0.0.2:80"));
+    assert!(!overlaps("127.0.0.1:80", "0.0.0.0:81"));
+    assert!(!overlaps("127.0.0.1:80", "[::]:80"));
+}
+
 #[test]
 fn an_address_of_a_pool_that_goes() {
     let inherited = WEB.replace("'127.0.0.1:9'", "'127.0.0.1:9', '127.0.0.1:2'");
@@ -206,7 +221,7 @@ fn creation_and_process_settings() {
 #[test]
 fn whole_pools() {
     let plan = check_plan(
-        plan("", POOL),
+        plan("[appliance]\n", POOL),
         &[
             "soft | now | pool_added | pool.db",
             "soft | now | listen | pool.db.create.listen",
@@ -214,7 +229,7 @@ fn whole_pools() {
         ],
     );
     assert!(plan.warnings.is_empty());
-    let plan = check_plan(self::plan(POOL, ""), &["soft | now | pool_removed | pool.db"]);
+    let plan = check_plan(self::plan(POOL, "[appliance]\n"), &["soft | now | pool_removed | pool.db"]);
     assert_eq!(plan.warnings[0].code, PlanWarningCode::PoolRemoved);
     assert_eq!(plan.touches.listeners.len(), 2);
 }

@@ -22,8 +22,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// One row of cells. Aligned to the cache line, so that a row touches as few as it can and an endpoint's
-/// row exactly one. Rows of one table have one writer, so neighbours need no more distance than that.
+/// One row of cells. Aligned to the cache line, so that a row touches as few as it can. Rows of one table have one writer, so neighbours need no more distance than that.
 #[derive(Debug)]
 #[repr(align(64))]
 struct Row<const N: usize>([AtomicU64; N]);
@@ -38,8 +37,8 @@ type ShardRow = Row<{ ShardCounter::CELLS }>;
 type PoolRow = Row<{ PoolCounter::CELLS }>;
 type EndpointRow = Row<{ EndpointCounter::CELLS }>;
 
-// 100,000 endpoints on each of many shards: one cache line a row.
-const _: () = assert!(size_of::<EndpointRow>() == 64);
+// 100,000 endpoints on each of many shards: two cache lines a row.
+const _: () = assert!(size_of::<EndpointRow>() == 128);
 
 /// All counters of one shard. Read with [`CounterPages::shard`], [`CounterPages::pool`],
 /// [`CounterPages::endpoint`]; write through [`CounterPages::claim`].
@@ -96,6 +95,12 @@ impl CounterPages {
     /// [`PoolCounter::CLOSE_REASONS_MAX`].
     pub fn pool_closed(&self, slot: u32, reason: usize) -> u64 {
         let cell = PoolCounter::closed(reason);
+        self.pools.find(slot).map_or(0, |row| read(&row.0, cell))
+    }
+
+    /// As [`CounterPages::pool_closed`], of requests.
+    pub fn pool_ended(&self, slot: u32, reason: usize) -> u64 {
+        let cell = PoolCounter::ended(reason);
         self.pools.find(slot).map_or(0, |row| read(&row.0, cell))
     }
 
@@ -259,7 +264,18 @@ impl RowWriter<'_, PoolCounter> {
     /// A connection ended for the reason with this index. Panics at [`PoolCounter::CLOSE_REASONS_MAX`].
     #[inline]
     pub fn closed(&self, reason: usize) {
-        let cell = &self.cells[PoolCounter::closed(reason).ix()];
+        self.count(PoolCounter::closed(reason));
+    }
+
+    /// A request ended for the reason with this index.
+    #[inline]
+    pub fn ended(&self, reason: usize) {
+        self.count(PoolCounter::ended(reason));
+    }
+
+    #[inline]
+    fn count(&self, cell: Cell) {
+        let cell = &self.cells[cell.ix()];
         cell.store(cell.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
     }
 }

@@ -107,7 +107,7 @@ counter_set! {
 }
 
 counter_set! {
-    /// Figures of one endpoint on one shard. Exactly one cache line: a ninth costs a second line a row.
+    /// Figures of one endpoint on one shard. The first cache line is that of connections, the second that of requests.
     EndpointCounter {
         Connections = "sluicegate_endpoint_connections", Gauge, "Connections to the backend open now.";
         Connects = "sluicegate_endpoint_connects_total", Counter, "Connections made to the backend.";
@@ -117,13 +117,20 @@ counter_set! {
         BytesIn = "sluicegate_endpoint_bytes_in_total", Counter, "Bytes from clients to the backend.";
         BytesOut = "sluicegate_endpoint_bytes_out_total", Counter, "Bytes from the backend to clients.";
         Waited = "sluicegate_endpoint_waited_total", Counter, "Connections that had waited in the queue before they got this backend.";
+        Requests = "sluicegate_endpoint_requests_total", Counter, "Requests sent to the backend.";
+        Reused = "sluicegate_endpoint_reused_total", Counter, "Requests sent over a connection that had served one before.";
+        Idle = "sluicegate_endpoint_idle_connections", Gauge, "Idle connections kept for the next request.";
+        ServerErrors = "sluicegate_endpoint_server_errors_total", Counter, "Answers of the backend with a status of 500 or more.";
+        Broken = "sluicegate_endpoint_broken_total", Counter, "Requests that the backend did not answer, or not to the end.";
+        Ejected = "sluicegate_endpoint_ejected", Gauge, "Whether the backend is left out for what it answered.";
+        Ejections = "sluicegate_endpoint_ejections_total", Counter, "Times the backend was left out for what it answered.";
     }
 }
 
 counter_set! {
-    /// Figures of one pool on one shard. After these, a row has one cell per close reason: see
-    /// [`PoolCounter::CLOSE_REASONS_MAX`].
-    PoolCounter + PoolCounter::CLOSE_REASONS_MAX {
+    /// Figures of one pool on one shard. After these, a row has two cells per close reason, for connections and for
+    /// requests: see [`PoolCounter::CLOSE_REASONS_MAX`].
+    PoolCounter + PoolCounter::REASON_CELLS {
         Accepted = "sluicegate_pool_accepted_total", Counter, "Connections that came in for the pool.";
         Connections = "sluicegate_pool_connections", Gauge, "Front connections of the pool open now.";
         Waiting = "sluicegate_pool_waiting", Gauge, "Connections in the queue for a free backend.";
@@ -131,6 +138,13 @@ counter_set! {
         BytesOut = "sluicegate_pool_bytes_out_total", Counter, "Bytes from backends to clients.";
         BufferBytes = "sluicegate_pool_buffer_bytes", Gauge, "Memory held for data between the two sides.";
         ConnectRetries = "sluicegate_pool_connect_retries_total", Counter, "Times another backend was tried after a connect failed.";
+        Requests = "sluicegate_pool_requests_total", Counter, "Requests that were begun.";
+        Answers1xx = "sluicegate_pool_answers_1xx_total", Counter, "Requests that switched to another protocol.";
+        Answers2xx = "sluicegate_pool_answers_2xx_total", Counter, "Requests answered with success.";
+        Answers3xx = "sluicegate_pool_answers_3xx_total", Counter, "Requests answered with a redirection.";
+        Answers4xx = "sluicegate_pool_answers_4xx_total", Counter, "Requests answered with an error of the client.";
+        Answers5xx = "sluicegate_pool_answers_5xx_total", Counter, "Requests answered with an error of the server, be it the backend or us.";
+        RequestRetries = "sluicegate_pool_request_retries_total", Counter, "Requests sent again after a backend failed them.";
     }
 }
 
@@ -140,16 +154,29 @@ impl PoolCounter {
     /// [`CounterPages::pool_closed`](super::CounterPages::pool_closed).
     pub const CLOSE_REASONS_MAX: usize = 32;
 
+    const REASON_CELLS: usize = 2 * PoolCounter::CLOSE_REASONS_MAX;
+
     /// The metric of those cells, to be labelled with the reason.
     pub const CLOSED_METRIC: &'static str = "sluicegate_pool_closed_total";
 
     /// One sentence for `# HELP`.
     pub const CLOSED_HELP: &'static str = "Connections of the pool that ended, by reason.";
 
+    /// As [`PoolCounter::CLOSED_METRIC`], of requests.
+    pub const ENDED_METRIC: &'static str = "sluicegate_pool_requests_ended_total";
+
+    /// One sentence for `# HELP`.
+    pub const ENDED_HELP: &'static str = "Requests of the pool that ended, by reason.";
+
     #[inline]
     pub(super) fn closed(reason: usize) -> Cell {
         assert!(reason < PoolCounter::CLOSE_REASONS_MAX, "close reason {reason} has no cell");
         Cell((PoolCounter::ALL.len() + reason) as u16)
+    }
+
+    #[inline]
+    pub(super) fn ended(reason: usize) -> Cell {
+        Cell(PoolCounter::closed(reason).0 + PoolCounter::CLOSE_REASONS_MAX as u16)
     }
 }
 
@@ -180,7 +207,8 @@ mod tests {
     #[test]
     fn close_reasons_follow_the_named_cells() {
         assert_eq!(PoolCounter::closed(0).ix(), PoolCounter::ALL.len());
-        assert_eq!(PoolCounter::closed(31).ix(), PoolCounter::CELLS - 1);
+        assert_eq!(PoolCounter::closed(31).ix() + 1, PoolCounter::ended(0).ix());
+        assert_eq!(PoolCounter::ended(31).ix(), PoolCounter::CELLS - 1);
         assert!(std::panic::catch_unwind(|| PoolCounter::closed(32)).is_err());
     }
 }

@@ -111,7 +111,7 @@ impl BindErrorKind {
     pub(super) fn of(error: &io::Error) -> BindErrorKind {
         match error.raw_os_error() {
             Some(libc::EADDRINUSE) => BindErrorKind::InUse,
-            Some(libc::EACCES | libc::EPERM) => BindErrorKind::Permission,
+            Some(libc::EACCES) => BindErrorKind::Permission,
             Some(libc::EADDRNOTAVAIL | libc::ENOENT | libc::ENOTDIR) => BindErrorKind::NotAvailable,
             Some(libc::EMFILE | libc::ENFILE) => BindErrorKind::DescriptorLimit,
             _ => BindErrorKind::Other,

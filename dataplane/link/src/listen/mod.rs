@@ -31,6 +31,7 @@ mod unix;
 pub use bind::{BindError, BindErrorKind, bind};
 pub use handshakes::pending_handshakes;
 pub use registry::Registry;
+pub use syn_filter::is_missing as syn_filter_is_missing;
 
 use std::fmt;
 use std::io;

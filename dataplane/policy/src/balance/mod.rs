@@ -13,9 +13,9 @@
 //!                                        (open)                         4  backup, unproven
 //! ```
 //!
-//! The first tier that has somebody in rotation whom this connection has not tried yet decides: one of its
-//! open backends is picked, or all are full and the connection waits. It never falls to the next tier
-//! because the first is full: a backup is for when the others are gone, not for when they are busy.
+//! The first tier that has an open backend which this connection has not tried yet is picked from. Where all that are
+//! up are full the unproven of their kind help out, but a backup never does: it is for when the others are gone, not
+//! for when they are busy. Where all are full the connection waits.
 //!
 //! A pick is O(log n) and allocates nothing; nor does a change of health or of a cap, only an adoption and
 //! a connection to a backend that has left the group. Backends have *seats*, dense numbers that stay with the
@@ -205,20 +205,27 @@ impl Picker {
     }
 
     pub fn pick(&mut self, ask: &Ask) -> Pick {
+        // Where those that are up are at their caps, an unproven one is better than waiting or being refused; a backup is
+        // for when there is nobody else, and not for when they are busy.
+        let mut busy: Option<Tier> = None;
         for tier in Tier::ALL {
+            if busy.is_some_and(|busy| busy.is_backup() != tier.is_backup()) {
+                break;
+            }
             let in_rotation = self.in_rotation[tier.ix()] as usize;
             if in_rotation == 0 || in_rotation == self.note_tried(tier, ask.tried) {
                 continue;
             }
             let Picker { members, seats, method, tried, last_answer, .. } = self;
             let Some(seat) = method.choose(members, seats, tier, tried, ask, *last_answer) else {
-                return Pick::Busy;
+                busy = Some(tier);
+                continue;
             };
             let slot = self.seats[seat as usize].slot;
             let index = self.index_of(slot).expect("whoever is picked is a member");
             return Pick::Endpoint { slot, index };
         }
-        Pick::Nobody
+        if busy.is_some() { Pick::Busy } else { Pick::Nobody }
     }
 
     /// Panics if what is remembered contradicts itself. O(n): for tests and simulations.

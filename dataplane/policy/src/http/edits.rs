@@ -9,6 +9,7 @@ use super::rule::{Rule, is_host_byte};
 use super::rules::Scratch;
 use super::text::{Captures, Facts, Oversized, Text};
 use std::ops::Range;
+use wire::h1::write::Edit as WireEdit;
 
 /// A compiled [`EditSpec`](super::EditSpec).
 #[derive(Debug)]
@@ -79,7 +80,82 @@ impl From<Oversized> for Unfit {
     }
 }
 
+/// The edits of one head with what their texts became, for whoever writes it. Memory that is used again.
+#[derive(Clone, Default, Debug)]
+pub struct Expanded {
+    bytes: Vec<u8>,
+    /// What is done, and where in `bytes` name and value end; the next one begins there.
+    edits: Vec<(Done, u32, u32)>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Done {
+    Add,
+    Set,
+    Remove,
+}
+
+impl Expanded {
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.edits.clear();
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = WireEdit<'_>> + Clone {
+        let begins = std::iter::once(0).chain(self.edits.iter().map(|(.., end)| *end));
+        begins.zip(&self.edits).map(|(begin, (done, name_end, end))| {
+            let name = &self.bytes[begin as usize..*name_end as usize];
+            let value = &self.bytes[*name_end as usize..*end as usize];
+            match done {
+                Done::Add => WireEdit::Add { name, value },
+                Done::Set => WireEdit::Set { name, value },
+                Done::Remove => WireEdit::Remove { name },
+            }
+        })
+    }
+
+    /// One field more, behind all others of its name.
+    pub fn add(&mut self, name: &[u8], value: &[u8]) {
+        self.bytes.extend_from_slice(name);
+        let name_end = self.bytes.len() as u32;
+        self.bytes.extend_from_slice(value);
+        self.edits.push((Done::Add, name_end, self.bytes.len() as u32));
+    }
+
+    /// This field instead of all of its name.
+    pub fn set(&mut self, name: &[u8], value: &[u8]) {
+        self.add(name, value);
+        if let Some((done, ..)) = self.edits.last_mut() {
+            *done = Done::Set;
+        }
+    }
+
+    fn fill(&mut self, edits: &[Edit], facts: &Facts) -> Result<(), Oversized> {
+        for edit in edits {
+            self.bytes.extend_from_slice(edit.name.as_bytes());
+            let name_end = self.bytes.len();
+            let done = match &edit.kind {
+                EditKind::Add(text) => text.expand(facts, &mut self.bytes).map(|()| Done::Add)?,
+                EditKind::Set(text) => text.expand(facts, &mut self.bytes).map(|()| Done::Set)?,
+                EditKind::Remove => Done::Remove,
+            };
+            self.edits.push((done, name_end as u32, self.bytes.len() as u32));
+        }
+        Ok(())
+    }
+}
+
 impl Rule {
+    /// Adds to `out` what this rule changes of the head that the origin is sent.
+    pub fn expand_request_edits(&self, facts: &Facts, out: &mut Expanded) -> Result<(), Oversized> {
+        out.fill(&self.request_edits, facts)
+    }
+
+    /// As [`Rule::expand_request_edits`], of what the client is sent.
+    pub fn expand_response_edits(&self, facts: &Facts, out: &mut Expanded) -> Result<(), Oversized> {
+        out.fill(&self.response_edits, facts)
+    }
+
     pub fn edits_request(&self) -> bool {
         !self.request_edits.is_empty()
     }

@@ -149,6 +149,15 @@ impl Ejector {
         self.ejected -= usize::from(record.is_some_and(|record| record.until.is_some()));
     }
 
+    /// Forgets all endpoints that are no more of the group. Cost: O(backends that made errors).
+    pub fn retain(&mut self, mut stays: impl FnMut(EndpointSlot) -> bool) {
+        self.records.retain(|slot, record| {
+            let stays = stays(*slot);
+            self.ejected -= usize::from(!stays && record.until.is_some());
+            stays
+        });
+    }
+
     fn good(&mut self, slot: EndpointSlot, now: Tick) {
         if let Some(record) = self.records.get_mut(&slot) {
             record.errors = 0;

@@ -38,7 +38,7 @@ mod template;
 mod tests;
 mod text;
 
-pub use edits::Unfit;
+pub use edits::{Expanded, Unfit};
 pub use explain::{Finding, Step};
 pub use path::{EscapedSlash, NormalPath, PathViolation, normalise};
 pub use pattern::PatternError;

@@ -26,11 +26,12 @@ impl Pipe {
         Ok(Pipe { read, write })
     }
 
-    /// Moves bytes from the socket into the pipe. `Ok(0)`: the socket's end. `WOULDBLOCK`: it has none now
+    /// Moves at most so many bytes from the socket into the pipe. `Ok(0)`: the socket's end. `WOULDBLOCK`: it has none now
     /// (the caller fills only an empty pipe, so it is not the pipe that is full).
-    pub fn fill(&self, from: BorrowedFd<'_>) -> Result<usize, Errno> {
+    pub fn fill(&self, from: BorrowedFd<'_>, at_most: u64) -> Result<usize, Errno> {
+        let bytes = usize::try_from(at_most).unwrap_or(usize::MAX).min(SPLICE_BYTES);
         loop {
-            match splice(from, None, self.write.as_fd(), None, SPLICE_BYTES, FLAGS) {
+            match splice(from, None, self.write.as_fd(), None, bytes, FLAGS) {
                 Err(Errno::INTR) => {}
                 outcome => return outcome,
             }

@@ -107,6 +107,16 @@ pub fn discard(socket: BorrowedFd<'_>, limit: usize) -> Result<bool, Errno> {
     Ok(false)
 }
 
+/// Whether the socket is open and has nothing to say: no bytes, no end, no error.
+pub fn is_quiet(socket: BorrowedFd<'_>) -> bool {
+    loop {
+        match net::recv(socket, &mut [0; 1][..], RecvFlags::DONTWAIT | RecvFlags::PEEK) {
+            Err(Errno::INTR) => {}
+            outcome => return matches!(outcome, Err(Errno::WOULDBLOCK)),
+        }
+    }
+}
+
 /// Tells the peer that nothing more will come. A peer that is gone already needs no telling.
 pub fn end_writing(socket: BorrowedFd<'_>) -> Result<(), Errno> {
     match net::shutdown(socket, Shutdown::Write) {

@@ -199,7 +199,7 @@ fn bytes_pass_a_pipe_unchanged() {
     });
     let mut moved = 0;
     while moved < 200_000 {
-        match taken.fill(from.as_fd()) {
+        match taken.fill(from.as_fd(), u64::MAX) {
             Ok(0) => break,
             Ok(mut inside) => {
                 while inside > 0 {

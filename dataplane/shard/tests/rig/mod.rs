@@ -19,7 +19,8 @@ use peers::Stream;
 use policy::close::CloseReason;
 use policy::generation::{EndpointState, Health, Listen, Snapshot};
 use policy::ids::*;
-use policy::record::TunnelRecord;
+use policy::http::affinity::HashKey;
+use policy::record::{Record, RequestRecord, TunnelRecord};
 use policy::reload::{Order, Report};
 use policy::tick::Tick;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -59,7 +60,7 @@ impl Default for Options {
 struct ShardEnd {
     orders: Postbox<Addressed>,
     handed: Postbox<Handed>,
-    log: LogReader<TunnelRecord>,
+    log: LogReader<Record>,
     pages: Arc<CounterPages>,
     incarnation: u32,
     thread: Option<JoinHandle<std::io::Result<Ended>>>,
@@ -130,6 +131,7 @@ impl Rig {
                 quotas: quotas.clone(),
                 pages: pages.clone(),
                 log: log_writer,
+                hash_key: HashKey([7; 16]),
                 epoch,
                 fault,
             };
@@ -357,9 +359,26 @@ impl Rig {
 
     // What is seen from outside.
 
-    /// The next line of any shard's access log.
+    /// The next tunnel in any shard's access log.
     #[track_caller]
     pub fn record(&mut self) -> TunnelRecord {
+        match self.next_record() {
+            Record::Tunnel(record) => record,
+            Record::Request(record) => panic!("a request where a tunnel was expected: {record:?}"),
+        }
+    }
+
+    /// The next request in any shard's access log.
+    #[track_caller]
+    pub fn request(&mut self) -> RequestRecord {
+        match self.next_record() {
+            Record::Request(record) => record,
+            Record::Tunnel(record) => panic!("a tunnel where a request was expected: {record:?}"),
+        }
+    }
+
+    #[track_caller]
+    fn next_record(&mut self) -> Record {
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
             for shard in &mut self.shards {
@@ -389,6 +408,11 @@ impl Rig {
     /// Over all shards.
     pub fn ended(&self, pool: u32, reason: CloseReason) -> u64 {
         self.shards.iter().map(|shard| shard.pages.pool_closed(pool, reason as usize)).sum()
+    }
+
+    /// Requests, over all shards.
+    pub fn requests_ended(&self, pool: u32, reason: CloseReason) -> u64 {
+        self.shards.iter().map(|shard| shard.pages.pool_ended(pool, reason as usize)).sum()
     }
 
     /// Over all shards.

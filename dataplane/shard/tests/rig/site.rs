@@ -4,6 +4,9 @@
 
 use link::listen::BindAddress;
 use policy::generation::*;
+use policy::http::affinity::HashOn;
+use policy::http::retry::RetryPolicy;
+use policy::http::*;
 use policy::ids::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -11,6 +14,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+use wire::h1::Limits;
+use wire::h1::write::{Chain, Upgrades};
 
 #[derive(Clone, Default)]
 pub struct Site {
@@ -33,6 +38,86 @@ pub struct Pool {
     pub queue_wait: Duration,
     pub checked: bool,
     pub timeouts: Timeouts,
+    /// `None`: streams.
+    pub http: Option<Http>,
+}
+
+/// What a pool of requests is besides.
+#[derive(Clone)]
+pub struct Http {
+    pub service: Arc<HttpService>,
+    /// Of each group.
+    pub group: GroupHttp,
+    pub timeouts: HttpTimeouts,
+}
+
+impl PartialEq for Http {
+    fn eq(&self, other: &Http) -> bool {
+        Arc::ptr_eq(&self.service, &other.service) && self.group == other.group && self.timeouts == other.timeouts
+    }
+}
+
+impl Http {
+    /// Without rules, and with what a pool has by default.
+    pub fn new() -> Http {
+        Http::ruled(Vec::new())
+    }
+
+    pub fn ruled(specs: Vec<RuleSpec>) -> Http {
+        Http::with(specs, |_| ())
+    }
+
+    pub fn with(specs: Vec<RuleSpec>, edit: impl FnOnce(&mut HttpService)) -> Http {
+        let rules = specs.iter().map(|spec| Arc::new(Rule::compile(spec).unwrap())).collect();
+        let mut service = HttpService {
+            rules: Arc::new(Rules::new(rules).unwrap()),
+            request: Limits::REQUEST,
+            response: Limits::RESPONSE,
+            escaped_slash: EscapedSlash::Keep,
+            upgrades: Upgrades::WebSocket,
+            x_forwarded: Chain::Replace,
+            forwarded: Chain::Pass,
+            via: None,
+            request_id: false,
+            says_generation: false,
+            pages: Pages::default(),
+        };
+        edit(&mut service);
+        let second = Duration::from_secs(1);
+        Http {
+            service: Arc::new(service),
+            group: GroupHttp {
+                retry: RetryPolicy { attempts: 3, per_mille: 200, minimum_per_second: 10, statuses: [].into() },
+                eject: None,
+                hash: HashOn::Source,
+                idle_max: 16,
+                idle_timeout: 60 * second,
+            },
+            timeouts: HttpTimeouts {
+                head: 10 * second,
+                body: Some(60 * second),
+                first_byte: Some(60 * second),
+                answer: Some(60 * second),
+                total: None,
+                keep_alive: 60 * second,
+            },
+        }
+    }
+}
+
+/// A rule with this condition that leads to a group, by its place among the groups' names.
+pub fn rule(id: &str, when: When, action: ActionSpec) -> RuleSpec {
+    let order = id.bytes().fold(0, |order, byte| order * 256 + u64::from(byte));
+    RuleSpec {
+        id: id.into(),
+        order,
+        when,
+        action,
+        request_edits: Vec::new(),
+        response_edits: Vec::new(),
+        rewrite: None,
+        host: None,
+    }
 }
 
 #[derive(Clone, PartialEq)]
@@ -42,6 +127,8 @@ pub struct Backend {
     pub backup: bool,
     pub drain: bool,
     pub max_connections: Option<u32>,
+    /// By which its pool has as many groups as there are names.
+    pub group: &'static str,
 }
 
 impl Site {
@@ -81,6 +168,7 @@ impl Pool {
             queue_wait: Duration::from_secs(60),
             checked: false,
             timeouts: Timeouts { connect: Duration::from_secs(5), idle: Some(Duration::from_secs(60)), lifetime: None },
+            http: None,
         }
     }
 
@@ -107,7 +195,7 @@ impl Backend {
     }
 
     fn new(address: Address) -> Backend {
-        Backend { address, weight: 1, backup: false, drain: false, max_connections: None }
+        Backend { address, weight: 1, backup: false, drain: false, max_connections: None, group: "main" }
     }
 }
 
@@ -191,12 +279,12 @@ impl Running {
             pool: PoolSlot(slot),
             number,
             timeouts: pool.timeouts,
-            http: None,
+            http: pool.http.as_ref().map(|http| http.timeouts),
             access_log: true,
             bytes: 100,
         };
         let policy = match old {
-            Some(old) if old.policy.timeouts == pool.timeouts => old.policy.clone(),
+            Some(old) if old.policy.timeouts == policy.timeouts && old.policy.http == policy.http => old.policy.clone(),
             _ => Arc::new(policy),
         };
         Arc::new(PoolGeneration {
@@ -209,37 +297,47 @@ impl Running {
             shards: ShardSet::first(self.shards.into()),
             limits: PoolLimits { max_connections: pool.max_connections, memory: pool.memory },
             policy,
-            service: Service::Tcp,
-            groups: [Arc::new(Group {
-                id: "main".into(),
-                balance: if pool.least_connections { Balance::LeastConnections } else { Balance::RoundRobin },
-                endpoints: pool.backends.iter().map(|(slot, backend)| endpoint(old, *slot, backend)).collect(),
-                attempts: pool.attempts,
-                queue: pool.queue,
-                queue_wait: pool.queue_wait,
-                health: pool.checked.then_some(HealthCheck {
-                    kind: CheckKind::Connect,
-                    interval: Duration::from_secs(1),
-                    timeout: Duration::from_secs(1),
-                    rise: 1,
-                    fall: 1,
-                }),
-                http: None,
-            })]
-            .into(),
+            service: pool.http.as_ref().map_or(Service::Tcp, |http| Service::Http(http.service.clone())),
+            groups: pool.groups().into_iter().map(|group| self.group(slot, pool, group)).collect(),
             bytes: 1000,
+        })
+    }
+
+    fn group(&self, slot: u32, pool: &Pool, name: &str) -> Arc<Group> {
+        let old = self.pools.get(&slot);
+        let members = pool.backends.iter().filter(|(_, backend)| backend.group == name);
+        Arc::new(Group {
+            id: name.into(),
+            balance: if pool.least_connections { Balance::LeastConnections } else { Balance::RoundRobin },
+            endpoints: members.map(|(slot, backend)| endpoint(old, *slot, backend)).collect(),
+            attempts: pool.attempts,
+            queue: pool.queue,
+            queue_wait: pool.queue_wait,
+            health: pool.checked.then_some(HealthCheck {
+                kind: CheckKind::Connect,
+                interval: Duration::from_secs(1),
+                timeout: Duration::from_secs(1),
+                rise: 1,
+                fall: 1,
+            }),
+            http: pool.http.as_ref().map(|http| http.group.clone()),
         })
     }
 }
 
 impl Pool {
+    fn groups(&self) -> BTreeSet<&'static str> {
+        let named: BTreeSet<_> = self.backends.values().map(|backend| backend.group).collect();
+        if named.is_empty() { BTreeSet::from(["main"]) } else { named }
+    }
+
     fn slots(&self) -> BTreeSet<u32> {
         self.backends.keys().copied().collect()
     }
 }
 
 fn endpoint(old: Option<&Arc<PoolGeneration>>, slot: u32, backend: &Backend) -> Arc<Endpoint> {
-    let Backend { address, weight, backup, drain, max_connections } = backend.clone();
+    let Backend { address, weight, backup, drain, max_connections, group: _ } = backend.clone();
     let id = format!("b{slot}").into();
     let new = Endpoint { slot: EndpointSlot(slot), id, address, weight, backup, drain, max_connections };
     let before = old.and_then(|old| old.endpoints().find(|endpoint| ***endpoint == new));

@@ -9,6 +9,8 @@
 //!   bytes ─ parse_response ─▶ ResponseHead ─ write::response ─▶ bytes for the client
 //! ```
 //!
+//! In which order that happens, and what an end or a break means, is [`exchange`]'s.
+//!
 //! **Strict.** A message that two readers could read in two ways is refused with a [`Violation`], and what goes
 //! on is written anew from what was understood, never passed through: request smuggling needs two readers who
 //! disagree. Where the RFCs let a recipient choose between mending and refusing, we refuse. What is let pass is
@@ -25,6 +27,7 @@
 mod authority;
 mod body;
 mod bytes;
+pub mod exchange;
 mod field;
 mod limits;
 mod meaning;

@@ -29,7 +29,7 @@ macro_rules! violations {
 }
 
 /// Whose message it is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Peer {
     Client,
     Origin,
@@ -117,6 +117,8 @@ violations! {
     Expectation = "expectation", 417;
     /// 101 to a request that asked for no other protocol (RFC 9110 section 15.2.2).
     UnaskedSwitch = "unasked-switch", 502;
+    /// More interim responses than `INTERIMS_MAX`.
+    TooManyInterims = "too-many-interims", 502;
     /// A chunk's size line that is not hexadecimal digits and extensions (RFC 9112 section 7.1).
     ChunkSize = "chunk-size", 400;
     /// A chunk of 2⁶⁴ bytes or more, or more than 16 digits (RFC 9112 section 7.1).

@@ -20,7 +20,7 @@ fn ends(bytes: &[u8], cuts: &[Index]) -> Vec<usize> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2_000))]
+    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn requests(bytes in messages::bent(messages::requests()), cuts in cuts()) {

@@ -16,7 +16,7 @@ fn end(framing: Framing) -> End {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(20_000))]
+    #![proptest_config(ProptestConfig { cases: 20_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn requests(bytes in messages::bent(messages::requests())) {

@@ -48,6 +48,28 @@ fn each_side_may_end_first_and_still_be_answered() {
     assert_eq!(e2e::reasons(&log), ["finished"; 4]);
 }
 
+/// A client on a Unix socket that sends all it has and closes: the kernel calls that a hang-up, and its bytes were cut off
+/// behind a reset.
+#[test]
+fn a_unix_client_may_send_and_close() {
+    use std::io::{Read, Write};
+    let backend = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let appliance = Appliance::start("");
+    let front = Target::Unix(appliance.folder().join("front.sock"));
+    let back = Target::Ip(backend.local_addr().expect("bound"));
+    appliance.apply(&Pool::new("db").listen(&front).backend("a", &back).to_string());
+    let Target::Unix(path) = &front else { unreachable!("as above") };
+    let mut client = std::os::unix::net::UnixStream::connect(path).expect("somebody listens");
+    let (mut server, _) = backend.accept().expect("the appliance connects");
+    client.write_all(&[7; 100_000]).expect("the kernel holds that much");
+    drop(client);
+    let mut received = Vec::new();
+    server.read_to_end(&mut received).expect("an end, and no reset");
+    assert_eq!(received.len(), 100_000);
+    drop(server);
+    assert_eq!(e2e::reasons(&appliance.wait_access_log(1)), ["finished"]);
+}
+
 #[test]
 fn every_family_in_front_and_behind() {
     let appliance = Appliance::start("");

@@ -38,10 +38,14 @@ impl Model {
         let untried = |slot: &&u32| !tried.contains(&EndpointSlot(**slot));
         let tiers = self.backends.keys().filter(untried).filter_map(|slot| self.tier(*slot));
         let first = tiers.min().ok_or(Pick::Nobody)?;
-        let in_tier = self.backends.keys().filter(untried).copied();
-        let open: Vec<u32> =
-            in_tier.filter(|slot| self.tier(*slot) == Some(first) && !self.backends[slot].full).collect();
-        if open.is_empty() { Err(Pick::Busy) } else { Ok(open) }
+        let all = || self.backends.keys().filter(untried).copied();
+        let open = |tier: usize| -> Vec<u32> {
+            all().filter(|slot| self.tier(*slot) == Some(tier) && !self.backends[slot].full).collect()
+        };
+        // Of the primaries, or else of the backups, those that are up come first.
+        let first = first / 2 * 2;
+        let choices = [open(first), open(first + 1)];
+        choices.into_iter().find(|open| !open.is_empty()).ok_or(Pick::Busy)
     }
 
     fn busier(&self, a: u32, b: u32) -> bool {

@@ -73,9 +73,12 @@ fn the_first_tier_in_rotation_decides() {
     check(&[down, down, backup, backup, backup_unproven], &[], Ok(&[2, 3]));
     check(&[down, backup_unproven], &[], Ok(&[1]));
     check(&[down, down], &[], Err(Nobody));
-    // Full is busy, not gone: neither the unproven nor the backups take over.
+    // Full is busy, not gone: the unproven help out, the backups do not take over.
     check(&[up, full], &[], Ok(&[0]));
-    check(&[full, full, unproven, backup], &[], Err(Busy));
+    check(&[full, full, unproven, backup], &[], Ok(&[2]));
+    check(&[full, full, backup], &[], Err(Busy));
+    check(&[full, (PRIMARY, Unproven, FULL), backup], &[], Err(Busy));
+    check(&[backup_full, backup_unproven], &[], Ok(&[1]));
     check(&[down, backup_full], &[], Err(Busy));
     check(&[down, backup_full, backup], &[], Ok(&[2]));
     check(&[(PRIMARY, Down, FULL)], &[], Err(Nobody));

@@ -278,6 +278,19 @@ impl Adopter {
         }
     }
 
+    /// What the next request of this session would read: for what is asked of its connection before there is one.
+    pub fn newest(&self, session: &Session) -> &Arc<PoolGeneration> {
+        match self.sessions.last(session.pool()) {
+            Some(last) => self.roots.leased(last),
+            None => self.roots.current(session.pool()).expect("a session's pool has a root"),
+        }
+    }
+
+    /// Whether a client does well to ask its next request elsewhere: the pool is gone, or this shard stops.
+    pub fn wants_to_part(&self, session: &Session) -> bool {
+        self.mode == Mode::Stopping || self.sessions.last(session.pool()).is_some()
+    }
+
     /// A request ended undecided.
     pub fn end(&mut self, lease: RootLease, deeds: &mut Vec<Deed>) {
         let mut gone = LetGo::default();

@@ -133,6 +133,10 @@ impl Body {
         self.state == State::Over
     }
 
+    pub(crate) fn is_chunked(&self) -> bool {
+        matches!(self.state, State::Chunked(_))
+    }
+
     /// What is known to follow: `Some(0)` if it is over, `None` if it does not say.
     pub fn left(&self) -> Option<u64> {
         match self.state {

@@ -1,0 +1,234 @@
+//! Answers of our own: redirects, fixed texts, and every way in which a request can fail before its answer has begun.
+
+use super::request::Stage;
+use crate::conn::{Conn, Lease, Op, Side, State};
+use crate::conns::ConnId;
+use crate::ring::socket::{self, WRITABLE};
+use crate::serve::Shard;
+use policy::close::CloseReason;
+use policy::generation::Service;
+use policy::http::Page;
+use rustix::io::Errno;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use wire::h1::exchange::{Front, Upstream};
+use wire::h1::write::{self, Edit, reason};
+use wire::h1::{Body, Method, Peer, Persistence, Violation};
+use wire::tunnel::Way;
+
+/// What the client is told.
+pub(crate) struct Own {
+    status: u16,
+    why: CloseReason,
+    /// Type and bytes. `None`: the pool's page of the status, or a short text.
+    content: Option<(Arc<str>, Arc<[u8]>)>,
+    location: Option<Box<[u8]>>,
+}
+
+impl Own {
+    pub fn failure(status: u16, why: CloseReason) -> Own {
+        Own { status, why, content: None, location: None }
+    }
+
+    pub fn content(status: u16, content_type: Arc<str>, body: Arc<[u8]>) -> Own {
+        Own { status, why: CloseReason::Finished, content: Some((content_type, body)), location: None }
+    }
+
+    pub fn redirect(status: u16, location: &[u8]) -> Own {
+        Own { status, why: CloseReason::Finished, content: None, location: Some(location.into()) }
+    }
+}
+
+/// What a client is answered when its request ends for this reason before it has an answer. `None`: there is nobody to
+/// be answered.
+fn status_of(reason: CloseReason) -> Option<u16> {
+    match reason {
+        CloseReason::ConnectFailed | CloseReason::BadAnswer | CloseReason::NoAnswer | CloseReason::BackendReset => {
+            Some(502)
+        }
+        CloseReason::NoBackend
+        | CloseReason::PoolFull
+        | CloseReason::QueueFull
+        | CloseReason::QueueTimeout
+        | CloseReason::MemoryBudget
+        | CloseReason::BackendRemoved
+        | CloseReason::Stopped
+        | CloseReason::ShardFull
+        | CloseReason::DescriptorsExhausted => Some(503),
+        CloseReason::ConnectTimeout | CloseReason::FirstByteTimeout | CloseReason::TotalTimeout => Some(504),
+        CloseReason::HeadTimeout | CloseReason::BodyTimeout => Some(408),
+        CloseReason::Refused => Some(400),
+        CloseReason::NoRule => Some(404),
+        CloseReason::Denied => Some(403),
+        CloseReason::Panicked => Some(500),
+        CloseReason::Finished
+        | CloseReason::ClientReset
+        | CloseReason::ClientLeft
+        | CloseReason::IdleTimeout
+        | CloseReason::LifetimeTimeout
+        | CloseReason::KeepAliveTimeout
+        | CloseReason::AnswerCut
+        | CloseReason::AnswerTimeout => None,
+    }
+}
+
+impl Shard<'_> {
+    /// What was asked for cannot be done: a request is answered so, a stream ends.
+    pub(crate) fn fail(&mut self, id: ConnId, why: CloseReason) {
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        match (status_of(why), &conn.request) {
+            (Some(status), Some(request)) => {
+                let status = if request.disregarded_status > 0 { request.disregarded_status } else { status };
+                self.answer(id, Own::failure(status, why));
+            }
+            _ => self.end(id, why),
+        }
+    }
+
+    /// What this peer sent cannot be understood, and the client has nothing of an answer yet.
+    pub(super) fn refuse(&mut self, id: ConnId, by: Peer, violation: Violation) {
+        if let Some(request) = self.conns.get_mut(id).and_then(|conn| conn.request.as_mut()) {
+            request.violation = Some(violation);
+        }
+        let why = match by {
+            Peer::Client => CloseReason::Refused,
+            Peer::Origin => CloseReason::BadAnswer,
+        };
+        self.answer_at_once(id, violation.answer(by), why);
+    }
+
+    /// For an answer that no rule has a say in.
+    pub(super) fn answer_at_once(&mut self, id: ConnId, status: u16, why: CloseReason) {
+        self.answer(id, Own::failure(status, why));
+    }
+
+    /// Answers a request of which the client has nothing yet but interim responses.
+    pub(crate) fn answer(&mut self, id: ConnId, own: Own) {
+        self.release_upstream(id, Upstream::Close);
+        let page = self.page(id, own.status);
+        let now = self.now();
+        let parting = self.is_parting(id);
+        let Shard { conns, adopter, deeds, spare, .. } = self;
+        let Some(conn) = conns.get_mut(id) else { return };
+        let Some(request) = &mut conn.request else { return };
+        debug_assert!(request.exchange.as_ref().is_none_or(|exchange| exchange.may_answer()));
+        let front = front_after(request, own.why, parting);
+        let persistence = if front == Front::Reuse { Persistence::Keep } else { Persistence::Close };
+        spare.text.clear();
+        let (content_type, body): (&str, &[u8]) = match (&own.content, &page) {
+            (Some((content_type, body)), _) => (content_type, body),
+            (None, Some(page)) => (&page.content_type, &page.body),
+            (None, None) => {
+                spare.text.extend_from_slice(own.status.to_string().as_bytes());
+                spare.text.push(b' ');
+                spare.text.extend_from_slice(reason(own.status).as_bytes());
+                spare.text.push(b'\n');
+                ("text/plain; charset=utf-8", &spare.text)
+            }
+        };
+        let out = &mut request.out[Way::Out.ix()].bytes;
+        let location = own.location.as_deref().map(|location| (&b"Location"[..], location));
+        let kind = (own.status != 204 && !body.is_empty()).then_some((&b"Content-Type"[..], content_type.as_bytes()));
+        let edits = request.response_edits.iter().filter_map(|edit| match edit {
+            Edit::Add { name, value } | Edit::Set { name, value } => Some((name, value)),
+            Edit::Remove { .. } => None,
+        });
+        let fields = location.into_iter().chain(kind).chain(edits);
+        let version = request.head.as_ref().map_or(wire::h1::Version::Http11, |head| head.version);
+        write::answer(out, own.status, body.len() as u64, version, persistence, fields);
+        let withheld = request.head.as_ref().is_some_and(|head| head.method == Method::Head);
+        if !withheld && !matches!(own.status, 204 | 304) {
+            out.extend_from_slice(body);
+        }
+        request.status = own.status;
+        request.front_after = front;
+        request.stage = Stage::Answering;
+        conn.failure = own.why;
+        conn.state = State::Session;
+        conn.touched = now;
+        if let Lease::Root(lease) = std::mem::take(&mut conn.lease) {
+            adopter.end(lease, deeds);
+            self.perform();
+        }
+        self.send_answer(id);
+    }
+
+    /// What the operator wants clients to read with this status.
+    fn page(&mut self, id: ConnId, status: u16) -> Option<Page> {
+        let Shard { conns, adopter, .. } = self;
+        let conn = conns.get_mut(id)?;
+        let root = match (&conn.lease, &conn.session) {
+            (Lease::Root(lease), _) => adopter.root(lease),
+            (_, Some(session)) => adopter.newest(session),
+            _ => return None,
+        };
+        match &root.service {
+            Service::Http(service) => service.pages.find(status).cloned(),
+            Service::Tcp => None,
+        }
+    }
+
+    /// Goes on sending an answer of our own.
+    pub(super) fn send_answer(&mut self, id: ConnId) {
+        let now = self.now();
+        let Some(Conn { request: Some(request), front, bytes, touched, .. }) = self.conns.get_mut(id) else { return };
+        let out = &mut request.out[Way::Out.ix()];
+        while !out.rest().is_empty() {
+            match socket::send(front.as_fd(), out.rest()) {
+                Ok(sent) => {
+                    out.took(sent);
+                    bytes[Way::Out.ix()] += sent as u64;
+                    *touched = now;
+                }
+                Err(Errno::WOULDBLOCK) => {
+                    self.settle_memory(id);
+                    self.keep_time(id);
+                    return self.watch(id, Op::Writable(Side::Front), WRITABLE);
+                }
+                Err(_) => return self.end(id, CloseReason::ClientReset),
+            }
+        }
+        let front = request.front_after;
+        let Some(why) = self.conns.get_mut(id).map(|conn| conn.failure) else { return };
+        self.finish(id, why, front);
+    }
+
+    /// Whether the client does well to come back on another connection.
+    pub(super) fn is_parting(&mut self, id: ConnId) -> bool {
+        let Shard { conns, adopter, .. } = self;
+        let session = conns.get_mut(id).and_then(|conn| conn.session.as_ref());
+        session.is_none_or(|session| adopter.wants_to_part(session))
+    }
+}
+
+/// What becomes of the client's connection after an answer of our own. Takes content that is here already out of the
+/// input, if that is all of it.
+fn front_after(request: &mut super::Request, why: CloseReason, parting: bool) -> Front {
+    let Some(head) = &request.head else { return Front::DrainThenClose };
+    if request.violation.is_some() && why == CloseReason::Refused {
+        // Where a broken message ends is not known.
+        return Front::DrainThenClose;
+    }
+    if let Some(exchange) = &request.exchange {
+        return match (exchange.may_keep(), exchange.request_is_over()) {
+            (Persistence::Keep, true) if !parting => Front::Reuse,
+            (_, true) => Front::Close,
+            (_, false) => Front::DrainThenClose,
+        };
+    }
+    let mut body = Body::new(head.framing, &request.limits[0]);
+    let (begin, mut taken) = (head.bytes, 0);
+    while !body.is_over() {
+        match body.feed(&request.input[begin + taken..], &request.limits[0], &mut request.reply_fields) {
+            Ok(step) if step.consumed == 0 && !step.over => break,
+            Ok(step) => taken += step.consumed,
+            Err(_) => return Front::DrainThenClose,
+        }
+    }
+    if !body.is_over() {
+        return Front::DrainThenClose;
+    }
+    let keeps = head.persistence == Persistence::Keep && !parting;
+    request.input.drain(begin..begin + taken);
+    if keeps { Front::Reuse } else { Front::Close }
+}

@@ -1,0 +1,141 @@
+//! A session between two requests, and the head of the next one.
+
+use super::request::{Request, Stage};
+use super::{Spare, passes};
+use crate::conn::{Conn, Lease, Op, Side, State};
+use crate::conns::ConnId;
+use crate::ring::{Chunk, Outcome};
+use crate::serve::Shard;
+use policy::close::CloseReason;
+use policy::generation::Service;
+use std::os::fd::AsFd;
+use wire::h1::{Framing, Method, Peer, Version, parse_request};
+use wire::tunnel::Way;
+
+impl Shard<'_> {
+    /// A connection that has just come in for a pool of HTTP.
+    pub(crate) fn converse(&mut self, id: ConnId) {
+        let Shard { adopter, deeds, conns, .. } = self;
+        let Some(conn) = conns.get_mut(id) else { unreachable!("just put into the table") };
+        let Lease::Root(lease) = std::mem::take(&mut conn.lease) else { unreachable!("just leased") };
+        conn.session = Some(adopter.converse(lease, deeds));
+        conn.state = State::Session;
+        self.perform();
+        self.receive_head(id, false);
+        self.keep_time(id);
+    }
+
+    /// Nothing is under way: the next request may come, or a part of it has already.
+    pub(super) fn rest(&mut self, id: ConnId) {
+        let now = self.now();
+        let Shard { conns, spare, busy, .. } = self;
+        let Some(conn) = conns.get_mut(id) else { return };
+        debug_assert!(conn.endpoint.is_none() && conn.back.is_none());
+        conn.state = State::Session;
+        conn.touched = now;
+        let Some(mut request) = conn.request.take() else { unreachable!("a request has just ended") };
+        request.begin_anew();
+        if request.input.is_empty() {
+            spare.take_back(request);
+            self.receive_head(id, true);
+        } else {
+            // In the next turn: a client that sends many at once is not served before all others.
+            conn.request = Some(begun(request, conn.bytes, self.now_micros));
+            busy.push((id, Way::In));
+        }
+        self.keep_time(id);
+    }
+
+    pub(super) fn receive_head(&mut self, id: ConnId, dry: bool) {
+        let Shard { conns, ring, .. } = self;
+        let Some(conn) = conns.get_mut(id) else { return };
+        let op = Op::Receive(Side::Front);
+        if !conn.ops.contains(op) {
+            ring.receive(op.key(id), conn.front.as_fd(), dry);
+            conn.ops.begin(op);
+        }
+    }
+
+    /// A receive on the client's side has ended while no exchange is under way.
+    pub(super) fn on_head_received(&mut self, id: ConnId, outcome: Outcome) {
+        match outcome {
+            Outcome::Received(chunk) => self.take_head_bytes(id, chunk),
+            Outcome::Ended => {
+                let begun = self.conns.get_mut(id).is_some_and(|conn| conn.request.is_some());
+                self.end(id, if begun { CloseReason::ClientLeft } else { CloseReason::Finished });
+            }
+            Outcome::Failed(rustix::io::Errno::NOBUFS) => self.busy.push((id, Way::In)),
+            Outcome::Failed(error) if passes(error) => self.receive_head(id, true),
+            Outcome::Failed(_) => self.end(id, CloseReason::ClientReset),
+            other => unreachable!("a receive ended with {other:?}"),
+        }
+    }
+
+    fn take_head_bytes(&mut self, id: ConnId, chunk: Chunk) {
+        let now = self.now();
+        let Shard { conns, ring, spare, now_micros, .. } = self;
+        let Some(Conn { request, touched, bytes, .. }) = conns.get_mut(id) else { return ring.recycle(chunk) };
+        let request = request.get_or_insert_with(|| new_request(spare, *bytes, *now_micros));
+        request.take_in(ring.bytes(&chunk));
+        ring.recycle(chunk);
+        *touched = now;
+        self.read_head(id);
+    }
+
+    /// Looks whether the head is complete.
+    pub(super) fn read_head(&mut self, id: ConnId) {
+        let Shard { conns, adopter, .. } = self;
+        let Some(conn) = conns.get_mut(id) else { return };
+        let (Some(request), Some(session)) = (&mut conn.request, &conn.session) else { return };
+        debug_assert_eq!(request.stage, Stage::Head);
+        if !std::mem::take(&mut request.fresh) {
+            return self.receive_head(id, true);
+        }
+        let Service::Http(service) = &adopter.newest(session).service else {
+            unreachable!("a pool's service is fixed when it is created")
+        };
+        request.limits = [service.request, service.response];
+        let Request { input, search, limits, fields, .. } = &mut **request;
+        match parse_request(input, search, &limits[0], fields) {
+            Ok(None) => {
+                self.keep_time(id);
+                self.receive_head(id, true);
+            }
+            Ok(Some(head)) => {
+                request.fresh = input_is_fresh(&request.input, head.bytes);
+                let lengthless = head.version == Version::Http10
+                    && head.framing == Framing::None
+                    && matches!(head.method, Method::Post | Method::Put | Method::Patch);
+                let tunnel = head.method == Method::Connect;
+                request.head = Some(head);
+                match (lengthless, tunnel) {
+                    // Where its content ends cannot be known (RFC 9112 section 6.3).
+                    (true, _) => self.answer_at_once(id, 411, CloseReason::Refused),
+                    // We stand for origins and are nobody's way out (RFC 9110 section 9.3.6).
+                    (_, true) => self.answer_at_once(id, 501, CloseReason::Refused),
+                    _ => self.decide(id),
+                }
+            }
+            Err(violation) => self.refuse(id, Peer::Client, violation),
+        }
+    }
+
+    /// The stop has begun: whoever waits between two requests is let go.
+    pub(crate) fn dismiss(&mut self, id: ConnId) {
+        self.part_in_peace(id, CloseReason::Finished);
+    }
+}
+
+fn input_is_fresh(input: &[u8], head: usize) -> bool {
+    input.len() > head
+}
+
+fn new_request(spare: &mut Spare, bytes: [u64; 2], now_micros: u64) -> Box<Request> {
+    begun(spare.request(), bytes, now_micros)
+}
+
+fn begun(mut request: Box<Request>, bytes: [u64; 2], now_micros: u64) -> Box<Request> {
+    request.began_micros = now_micros;
+    request.bytes_before = bytes;
+    request
+}

@@ -1,0 +1,88 @@
+//! One line and one outcome for each request.
+
+use crate::conn::Conn;
+use crate::conns::ConnId;
+use crate::ring::socket::Peer;
+use crate::serve::Shard;
+use link::counters::PoolCounter;
+use policy::close::CloseReason;
+use policy::record::{ClientAddr, Record, RequestRecord, Texts, Word};
+use std::time::{SystemTime, UNIX_EPOCH};
+use wire::tunnel::Way;
+
+impl Shard<'_> {
+    /// Called once for each request, when it ends.
+    pub(super) fn record_request(&mut self, id: ConnId, reason: CloseReason) {
+        let now_micros = self.now_micros;
+        let shard = self.setup.id;
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        let Conn { request: Some(request), .. } = conn else { return };
+        let counters = self.counters.pool(conn.pool.0);
+        counters.add(PoolCounter::Requests, 1);
+        counters.ended(reason as usize);
+        match request.status {
+            100..200 => counters.add(PoolCounter::Answers1xx, 1),
+            200..300 => counters.add(PoolCounter::Answers2xx, 1),
+            300..400 => counters.add(PoolCounter::Answers3xx, 1),
+            400..500 => counters.add(PoolCounter::Answers4xx, 1),
+            500.. => counters.add(PoolCounter::Answers5xx, 1),
+            // The client was told nothing.
+            0..100 => {}
+        }
+        let began = request.began_micros;
+        let duration = now_micros.saturating_sub(began);
+        let since_began = |micros: u64| u32::try_from(micros.saturating_sub(began)).unwrap_or(u32::MAX);
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros() as u64;
+        let moved = Way::BOTH.map(|way| conn.bytes[way.ix()] - request.bytes_before[way.ix()]);
+        let record = RequestRecord {
+            pool: conn.pool,
+            endpoint: request.served_by,
+            generation: conn.number,
+            client: match conn.client {
+                Peer::Ip(address) => ClientAddr::Ip(address),
+                Peer::Unix => ClientAddr::Unix,
+                Peer::Unknown => ClientAddr::Unknown,
+            },
+            started_micros: since_epoch.saturating_sub(duration),
+            connect_micros: if request.exchange.is_some() { since_began(conn.connected_micros) } else { 0 },
+            first_byte_micros: if request.first_byte_micros > 0 { since_began(request.first_byte_micros) } else { 0 },
+            duration_micros: duration,
+            bytes_in: moved[Way::In.ix()],
+            bytes_out: moved[Way::Out.ix()],
+            status: request.status,
+            version: request.version(),
+            reason,
+            violation: request.violation,
+            shard,
+            attempts: conn.attempts,
+            reused: request.reused,
+            logged: conn.logged,
+            texts: texts(request, conn.logged),
+        };
+        self.log(Record::Request(record));
+    }
+}
+
+/// The words of the line; none where there will be no line.
+fn texts(request: &super::Request, logged: bool) -> Texts {
+    let mut texts = Texts::new();
+    if !logged {
+        return texts;
+    }
+    let input = &request.input;
+    if let Some(head) = &request.head {
+        texts.say(Word::Method, head.method.text(input));
+        texts.say(Word::Target, head.target.whole.of(input));
+        texts.say(Word::Host, head.host.map_or(b"", |host| host.whole.of(input)));
+    }
+    texts.say(Word::Rule, request.rule_name.as_deref().map_or(b"", str::as_bytes));
+    texts.say(Word::Group, request.group_name.as_deref().map_or(b"", str::as_bytes));
+    if let Some(head) = &request.head {
+        let first = |name| head.fields.values(input, name).next().unwrap_or(b"");
+        let id = if request.id.is_empty() { first(b"x-request-id") } else { &request.id };
+        texts.say(Word::RequestId, id);
+        texts.say(Word::Referer, first(b"referer"));
+        texts.say(Word::UserAgent, first(b"user-agent"));
+    }
+    texts
+}
