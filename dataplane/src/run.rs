@@ -11,8 +11,10 @@ use link::log;
 use link::mailbox::mailbox;
 use link::quota::Quotas;
 use policy::ShardId;
+use policy::http::affinity::HashKey;
 use shard::bounds::Bounds;
 use shard::machine::Machine;
+use std::hash::{BuildHasher, RandomState};
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -116,6 +118,7 @@ fn wire(shards: usize, machine: &Machine, bounds: Bounds, epoch: Instant) -> io:
     let pages: Vec<_> = (0..shards).map(|_| CounterPages::new(pools, endpoints)).collect();
     let handovers = (0..shards).map(|_| mailbox(bounds.handed_over)).collect::<io::Result<Vec<_>>>()?;
     let siblings: Vec<_> = handovers.iter().map(|(post, _)| post.clone()).collect();
+    let hash_key = hash_key();
     let (mut ports, mut setups) = (Vec::new(), Vec::new());
     for (ix, (_, handed)) in handovers.into_iter().enumerate() {
         let (orders, order_box) = mailbox(bounds.orders)?;
@@ -133,11 +136,21 @@ fn wire(shards: usize, machine: &Machine, bounds: Bounds, epoch: Instant) -> io:
             quotas: quotas.clone(),
             pages: pages.clone(),
             log: log_writer,
+            hash_key,
             fault: None,
             epoch,
         });
     }
     Ok(Wired { ports, setups, reports, pages, registry })
+}
+
+/// By what requests that are hashed find their backend: secret to clients, and the same after a restart.
+fn hash_key() -> HashKey {
+    let machine = std::fs::read("/etc/machine-id").unwrap_or_default();
+    // Without an identity of its own to go by, another key at each start.
+    let machine = if machine.is_empty() { RandomState::new().hash_one(0).to_be_bytes().to_vec() } else { machine };
+    let hash = blake3::derive_key("sluicegate: the hash of requests, by machine", &machine);
+    HashKey(*hash.first_chunk().expect("a hash is longer"))
 }
 
 /// Cores for control's threads: those without a shard, or the last one if there is a shard on each.

@@ -332,9 +332,12 @@ fn bind_address(address: &Address) -> BindAddress {
 
 /// Opens the access log as the document has it.
 pub fn open_log(log: &AccessLog) -> Result<Output, String> {
-    let format = match log.format {
-        AccessFormat::Common => Format::Common,
-        AccessFormat::Json => Format::Json,
+    let format = match (log.format, &log.template) {
+        (AccessFormat::Common, _) => Format::Common,
+        (AccessFormat::Combined, _) => Format::Combined,
+        (AccessFormat::Json, _) => Format::Json,
+        (AccessFormat::Template, Some(template)) => Format::Template(template.clone()),
+        (AccessFormat::Template, None) => unreachable!("config wants the template"),
     };
     let target = match (log.sink, &log.path) {
         (LogSink::Off, _) => return Ok(Output { format, sink: None }),

@@ -34,7 +34,7 @@ use link::listen::Registry;
 use link::log::LogReader;
 use link::mailbox::{Mailbox, Postbox};
 use policy::generation::{Address, EndpointState};
-use policy::record::TunnelRecord;
+use policy::record::Record;
 use policy::reload::Rollout;
 use policy::{GenerationId, JobId, ShardId, ShardSet, Tick};
 use std::fmt;
@@ -101,7 +101,7 @@ impl Loaded {
 pub struct ShardPort {
     pub orders: Postbox<Addressed>,
     /// Of at most [`crate::log::RING_RECORDS`] records.
-    pub log: LogReader<TunnelRecord>,
+    pub log: LogReader<Record>,
 }
 
 /// Everything control is given at start.

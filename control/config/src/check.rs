@@ -8,7 +8,7 @@ use crate::document::{Carries, Config, Document, Group, GroupContent, HttpConten
 use crate::draft::{BackendDraft, Draft, GroupDraft, PoolDraft};
 use crate::fit;
 use crate::form::Shards;
-use crate::keys::{AccessLog, LogSink, Service};
+use crate::keys::{AccessFormat, AccessLog, LogSink, Service};
 use crate::overlap::{self, Listed};
 use crate::page;
 use crate::place::{At, Span};
@@ -205,6 +205,12 @@ fn check_addresses(draft: &Draft<'_>, problems: &mut Problems) {
 }
 
 fn check_access_log(log: &AccessLog, tree: &Node, problems: &mut Problems) {
+    if log.format == AccessFormat::Template && log.template.is_none() {
+        let span = span_at(tree, &["log", "access", "format"]);
+        let message = "lines that are written by a template need the `template`";
+        let problem = Problem::error(Code::Missing, "log.access.template", span, message);
+        problems.push(problem.accepted("a text such as \"{client_ip} {method} {uri} {status}\""));
+    }
     if log.sink == LogSink::File && log.path.is_none() {
         let span = span_at(tree, &["log", "access", "sink"]);
         let problem =

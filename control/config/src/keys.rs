@@ -7,11 +7,7 @@
 
 use crate::address::{BackendAddress, BackendId, GroupName, ListenList};
 use crate::class::{Category, Class, Reach, Reason};
-use crate::form::{
-    Bytes, ContentType, Count, Denial, Edits, FileMode, FilePath, Flag, Form, HashedBy, HeaderEdits, Maybe, MethodName,
-    Named, Nested, NotNested, OneOf, Patterns, Plain, Redirect, RedirectTo, Respond, Response, Rewrite, Rewriting,
-    ShardCount, ShardList, Shards, Shown, Sources, StatusRanges, Statuses, Target, Texts, Time, ValueTest, words,
-};
+use crate::form::{Bytes, ContentType, Count, Denial, Edits, FileMode, FilePath, Flag, Form, HashedBy, HeaderEdits, LogLine, LogTemplate, Maybe, MethodName, Named, Nested, NotNested, OneOf, Patterns, Plain, Redirect, RedirectTo, Respond, Response, Rewrite, Rewriting, ShardCount, ShardList, Shards, Shown, Sources, StatusRanges, Statuses, Target, Texts, Time, ValueTest, words};
 use crate::page::{PageText, TextFile};
 use crate::place::At;
 use crate::prefix::Prefixes;
@@ -66,10 +62,14 @@ words! {
 words! {
     /// How an access-log line is written.
     AccessFormat {
-        /// One line of words, in the order of the common log format.
+        /// The common log format, then `key=value`.
         Common = "common";
+        /// The combined log format, which has `Referer` and `User-Agent`, then `key=value`.
+        Combined = "combined";
         /// One JSON object a line.
         Json = "json";
+        /// As `template` says.
+        Template = "template";
     }
 }
 
@@ -194,6 +194,10 @@ keys! {
         /// How a line is written.
         format: AccessFormat = OneOf::<AccessFormat>::words(), default(AccessFormat::Common);
             Soft, Log, Now, "log_access_format": "The log writer changes over between two lines.";
+
+        /// The line, where the format is `"template"`. `{{` and `}}` are braces.
+        template: Option<LogTemplate> = LogLine, default(None);
+            Soft, Log, Now, "log_access_template": "The log writer changes over between two lines.";
 
         /// Where the lines go. `"file"` needs `path`.
         sink: LogSink = OneOf::<LogSink>::words(), default(LogSink::Stdout);

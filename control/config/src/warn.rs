@@ -3,7 +3,7 @@
 use crate::check::{group_path, node_at, span_at};
 use crate::document::Sealed;
 use crate::draft::{Draft, PoolDraft};
-use crate::keys::{Algorithm, Backend, CheckWord, Health, LogSink};
+use crate::keys::{AccessFormat, Algorithm, Backend, CheckWord, Health, LogSink};
 use crate::place::Span;
 use crate::problem::{Code, Problem, Problems};
 use std::sync::Arc;
@@ -18,6 +18,18 @@ pub(crate) fn document(draft: &Draft<'_>, problems: &mut Problems) {
             Code::NoEffect,
             "log.access.path",
             span_at(draft.tree, &["log", "access", "path"]),
+            message,
+        ));
+    }
+    if let Some(log) = &draft.access_log
+        && log.template.is_some()
+        && log.format != AccessFormat::Template
+    {
+        let message = format!("`template` has no effect while the format is \"{}\"", log.format.word());
+        problems.push(Problem::warning(
+            Code::NoEffect,
+            "log.access.template",
+            span_at(draft.tree, &["log", "access", "template"]),
             message,
         ));
     }

@@ -1,8 +1,11 @@
 //! How one record reads as one line. Pure: a record and the names of its slots go in, bytes come out.
+//!
+//! Owns what the formats have in common, the names of slots, and which format is written by whom.
 
-use policy::record::{ClientAddr, TunnelRecord};
+use super::{request, template, tunnel};
+use config::LogTemplate;
+use policy::record::Record;
 use policy::{EndpointSlot, PoolSlot};
-use serde::Serialize;
 use std::io::Write;
 use std::sync::Arc;
 use time::OffsetDateTime;
@@ -10,13 +13,16 @@ use time::format_description::StaticFormatDescription;
 use time::macros::format_description;
 
 /// How lines are written.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Format {
-    /// The Common Log Format as far as a connection without requests can fill it, then `key=value`:
+    /// The Common Log Format, then `key=value`. What has no request fills it as far as it can:
     /// `client - - [date] "TCP pool backend" reason bytes_out key=value …`.
     Common,
+    /// As `Common`, with `Referer` and `User-Agent` before the keys.
+    Combined,
     /// One JSON object a line, units in the names.
     Json,
+    Template(LogTemplate),
 }
 
 /// What the slots are called. Kept by the log thread from messages of control.
@@ -35,11 +41,11 @@ impl Names {
         set(&mut self.endpoints, slot.ix(), name);
     }
 
-    fn pool(&self, slot: PoolSlot) -> &str {
+    pub fn pool(&self, slot: PoolSlot) -> &str {
         find(&self.pools, slot.ix())
     }
 
-    fn endpoint(&self, slot: Option<EndpointSlot>) -> Option<&str> {
+    pub fn endpoint(&self, slot: Option<EndpointSlot>) -> Option<&str> {
         slot.map(|slot| find(&self.endpoints, slot.ix()))
     }
 }
@@ -57,97 +63,42 @@ fn find(names: &[Option<Arc<str>>], ix: usize) -> &str {
 }
 
 /// Appends the line, its end included.
-pub fn append(out: &mut Vec<u8>, format: Format, record: &TunnelRecord, names: &Names) {
-    match format {
-        Format::Common => append_common(out, record, names),
-        Format::Json => append_json(out, record, names),
+pub fn append(out: &mut Vec<u8>, format: &Format, record: &Record, names: &Names) {
+    match (format, record) {
+        (Format::Common | Format::Combined, Record::Tunnel(record)) => tunnel::append_common(out, record, names),
+        (Format::Json, Record::Tunnel(record)) => tunnel::append_json(out, record, names),
+        (Format::Common, Record::Request(record)) => request::append_common(out, record, names),
+        (Format::Combined, Record::Request(record)) => request::append_combined(out, record, names),
+        (Format::Json, Record::Request(record)) => request::append_json(out, record, names),
+        (Format::Template(template), record) => template::append(out, template, record, names),
     }
     out.push(b'\n');
 }
 
-const CLF_DATE: StaticFormatDescription =
+pub const CLF_DATE: StaticFormatDescription =
     format_description!("[day]/[month repr:short]/[year]:[hour]:[minute]:[second] +0000");
-const JSON_DATE: StaticFormatDescription =
+pub const RFC3339: StaticFormatDescription =
     format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6]Z");
 
-fn append_common(out: &mut Vec<u8>, record: &TunnelRecord, names: &Names) {
-    match record.client {
-        ClientAddr::Ip(address) => write!(out, "{}", address.ip()),
-        ClientAddr::Unix | ClientAddr::Unknown => write!(out, "{}", record.client),
-    }
-    .expect(INTO_MEMORY);
-    write!(out, " - - [{}] \"TCP ", date(record.started_micros, CLF_DATE)).expect(INTO_MEMORY);
-    append_quoted(out, names.pool(record.pool));
-    out.push(b' ');
-    append_quoted(out, names.endpoint(record.endpoint).unwrap_or("-"));
-    let port = match record.client {
-        ClientAddr::Ip(address) => address.port(),
-        ClientAddr::Unix | ClientAddr::Unknown => 0,
-    };
-    write!(
-        out,
-        "\" {} {} in={} port={} connect_us={} duration_us={} generation={} shard={} attempts={}",
-        record.reason.label(),
-        record.bytes_out,
-        record.bytes_in,
-        port,
-        record.connect_micros,
-        record.duration_micros,
-        record.generation,
-        record.shard,
-        record.attempts,
-    )
-    .expect(INTO_MEMORY);
-}
-
-/// Backend ids may hold any character. None may end the quotes or the line.
-fn append_quoted(out: &mut Vec<u8>, text: &str) {
-    for byte in text.bytes() {
+/// Texts of clients and operators may hold any byte. None may end the quotes or the line.
+pub fn append_quoted(out: &mut Vec<u8>, text: &[u8]) {
+    for byte in text {
         match byte {
-            b'"' | b'\\' => out.extend([b'\\', byte]),
-            0..=0x1f | 0x7f => write!(out, "\\x{byte:02x}").expect(INTO_MEMORY),
-            _ => out.push(byte),
+            b'"' | b'\\' => out.extend([b'\\', *byte]),
+            0..=0x1f | 0x7f..=0xff => write!(out, "\\x{byte:02x}").expect(INTO_MEMORY),
+            _ => out.push(*byte),
         }
     }
 }
 
-#[derive(Serialize)]
-struct JsonLine<'a> {
-    time: String,
-    pool: &'a str,
-    generation: u64,
-    backend: Option<&'a str>,
-    client: String,
-    reason: &'static str,
-    bytes_in: u64,
-    bytes_out: u64,
-    connect_micros: u32,
-    duration_micros: u64,
-    attempts: u8,
-    shard: u16,
+/// As [`append_quoted`]; `-` where there is nothing.
+pub fn append_or_dash(out: &mut Vec<u8>, text: &[u8]) {
+    append_quoted(out, if text.is_empty() { b"-" } else { text });
 }
 
-fn append_json(out: &mut Vec<u8>, record: &TunnelRecord, names: &Names) {
-    let line = JsonLine {
-        time: date(record.started_micros, JSON_DATE),
-        pool: names.pool(record.pool),
-        generation: record.generation.0,
-        backend: names.endpoint(record.endpoint),
-        client: record.client.to_string(),
-        reason: record.reason.label(),
-        bytes_in: record.bytes_in,
-        bytes_out: record.bytes_out,
-        connect_micros: record.connect_micros,
-        duration_micros: record.duration_micros,
-        attempts: record.attempts,
-        shard: record.shard.0,
-    };
-    serde_json::to_writer(out, &line).expect(INTO_MEMORY);
-}
+pub const INTO_MEMORY: &str = "writing to memory cannot fail";
 
-const INTO_MEMORY: &str = "writing to memory cannot fail";
-
-fn date(micros: u64, format: StaticFormatDescription) -> String {
+pub fn date(micros: u64, format: StaticFormatDescription) -> String {
     // A shard's clock that is beyond the year 9999 says nothing that is worth a panic.
     OffsetDateTime::from_unix_timestamp_nanos(i128::from(micros) * 1000)
         .ok()
@@ -159,7 +110,9 @@ fn date(micros: u64, format: StaticFormatDescription) -> String {
 pub(super) mod tests {
     use super::*;
     use policy::close::CloseReason;
+    use policy::record::{ClientAddr, RequestRecord, Texts, TunnelRecord, Word};
     use policy::{GenerationId, ShardId};
+    use wire::h1::{Version, Violation};
 
     pub fn record() -> TunnelRecord {
         TunnelRecord {
@@ -179,6 +132,38 @@ pub(super) mod tests {
         }
     }
 
+    pub fn request() -> RequestRecord {
+        let mut texts = Texts::new();
+        texts.say(Word::Method, b"GET");
+        texts.say(Word::Target, b"/a?b=\"c\"");
+        texts.say(Word::Host, b"example.com");
+        texts.say(Word::Rule, b"static");
+        texts.say(Word::Group, b"main");
+        texts.say(Word::RequestId, b"id7");
+        texts.say(Word::UserAgent, b"curl/8\xff");
+        RequestRecord {
+            pool: PoolSlot(1),
+            endpoint: Some(EndpointSlot(3)),
+            generation: GenerationId(42),
+            client: ClientAddr::Ip("192.0.2.7:50000".parse().unwrap()),
+            started_micros: 1_795_255_200_000_123,
+            connect_micros: 250,
+            first_byte_micros: 900,
+            duration_micros: 1_500,
+            bytes_in: 170,
+            bytes_out: 5120,
+            status: 200,
+            version: Version::Http11,
+            reason: CloseReason::Finished,
+            violation: None,
+            shard: ShardId(1),
+            attempts: 1,
+            reused: true,
+            logged: true,
+            texts,
+        }
+    }
+
     fn names() -> Names {
         let mut names = Names::default();
         names.name_pool(PoolSlot(1), Some("db".into()));
@@ -188,8 +173,16 @@ pub(super) mod tests {
     }
 
     fn check(format: Format, record: TunnelRecord, expected: &str) {
+        check_record(format, Record::Tunnel(record), expected);
+    }
+
+    fn check_request(format: Format, record: RequestRecord, expected: &str) {
+        check_record(format, Record::Request(record), expected);
+    }
+
+    fn check_record(format: Format, record: Record, expected: &str) {
         let mut out = Vec::new();
-        append(&mut out, format, &record, &names());
+        append(&mut out, &format, &record, &names());
         assert_eq!(String::from_utf8(out).unwrap(), format!("{expected}\n"));
     }
 
@@ -227,30 +220,81 @@ pub(super) mod tests {
         );
     }
 
+    #[test]
+    fn requests_in_the_formats_of_the_field() {
+        let keys = "reason=finished pool=db rule=\"static\" group=\"main\" backend=\"a\" generation=42 connect_us=250 \
+             first_byte_us=900 duration_us=1500 in=170 attempts=1 reused=true request_id=\"id7\" host=\"example.com\" shard=1";
+        let clf = r#"192.0.2.7 - - [21/Nov/2026:10:00:00 +0000] "GET /a?b=\"c\" HTTP/1.1" 200 5120"#;
+        check_request(Format::Common, request(), &format!("{clf} {keys}"));
+        check_request(Format::Combined, request(), &format!(r#"{clf} "-" "curl/8\xff" {keys}"#));
+        check_request(
+            Format::Common,
+            RequestRecord {
+                endpoint: None,
+                status: 0,
+                bytes_out: 0,
+                reason: CloseReason::Refused,
+                violation: Some(Violation::BareLf),
+                texts: Texts::new(),
+                connect_micros: 0,
+                first_byte_micros: 0,
+                attempts: 0,
+                reused: false,
+                ..request()
+            },
+            "192.0.2.7 - - [21/Nov/2026:10:00:00 +0000] \"-\" 0 0 reason=refused violation=bare-lf pool=db rule=\"-\" \
+             group=\"-\" backend=\"-\" generation=42 connect_us=0 first_byte_us=0 duration_us=1500 in=170 attempts=0 \
+             reused=false request_id=\"-\" host=\"-\" shard=1",
+        );
+    }
+
+    #[test]
+    fn requests_in_json() {
+        check_request(
+            Format::Json,
+            request(),
+            r#"{"time":"2026-11-21T10:00:00.000123Z","pool":"db","generation":42,"rule":"static","group":"main","backend":"a","client":"192.0.2.7:50000","method":"GET","host":"example.com","target":"/a?b=\"c\"","version":"HTTP/1.1","status":200,"reason":"finished","bytes_in":170,"bytes_out":5120,"connect_micros":250,"first_byte_micros":900,"duration_micros":1500,"attempts":1,"reused":true,"request_id":"id7","user_agent":"curl/8�","shard":1}"#,
+        );
+    }
+
+    #[test]
+    fn lines_as_the_operator_writes_them() {
+        let format = |text: &str| Format::Template(text.parse().unwrap());
+        check_request(
+            format("{client_ip} {{{method}}} {uri} {status} {rule} {first_byte_micros} {referer}"),
+            request(),
+            r#"192.0.2.7 {GET} /a?b=\"c\" 200 static 900 -"#,
+        );
+        check(format("{method} {status} {backend} {reason}"), record(), "- - a finished");
+    }
+
     /// A backend's id is the operator's text: it must neither end the quotes nor begin a second line.
     #[test]
     fn an_odd_name_stays_within_its_line() {
         for format in [Format::Common, Format::Json] {
             let mut out = Vec::new();
-            append(&mut out, format, &TunnelRecord { endpoint: Some(EndpointSlot(4)), ..record() }, &names());
+            let record = Record::Tunnel(TunnelRecord { endpoint: Some(EndpointSlot(4)), ..record() });
+            append(&mut out, &format, &record, &names());
             assert_eq!(out.iter().filter(|byte| **byte == b'\n').count(), 1);
         }
         let mut out = Vec::new();
-        append_quoted(&mut out, "odd \"\n\\");
+        append_quoted(&mut out, b"odd \"\n\\");
         assert_eq!(out, br#"odd \"\x0a\\"#);
     }
 
     #[test]
     fn a_nameless_slot_still_gives_a_line() {
         let mut out = Vec::new();
-        append(&mut out, Format::Common, &TunnelRecord { pool: PoolSlot(900), ..record() }, &names());
+        let record = Record::Tunnel(TunnelRecord { pool: PoolSlot(900), ..record() });
+        append(&mut out, &Format::Common, &record, &names());
         assert!(String::from_utf8(out).unwrap().contains("\"TCP ? a\""));
     }
 
     #[test]
     fn a_mad_clock_does_not_panic() {
         let mut out = Vec::new();
-        append(&mut out, Format::Common, &TunnelRecord { started_micros: u64::MAX, ..record() }, &names());
+        let record = Record::Tunnel(TunnelRecord { started_micros: u64::MAX, ..record() });
+        append(&mut out, &Format::Common, &record, &names());
         assert!(String::from_utf8(out).unwrap().contains("[-]"));
     }
 }

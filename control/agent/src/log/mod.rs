@@ -15,7 +15,10 @@
 //! rings by then; the name goes after one whole pass over all rings, and only then is the slot free.
 
 mod line;
+mod request;
 mod sink;
+mod template;
+mod tunnel;
 
 pub use line::Format;
 pub use sink::{Sink, Target};
@@ -25,7 +28,7 @@ use crate::names::Name;
 use line::Names;
 use link::doorbell::Doorbell;
 use link::log::LogReader;
-use policy::record::TunnelRecord;
+use policy::record::Record;
 use policy::{EndpointSlot, PoolSlot};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::Timespec;
@@ -99,7 +102,7 @@ struct Desk {
 
 #[derive(Debug, Default)]
 struct Notes {
-    rings: Vec<LogReader<TunnelRecord>>,
+    rings: Vec<LogReader<Record>>,
     names: BTreeMap<Slot, Arc<str>>,
     forget: BTreeSet<Slot>,
     /// And since when, in microseconds since 1970.
@@ -154,7 +157,7 @@ impl Log {
     }
 
     /// Takes records from this ring too, until its shard has dropped the other end.
-    pub fn read(&self, ring: LogReader<TunnelRecord>) {
+    pub fn read(&self, ring: LogReader<Record>) {
         self.note(|notes| notes.rings.push(ring));
     }
 
@@ -236,7 +239,7 @@ impl Desk {
 struct Writer {
     desk: Arc<Desk>,
     counts: Arc<Counts>,
-    rings: Vec<LogReader<TunnelRecord>>,
+    rings: Vec<LogReader<Record>>,
     names: Names,
     output: Output,
     /// `None`: it is closed, and nobody hears us.
@@ -315,14 +318,13 @@ impl Writer {
 
     /// As [`Writer::pass`], but for the records of connections that ended at `until` (microseconds since 1970) or later:
     /// those are answered with.
-    fn pass_until(&mut self, until: u64) -> Vec<TunnelRecord> {
+    fn pass_until(&mut self, until: u64) -> Vec<Record> {
         let mut later = Vec::new();
         let mut rings = std::mem::take(&mut self.rings);
         rings.retain_mut(|ring| {
             ring.hush();
             ring.drain(RING_RECORDS, |record| {
-                let ended = record.started_micros.saturating_add(record.duration_micros);
-                if ended < until { self.write(&record) } else { later.push(record) }
+                if record.ended_micros() < until { self.write(&record) } else { later.push(record) }
             });
             !ring.has_ended()
         });
@@ -330,12 +332,12 @@ impl Writer {
         later
     }
 
-    fn write(&mut self, record: &TunnelRecord) {
+    fn write(&mut self, record: &Record) {
         let Some((_, sink)) = &mut self.output.sink else {
             return;
         };
         self.line.clear();
-        line::append(&mut self.line, self.output.format, record, &self.names);
+        line::append(&mut self.line, &self.output.format, record, &self.names);
         add(&self.counts.made, 1);
         if self.retry.is_none() && sink.push(&self.line) {
             if sink.backlog_bytes() >= FLUSH_BYTES {
@@ -446,9 +448,9 @@ impl Writer {
     fn end(&mut self) {
         self.flush();
         if let Some(stderr) = self.stderr.take() {
-            self.part_with(Output { format: self.output.format, sink: Some((Target::Stderr, stderr)) });
+            self.part_with(Output { format: self.output.format.clone(), sink: Some((Target::Stderr, stderr)) });
         }
-        let nothing = Output { format: self.output.format, sink: None };
+        let nothing = Output { format: self.output.format.clone(), sink: None };
         let last = std::mem::replace(&mut self.output, nothing);
         self.part_with(last);
         while !self.parting.is_empty() {
@@ -504,6 +506,7 @@ fn add(cell: &AtomicU64, count: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use policy::record::TunnelRecord;
     use std::io::{BufRead, BufReader, Read};
     use std::sync::mpsc;
 
@@ -522,8 +525,8 @@ mod tests {
         (log.unwrap(), BufReader::new(reader), forgotten)
     }
 
-    fn record(pool: u32) -> TunnelRecord {
-        TunnelRecord { pool: PoolSlot(pool), ..line::tests::record() }
+    fn record(pool: u32) -> Record {
+        Record::Tunnel(TunnelRecord { pool: PoolSlot(pool), ..line::tests::record() })
     }
 
     fn pool_of(line: &str) -> String {
@@ -620,7 +623,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (log, mut reader, _) = piped();
         let (mut shard, ring) = link::log::ring(RING_RECORDS).unwrap();
-        let ended = |micros: u64| TunnelRecord { started_micros: micros - 10, duration_micros: 10, ..record(1) };
+        let ended = |micros: u64| {
+            let times = TunnelRecord { started_micros: micros - 10, duration_micros: 10, ..line::tests::record() };
+            Record::Tunnel(times)
+        };
         for micros in [999, 1000, 1001] {
             assert!(shard.push(ended(micros)));
         }

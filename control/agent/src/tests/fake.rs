@@ -9,7 +9,7 @@ use link::log::LogWriter;
 use link::mailbox::{Mailbox, Postbox};
 use policy::close::CloseReason;
 use policy::generation::PoolGeneration;
-use policy::record::{ClientAddr, TunnelRecord};
+use policy::record::{ClientAddr, Record, TunnelRecord};
 use policy::reload::{Adopter, Adoption, Deed, Order, PolicyLease, Refusal, Report, RootLease};
 use policy::{EndpointSlot, ListenerSlot, PoolSlot, ShardId};
 use rustix::event::{PollFd, PollFlags, poll};
@@ -80,7 +80,7 @@ pub struct Parts {
     pub orders: Mailbox<Addressed>,
     pub reports: Postbox<Signed>,
     pub page: Arc<CounterPages>,
-    pub log: LogWriter<TunnelRecord>,
+    pub log: LogWriter<Record>,
     pub registry: Arc<Registry>,
 }
 
@@ -252,7 +252,7 @@ impl Shard {
         self.counters.pool(pool.0).closed(reason as usize);
         self.counters.endpoint(endpoint.0).sub(EndpointCounter::Connections, 1);
         let generation = self.adopter.pool(pool).map_or(policy::GenerationId(0), |root| root.number);
-        let _ = self.parts.log.push(TunnelRecord {
+        let _ = self.parts.log.push(Record::Tunnel(TunnelRecord {
             pool,
             endpoint: Some(endpoint),
             generation,
@@ -265,7 +265,7 @@ impl Shard {
             reason,
             shard: self.parts.id,
             attempts: 1,
-        });
+        }));
     }
 
     fn die(&mut self) {

@@ -332,7 +332,7 @@ pub(crate) fn is_token(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(of_a_token)
 }
 
-fn text<'n>(node: &'n Node, expected: &str) -> Result<&'n str, Vec<Wrong>> {
+pub(super) fn text<'n>(node: &'n Node, expected: &str) -> Result<&'n str, Vec<Wrong>> {
     match &node.value {
         Value::Text { text, .. } => Ok(text),
         _ => Err(vec![Wrong::kind(node, expected)]),
