@@ -70,7 +70,9 @@ pub use document::{
 };
 pub use draw::Colour;
 pub use edit::{BackendSettings, EDITS_MAX, Edit, Edited, Limit};
-pub use form::{HeaderEdits, LogField, LogPiece, LogTemplate, Redirect, Respond, Rewrite, RewritePath, Shards, Shown, ValueTest};
+pub use form::{
+    HeaderEdits, LogField, LogPiece, LogTemplate, Redirect, Respond, Rewrite, RewritePath, Shards, Shown, ValueTest,
+};
 pub use keys::{
     AccessFormat, AccessLog, AddressList, Algorithm, Appliance, Backend, Balancing, CheckWord, Conditions, Create,
     Eject, EventFormat, EventLevel, EventLog, Health, Http, HttpGroup, HttpTimes, Limits, LogSink, Page, PoolSwitches,
