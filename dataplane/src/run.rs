@@ -84,7 +84,7 @@ fn serve(run: Run) -> Result<(), String> {
         names: NameSource::System,
     };
     let mut agent = agent::start(setup).map_err(|error| match is_embedded {
-        true => format!("{error}\n{}", flags(listen)),
+        true => format!("{error}\n{}", flags(&error.to_string(), listen)),
         false => error.to_string(),
     })?;
     let keepers = start_shards(setups, agent.handle())?;
@@ -247,12 +247,14 @@ fn say_bounds(machine: &Machine, shards: usize, bounds: &Bounds) {
 }
 
 /// What helps when the embedded default cannot have what it wants.
-fn flags(listen: Addresses<'_>) -> String {
+/// What helps where this is in the way of the embedded default.
+fn flags(error: &str, listen: Addresses<'_>) -> String {
     let Addresses { http, tcp } = listen;
-    format!(
-        "help: `--http ADDRESS` listens elsewhere than {http}, `--tcp ADDRESS` elsewhere than {tcp}, \
-         `--control-socket PATH` takes orders elsewhere"
-    )
+    let listens = [("--http", http), ("--tcp", tcp)];
+    match listens.iter().find(|(_, address)| error.contains(address)) {
+        Some((flag, address)) => format!("help: `{flag} ADDRESS` listens elsewhere than {address}"),
+        None => "help: `--control-socket PATH` takes orders elsewhere".to_owned(),
+    }
 }
 
 fn welcome(run: &Run, listen: Addresses<'_>, control_socket: &Path, shards: usize) {
