@@ -53,6 +53,10 @@ impl Shard<'_> {
     /// Performs what the machines have asked for. Deeds cause deeds (a last lease, an accept that has ended):
     /// those follow behind.
     pub(crate) fn perform(&mut self) {
+        // Mostly there is nothing: each request comes by several times.
+        if self.deeds.is_empty() && self.todo.is_empty() {
+            return;
+        }
         self.todo.extend(self.deeds.drain(..));
         if std::mem::replace(&mut self.performing, true) {
             return;

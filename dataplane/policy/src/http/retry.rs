@@ -83,7 +83,7 @@ impl Verdict {
     }
 }
 
-/// Judges one failure; the budget pays only if the answer is [`Verdict::Retry`].
+/// Judges one failure; the budget pays only if the answer is [`Verdict::Retry`], and not for a kept connection that had died.
 pub fn judge(attempted: Attempted, policy: &RetryPolicy, budget: &mut Budget, now: Tick) -> Verdict {
     let Attempted { method, replayable, attempts, failure } = attempted;
     // No `_` arm: a new failure must say when it is safe.
@@ -103,6 +103,10 @@ pub fn judge(attempted: Attempted, policy: &RetryPolicy, budget: &mut Budget, no
         Verdict::BodyGone
     } else if attempts >= policy.attempts {
         Verdict::AttemptsSpent
+    } else if matches!(failure, Failure::Broken { reused: true, .. }) {
+        // It says nothing of the backend, whose connections merely grew old, so it costs the budget nothing: whoever sends
+        // it again does so over a new one.
+        Verdict::Retry
     } else if !budget.take(policy, now) {
         Verdict::BudgetSpent
     } else {

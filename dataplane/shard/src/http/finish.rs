@@ -108,6 +108,7 @@ impl Shard<'_> {
         }
         // Should there be nobody else.
         conn.failure = CloseReason::NoAnswer;
+        let endpoint = conn.endpoint;
         if let Some(request) = &mut conn.request {
             request.wants_new |= stale;
             request.reply.clear();
@@ -115,6 +116,9 @@ impl Shard<'_> {
             request.first_byte_micros = 0;
         }
         self.release_upstream(id, Upstream::Close);
+        if let (true, Some(endpoint)) = (stale, endpoint) {
+            self.close_dead_idle(endpoint);
+        }
         self.when_clear(id, Then::Again);
     }
 
@@ -156,7 +160,7 @@ impl Shard<'_> {
             self.ring_waiters(waiters);
         }
         match front {
-            Front::Reuse if !over => return self.when_clear(id, Then::Next),
+            Front::Reuse if !over => self.when_clear(id, Then::Next),
             Front::Reuse | Front::Close => self.end_recorded(id, why, Manner::Close),
             Front::DrainThenClose => self.end_recorded(id, why, Manner::Linger),
             Front::Abort => self.end_recorded(id, why, Manner::Cut),

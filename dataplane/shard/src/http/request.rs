@@ -237,6 +237,7 @@ impl Request {
 
 /// Memory that requests leave behind for the next ones, so that none is taken for each.
 pub(crate) struct Spare {
+    #[allow(clippy::vec_box, reason = "they go to and fro between here and their connections")]
     requests: Vec<Box<Request>>,
     pub scratch: Scratch,
     /// A path in its normal form.

@@ -148,6 +148,17 @@ impl Shard<'_> {
         idle.look = now.after(if budget == 0 { SOON } else { LOOK });
     }
 
+    /// One of them was found dead: the others of its backend probably are too.
+    pub(crate) fn close_dead_idle(&mut self, slot: EndpointSlot) {
+        let Shard { endpoints, counters, idle, .. } = self;
+        let Some(row) = endpoints.get_mut(slot.ix()).and_then(Option::as_mut) else { return };
+        let before = row.idle.len();
+        row.idle.sockets.retain(|(socket, _)| socket::is_quiet(socket.as_fd()));
+        let gone = before - row.idle.len();
+        idle.sockets -= gone;
+        counters.endpoint(slot.0).sub(EndpointCounter::Idle, gone as u64);
+    }
+
     /// When the next walk is due.
     pub(crate) fn next_idle_look(&self) -> Option<Tick> {
         (self.idle.sockets > 0).then_some(self.idle.look)

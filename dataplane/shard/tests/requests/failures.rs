@@ -3,6 +3,7 @@
 use crate::rig::Rig;
 use crate::rig::site::Http;
 use crate::{client_of, rig_of, site_of};
+use harness::http::received::FILLER;
 use harness::http::request::Content;
 use harness::http::{Conduct, Failure, Origin, Request};
 use link::counters::{EndpointCounter, PoolCounter};
@@ -66,7 +67,7 @@ fn an_answer_that_is_cut_does_not_look_whole() {
     ] {
         let origin = Origin::start(conduct.clone());
         let mut rig = rig_of(&[&origin]);
-        let outcome = client_of(&rig).exchange(&Request::get("h", "/").field("X-Filler", 100_000));
+        let outcome = client_of(&rig).exchange(&Request::get("h", "/").field(FILLER, 100_000));
         assert!(outcome.is_err(), "{conduct:?} gave {outcome:?}");
         assert_eq!(rig.request().reason, CloseReason::AnswerCut, "{conduct:?}");
     }

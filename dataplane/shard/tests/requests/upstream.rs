@@ -3,6 +3,7 @@
 use crate::rig::Rig;
 use crate::rig::site::Http;
 use crate::{client_of, rig_of, site_of};
+use harness::http::received::FILLER;
 use harness::http::{Conduct, Origin, Request};
 use link::counters::{EndpointCounter, PoolCounter};
 use policy::close::CloseReason;
@@ -16,7 +17,7 @@ fn idle_connections_are_no_more_than_allowed_and_grow_no_older() {
     http.group.idle_timeout = Duration::from_millis(100);
     let mut rig = Rig::new(site_of(&[&origin], http));
     let mut clients: Vec<_> = (0..5).map(|_| client_of(&rig)).collect();
-    let requests = [Request::get("h", "/").field("X-Filler", 1)];
+    let requests = [Request::get("h", "/").field(FILLER, 1)];
     // All at once, so that each needs a connection of its own.
     origin.behave(Conduct::StallsBeforeHead);
     for client in &mut clients[..3] {
