@@ -205,8 +205,9 @@ impl Shard<'_> {
 /// input, if that is all of it.
 fn front_after(request: &mut super::Request, why: CloseReason, parting: bool) -> Front {
     let Some(head) = &request.head else { return Front::DrainThenClose };
-    if request.violation.is_some() && why == CloseReason::Refused {
-        // Where a broken message ends is not known.
+    if why == CloseReason::Refused {
+        // Where a broken message ends is not known. Nor is it known what follows CONNECT, or content without a length,
+        // from a client that did not wait for its answer: it must not be read as a request.
         return Front::DrainThenClose;
     }
     if let Some(exchange) = &request.exchange {

@@ -59,6 +59,7 @@ fn what_is_no_request_is_refused_and_the_connection_closed() {
         (b"GET / HTTP/1.1\r\nHost: a\r\nX: \0\r\n\r\n", 400),
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400),
         (b"POST / HTTP/1.0\r\nHost: a\r\n\r\n", 411),
+        (b"POST / HTTP/1.0\r\nHost: a\r\nConnection: keep-alive\r\n\r\n", 411),
         (b"CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\n\r\n", 501),
         (b"GET / HTTP/1.1\r\nHost: a\r\nExpect: miracles\r\n\r\n", 417),
         (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", 501),
@@ -68,7 +69,7 @@ fn what_is_no_request_is_refused_and_the_connection_closed() {
         client.send_raw(bytes).unwrap();
         client.expect("GET");
         let response = client.read().unwrap();
-        assert_eq!(response.status, status, "{}", bytes.escape_ascii());
+        assert_eq!((response.status, response.after), (status, After::Ended), "{}", bytes.escape_ascii());
         assert_eq!(rig.request().reason, CloseReason::Refused);
     }
     let long = [&b"GET /"[..], &[b'a'; 9_000], b" HTTP/1.1\r\nHost: a\r\n\r\n"].concat();
