@@ -78,7 +78,7 @@ fn pool_status(shared: &Shared, published: &Published, id: &PoolId, pool: &Runni
     }
 }
 
-fn backend_status(shared: &Shared, group: &str, endpoint: &Endpoint, checked: bool) -> BackendStatus {
+pub fn backend_status(shared: &Shared, group: &str, endpoint: &Endpoint, checked: bool) -> BackendStatus {
     let (health, resolved) = health(shared, endpoint.slot, &endpoint.address, checked);
     BackendStatus {
         group: group.into(),

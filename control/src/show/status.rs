@@ -126,7 +126,7 @@ pub fn health_style(health: Health) -> Style {
     }
 }
 
-fn remarks(backend: &BackendStatus) -> String {
+pub fn remarks(backend: &BackendStatus) -> String {
     let mut remarks = Vec::new();
     if backend.removed {
         remarks.push("removed".to_owned());
