@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 /// Reverse proxy and load balancer whose configuration changes under load.
 ///
-/// Without a command it runs the embedded default: loopback only, a TCP pool on 127.0.0.1:7000 and two built-in
-/// origins.
+/// Without a command it runs the embedded default: loopback only, an HTTP pool on 127.0.0.1:8080, a TCP pool on
+/// 127.0.0.1:7000 and two built-in origins.
 #[derive(Parser)]
 #[command(name = "sluicegate", version, max_term_width = 100, args_conflicts_with_subcommands = true)]
 #[command(after_help = "Exit status: 0 it did what was asked, 1 it could not (the reason is on standard error), \
@@ -54,6 +54,9 @@ pub enum Command {
 pub struct Run {
     /// The document. Without one the embedded default runs.
     pub file: Option<PathBuf>,
+    /// Where the embedded default's HTTP pool listens [default: 127.0.0.1:8080].
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "file")]
+    pub http: Option<String>,
     /// Where the embedded default's TCP pool listens [default: 127.0.0.1:7000].
     #[arg(long, value_name = "ADDRESS", conflicts_with = "file")]
     pub tcp: Option<String>,

@@ -15,7 +15,7 @@ pub const ORIGINS: [&str; 2] = ["a", "b"];
 /// Bytes read at a time.
 const BUFFER: usize = 16 << 10;
 
-/// Most bytes of an HTTP head; a longer one is answered as it is.
+/// Most bytes of an HTTP head or a line; whoever sends more is left.
 const HEAD: usize = 16 << 10;
 
 /// Starts the origins on loopback ports of the kernel's choice, on a thread of their own that ends with
@@ -65,25 +65,94 @@ async fn serve(name: &str, mut stream: TcpStream) -> io::Result<()> {
         }
         return stream.shutdown().await;
     }
-    loop {
-        let mut head = buffer[..read].to_vec();
-        while !head.windows(4).any(|end| end == b"\r\n\r\n") && head.len() < HEAD {
-            match stream.read(&mut buffer).await? {
-                0 => return Ok(()),
-                more => head.extend_from_slice(&buffer[..more]),
-            }
+    let mut client = Client { input: buffer[..read].to_vec(), stream };
+    while let Some(asked) = client.head().await? {
+        client.skip_content(&asked).await?;
+        let line = asked.lines().next().unwrap_or_default().trim_end_matches(" HTTP/1.1");
+        let body = format!("hello from origin {name}: {line}\n");
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n", body.len());
+        let content = if line.starts_with("HEAD ") { "" } else { &body };
+        client.stream.write_all(format!("{head}{content}").as_bytes()).await?;
+    }
+    client.stream.shutdown().await
+}
+
+/// A client that speaks HTTP/1.1, which is the appliance as a rule: framed in one clear way.
+struct Client {
+    stream: TcpStream,
+    /// Received and not yet read.
+    input: Vec<u8>,
+}
+
+impl Client {
+    /// The next head. `None`: the client has ended.
+    async fn head(&mut self) -> io::Result<Option<String>> {
+        match self.until(b"\r\n\r\n").await {
+            Ok(head) => Ok(Some(head)),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof && self.input.is_empty() => Ok(None),
+            Err(error) => Err(error),
         }
-        let body = format!("hello from origin {name}\n");
-        let answer =
-            format!("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n{body}", body.len());
-        stream.write_all(answer.as_bytes()).await?;
-        read = stream.read(&mut buffer).await?;
-        if read == 0 {
-            return stream.shutdown().await;
+    }
+
+    async fn skip_content(&mut self, head: &str) -> io::Result<()> {
+        let field = |name: &str| {
+            let mut lines = head.lines().filter_map(|line| line.split_once(':'));
+            lines.find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
+        };
+        if let Some(length) = field("content-length").and_then(|length| length.parse().ok()) {
+            return self.skip(length).await;
+        }
+        if field("transfer-encoding").is_none() {
+            return Ok(());
+        }
+        loop {
+            let line = self.until(b"\r\n").await?;
+            let size = u64::from_str_radix(line.trim(), 16).map_err(io::Error::other)?;
+            if size == 0 {
+                // The empty line, or trailers before it.
+                while self.until(b"\r\n").await? != "\r\n" {}
+                return Ok(());
+            }
+            self.skip(size + 2).await?;
+        }
+    }
+
+    /// Reads up to this end, which is taken too.
+    async fn until(&mut self, end: &[u8]) -> io::Result<String> {
+        loop {
+            if let Some(at) = self.input.windows(end.len()).position(|found| found == end) {
+                let taken: Vec<u8> = self.input.drain(..at + end.len()).collect();
+                return Ok(String::from_utf8_lossy(&taken).into_owned());
+            }
+            if self.input.len() > HEAD {
+                return Err(io::Error::other("a head that is too long"));
+            }
+            self.receive().await?;
+        }
+    }
+
+    async fn skip(&mut self, mut bytes: u64) -> io::Result<()> {
+        loop {
+            let here = self.input.len().min(usize::try_from(bytes).unwrap_or(usize::MAX));
+            self.input.drain(..here);
+            bytes -= here as u64;
+            if bytes == 0 {
+                return Ok(());
+            }
+            self.receive().await?;
+        }
+    }
+
+    async fn receive(&mut self) -> io::Result<()> {
+        match self.stream.read_buf(&mut self.input).await? {
+            0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            _ => Ok(()),
         }
     }
 }
 
 fn looks_like_http(bytes: &[u8]) -> bool {
-    [&b"GET "[..], b"HEAD ", b"POST ", b"PUT ", b"OPTIONS "].iter().any(|method| bytes.starts_with(method))
+    [&b"GET "[..], b"HEAD ", b"POST ", b"PUT ", b"PATCH ", b"DELETE ", b"OPTIONS "]
+        .iter()
+        .any(|method| bytes.starts_with(method))
 }

@@ -2,7 +2,8 @@
 
 use crate::check::{colour, cores};
 use crate::cli::Run;
-use crate::{demo, embedded};
+use crate::demo;
+use crate::embedded::{self, Addresses};
 use agent::{Agent, Handle, Loaded, NameSource, Outcome, Setup, ShardPort, StopMode, Text};
 use anstream::{eprint, eprintln, println};
 use link::counters::CounterPages;
@@ -43,18 +44,21 @@ pub fn run(run: Run) -> ExitCode {
 fn serve(run: Run) -> Result<(), String> {
     let epoch = Instant::now();
     let machine = Machine::examine().map_err(|unfit| unfit.to_string())?;
-    let tcp = run.tcp.as_deref().unwrap_or(embedded::TCP);
+    let listen = Addresses {
+        http: run.http.as_deref().unwrap_or(embedded::HTTP),
+        tcp: run.tcp.as_deref().unwrap_or(embedded::TCP),
+    };
     let text = match &run.file {
         Some(file) => Text::File(absolute(file)?),
         None => {
             let origins = demo::start().map_err(|error| format!("the built-in origins do not start: {error}"))?;
-            Text::Embedded(embedded::document(tcp, &origins, None, run.shards))
+            Text::Embedded(embedded::document(listen, &origins, None, run.shards))
         }
     };
     let is_embedded = run.file.is_none();
     let on_terminal = colour(io::stderr().is_terminal());
     let loaded = agent::load(text, cores()).map_err(|error| match is_embedded {
-        true => format!("--tcp {tcp} or --shards: {}", error.draw(on_terminal)),
+        true => format!("--http {}, --tcp {} or --shards: {}", listen.http, listen.tcp, error.draw(on_terminal)),
         false => error.draw(on_terminal),
     })?;
     eprint!("{}", loaded.warnings().draw(on_terminal));
@@ -80,7 +84,7 @@ fn serve(run: Run) -> Result<(), String> {
         names: NameSource::System,
     };
     let mut agent = agent::start(setup).map_err(|error| match is_embedded {
-        true => format!("{error}\n{}", flags(tcp)),
+        true => format!("{error}\n{}", flags(&error.to_string(), listen)),
         false => error.to_string(),
     })?;
     let keepers = start_shards(setups, agent.handle())?;
@@ -94,7 +98,7 @@ fn serve(run: Run) -> Result<(), String> {
              very moment when its address is added or removed may be reset"
         );
     }
-    welcome(&run, tcp, &control_socket, shards);
+    welcome(&run, listen, &control_socket, shards);
     let ended = finish(agent);
     keepers.into_iter().for_each(|keeper| drop(keeper.join()));
     drop(signals);
@@ -243,24 +247,32 @@ fn say_bounds(machine: &Machine, shards: usize, bounds: &Bounds) {
 }
 
 /// What helps when the embedded default cannot have what it wants.
-fn flags(tcp: &str) -> String {
-    format!("help: `--tcp ADDRESS` listens elsewhere than {tcp}, `--control-socket PATH` takes orders elsewhere")
+/// What helps where this is in the way of the embedded default.
+fn flags(error: &str, listen: Addresses<'_>) -> String {
+    let Addresses { http, tcp } = listen;
+    let listens = [("--http", http), ("--tcp", tcp)];
+    match listens.iter().find(|(_, address)| error.contains(address)) {
+        Some((flag, address)) => format!("help: `{flag} ADDRESS` listens elsewhere than {address}"),
+        None => "help: `--control-socket PATH` takes orders elsewhere".to_owned(),
+    }
 }
 
-fn welcome(run: &Run, tcp: &str, control_socket: &Path, shards: usize) {
+fn welcome(run: &Run, listen: Addresses<'_>, control_socket: &Path, shards: usize) {
     let socket = control_socket.display();
     match &run.file {
         Some(file) => println!("sluicegate runs {} on {shards} shards, control socket {socket}", file.display()),
         None => {
             println!("sluicegate runs its embedded default on {shards} shards");
             println!();
-            println!("  TCP pool `demo`   {tcp}, over two built-in origins");
+            let Addresses { http, tcp } = listen;
+            println!("  HTTP pool `web`   http://{http}, two rules over two built-in origins");
+            println!("  TCP pool `demo`   {tcp}, over the same");
             println!("  control socket    {socket}");
             println!();
             println!("Try next:");
-            println!("  curl http://{tcp}/");
+            println!("  curl http://{http}/api/hello");
             println!("  cargo run -q --release -p sluicectl -- status");
-            println!("  cargo run -q --release -p sluicectl -- backend set demo a --drain");
+            println!("  cargo run -q --release -p sluicectl -- backend set web a --drain");
         }
     }
 }

@@ -9,6 +9,8 @@ use std::fmt::{Display, Write};
 pub enum Kind {
     Counter,
     Gauge,
+    /// Quantiles, a sum and a count.
+    Summary,
 }
 
 /// A text that grows family by family.
@@ -24,6 +26,7 @@ impl Exposition {
         let kind = match kind {
             Kind::Counter => "counter",
             Kind::Gauge => "gauge",
+            Kind::Summary => "summary",
         };
         self.text.push_str("# HELP ");
         self.text.push_str(name);
@@ -47,7 +50,28 @@ pub struct Family<'a> {
 
 impl Family<'_> {
     pub fn sample(&mut self, labels: &[(&str, &dyn Display)], value: impl Display) -> &mut Self {
+        self.suffixed("", labels, value)
+    }
+
+    /// All samples of one summary.
+    pub fn summary(
+        &mut self,
+        labels: &[(&str, &dyn Display)],
+        quantiles: &[(&str, f64)],
+        count: u64,
+        sum: f64,
+    ) -> &mut Self {
+        for (quantile, value) in quantiles {
+            let mut labels = labels.to_vec();
+            labels.push(("quantile", quantile));
+            self.sample(&labels, value);
+        }
+        self.suffixed("_sum", labels, sum).suffixed("_count", labels, count)
+    }
+
+    fn suffixed(&mut self, suffix: &str, labels: &[(&str, &dyn Display)], value: impl Display) -> &mut Self {
         self.text.push_str(self.name);
+        self.text.push_str(suffix);
         let mut before = '{';
         for (label, content) in labels {
             self.text.push(before);

@@ -3,13 +3,15 @@
 //! Figures of pools and backends are summed over the shards; figures of shards are told one by one.
 
 use crate::exposition::{Exposition, Kind};
+use crate::log::Summary;
 use crate::names::Name;
 use crate::publish::{Published, Shared};
 use crate::status;
 use api::status::{Health, ShardState};
+use config::RunningPool;
 use link::counters::{CounterSet, EndpointCounter, Kind as Counting, PoolCounter, ShardCounter};
 use policy::close::CloseReason;
-use policy::generation::Endpoint;
+use policy::generation::{Endpoint, Service};
 use std::fmt::Display;
 
 pub fn text(shared: &Shared) -> String {
@@ -19,6 +21,7 @@ pub fn text(shared: &Shared) -> String {
     shards(&mut text, shared, &published);
     pools(&mut text, shared, &published);
     endpoints(&mut text, shared, &published);
+    requests(&mut text, shared, &published);
     logs(&mut text, shared);
     text.into_text()
 }
@@ -100,6 +103,57 @@ fn pools(text: &mut Exposition, shared: &Shared, published: &Published) {
             closed.sample(&[("pool", &Name::Pool(id)), ("reason", &reason.label())], count);
         }
     }
+}
+
+/// Requests of HTTP pools: by reason of their end, and how long they took.
+fn requests(text: &mut Exposition, shared: &Shared, published: &Published) {
+    let is_http = |pool: &&RunningPool| matches!(pool.generation.service, Service::Http(_));
+    let pools = || published.running.pools.iter().filter(|(_, pool)| is_http(pool));
+    let mut ended = text.family(PoolCounter::ENDED_METRIC, Kind::Counter, PoolCounter::ENDED_HELP);
+    for (id, pool) in pools() {
+        for reason in CloseReason::ALL {
+            let count = shared.counted.pool_ended(pool.generation.slot, *reason as usize);
+            if count > 0 {
+                ended.sample(&[("pool", &Name::Pool(id)), ("reason", &reason.label())], count);
+            }
+        }
+    }
+    let help = "From the first byte of a request to the last one of its answer; quantiles of the last minutes.";
+    let mut took = text.family("sluicegate_pool_request_seconds", Kind::Summary, help);
+    for (id, pool) in pools() {
+        let summary = shared.log_counts.latencies().pool(pool.generation.slot);
+        took.summary(&[("pool", &Name::Pool(id))], &quantiles(summary), summary.count, seconds(summary.sum));
+    }
+    let help = "From the connection to a group's backend being there to the first byte of its answer.";
+    let mut took = text.family("sluicegate_group_answer_seconds", Kind::Summary, help);
+    for (id, pool) in pools() {
+        for group in &pool.generation.groups {
+            let slots = group.endpoints.iter().map(|endpoint| endpoint.slot);
+            let summary = shared.log_counts.latencies().backends(slots);
+            let labels: [(&str, &dyn Display); 2] = [("pool", &Name::Pool(id)), ("group", &group.id)];
+            took.summary(&labels, &quantiles(summary), summary.count, seconds(summary.sum));
+        }
+    }
+    let help = "From the connection to the backend being there to the first byte of its answer.";
+    let mut took = text.family("sluicegate_endpoint_answer_seconds", Kind::Summary, help);
+    each_endpoint(published, |labels, endpoint, _| {
+        let summary = shared.log_counts.latencies().backends([endpoint.slot]);
+        if summary.count > 0 {
+            took.summary(labels, &quantiles(summary), summary.count, seconds(summary.sum));
+        }
+    });
+}
+
+fn seconds(micros: u64) -> f64 {
+    micros as f64 / 1e6
+}
+
+fn quantiles(summary: Summary) -> Vec<(&'static str, f64)> {
+    let recent = summary.recent.into_iter();
+    recent
+        .flat_map(|recent| [("0.5", recent.p50), ("0.9", recent.p90), ("0.99", recent.p99), ("1", recent.max)])
+        .map(|(quantile, micros)| (quantile, seconds(micros)))
+        .collect()
 }
 
 const _: () = assert!(CloseReason::COUNT <= PoolCounter::CLOSE_REASONS_MAX, "every reason has a cell");

@@ -2,14 +2,15 @@
 //!
 //! Made on a thread of their own: a status of a hundred thousand backends is long work.
 
+use crate::log::Summary;
 use crate::publish::{Leaving, Published, Shared};
 use api::status::{
-    BackendStatus, Generations, Health, ListenerState, ListenerStatus, PartKind, PinnedPart, PinningShard,
-    PoolGenerations, PoolStatus, RunningConfig, ShardStatus, Status,
+    BackendRequests, BackendStatus, Generations, Health, Latency, ListenerState, ListenerStatus, PartKind, Percentiles,
+    PinnedPart, PinningShard, PoolGenerations, PoolStatus, RequestsStatus, RunningConfig, ShardStatus, Status,
 };
 use config::RunningPool;
 use link::counters::{EndpointCounter, PoolCounter, ShardCounter};
-use policy::generation::{Address, Endpoint, Health as Known};
+use policy::generation::{Address, Endpoint, Group, Health as Known, Service};
 use policy::reload::rollout::Pin;
 use policy::{EndpointSlot, PoolId};
 use std::collections::BTreeMap;
@@ -59,8 +60,7 @@ fn pool_status(shared: &Shared, published: &Published, id: &PoolId, pool: &Runni
     let named = pool.generation.groups.iter().flat_map(|group| {
         let mut endpoints: Vec<&Endpoint> = group.endpoints.iter().map(|endpoint| &**endpoint).collect();
         endpoints.sort_by(|a, b| a.id.cmp(&b.id));
-        let checked = group.health.is_some();
-        endpoints.into_iter().map(move |endpoint| backend_status(shared, &group.id, endpoint, checked))
+        endpoints.into_iter().map(move |endpoint| backend_status(shared, group, endpoint))
     });
     let leaving = published.leaving.iter().filter(|(_, leaving)| leaving.pool == *id);
     let leaving = leaving.map(|(slot, leaving)| {
@@ -73,20 +73,71 @@ fn pool_status(shared: &Shared, published: &Published, id: &PoolId, pool: &Runni
         connections: counted(PoolCounter::Connections),
         accepted: counted(PoolCounter::Accepted),
         queue: counted(PoolCounter::Waiting),
+        requests: matches!(pool.generation.service, Service::Http(_)).then(|| requests_status(shared, pool)),
+        groups: group_latencies(shared, pool),
         listeners: listening.chain(moving).collect(),
         backends: named.chain(leaving).collect(),
     }
 }
 
-pub fn backend_status(shared: &Shared, group: &str, endpoint: &Endpoint, checked: bool) -> BackendStatus {
-    let (health, resolved) = health(shared, endpoint.slot, &endpoint.address, checked);
+fn requests_status(shared: &Shared, pool: &RunningPool) -> RequestsStatus {
+    let slot = pool.generation.slot;
+    let counted = |counter| shared.counted.pool(slot, counter);
+    RequestsStatus {
+        ended: counted(PoolCounter::Requests),
+        answers: ANSWERS.map(counted),
+        retries: counted(PoolCounter::RequestRetries),
+        latency: latency(shared.log_counts.latencies().pool(slot)),
+    }
+}
+
+const ANSWERS: [PoolCounter; 5] = [
+    PoolCounter::Answers1xx,
+    PoolCounter::Answers2xx,
+    PoolCounter::Answers3xx,
+    PoolCounter::Answers4xx,
+    PoolCounter::Answers5xx,
+];
+
+fn group_latencies(shared: &Shared, pool: &RunningPool) -> BTreeMap<String, Latency> {
+    let of_http = pool.generation.groups.iter().filter(|group| group.http.is_some());
+    let latencies = of_http.map(|group| {
+        let backends = group.endpoints.iter().map(|endpoint| endpoint.slot);
+        (group.id.to_string(), latency(shared.log_counts.latencies().backends(backends)))
+    });
+    latencies.collect()
+}
+
+pub fn latency(summary: Summary) -> Latency {
+    let Summary { count, sum, recent } = summary;
+    let recent =
+        recent.map(|recent| Percentiles { p50: recent.p50, p90: recent.p90, p99: recent.p99, max: recent.max });
+    Latency { count, sum, recent }
+}
+
+fn backend_requests(shared: &Shared, slot: EndpointSlot) -> BackendRequests {
+    let counted = |counter| shared.counted.endpoint(slot, counter);
+    BackendRequests {
+        sent: counted(EndpointCounter::Requests),
+        reused: counted(EndpointCounter::Reused),
+        idle: counted(EndpointCounter::Idle),
+        server_errors: counted(EndpointCounter::ServerErrors),
+        broken: counted(EndpointCounter::Broken),
+        ejected: counted(EndpointCounter::Ejected),
+        latency: latency(shared.log_counts.latencies().backends([slot])),
+    }
+}
+
+pub fn backend_status(shared: &Shared, group: &Group, endpoint: &Endpoint) -> BackendStatus {
+    let (health, resolved) = health(shared, endpoint.slot, &endpoint.address, group.health.is_some());
     BackendStatus {
-        group: group.into(),
+        group: group.id.to_string(),
         backend: endpoint.id.to_string(),
         address: endpoint.address.to_string(),
         resolved,
         health,
         connections: shared.counted.endpoint(endpoint.slot, EndpointCounter::Connections),
+        requests: group.http.is_some().then(|| backend_requests(shared, endpoint.slot)),
         weight: endpoint.weight,
         drain: endpoint.drain,
         backup: endpoint.backup,
@@ -104,6 +155,7 @@ fn leaving_status(shared: &Shared, slot: EndpointSlot, leaving: &Leaving, checke
         resolved: Vec::new(),
         health: told(known, checked),
         connections: shared.counted.endpoint(slot, EndpointCounter::Connections),
+        requests: None,
         weight: leaving.weight,
         drain: leaving.drain,
         backup: leaving.backup,

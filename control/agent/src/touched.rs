@@ -27,6 +27,10 @@ impl Counted {
         self.pages.iter().map(|page| page.pool_closed(slot.0, reason)).sum()
     }
 
+    pub fn pool_ended(&self, slot: PoolSlot, reason: usize) -> u64 {
+        self.pages.iter().map(|page| page.pool_ended(slot.0, reason)).sum()
+    }
+
     pub fn endpoint(&self, slot: EndpointSlot, counter: EndpointCounter) -> u64 {
         self.pages.iter().map(|page| page.endpoint(slot.0, counter)).sum()
     }

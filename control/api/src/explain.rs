@@ -121,8 +121,8 @@ pub struct Candidate {
     pub standing: Standing,
 }
 
-/// Whether the request would go there, as far as control knows. What one shard has ejected for its errors only that
-/// shard knows.
+/// Whether the request would go there. An ejection holds on the shard that met the errors and changes nothing here:
+/// see [`crate::status::BackendRequests::ejected`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Standing {

@@ -3,6 +3,7 @@
 use crate::plan::{Class, Reach};
 use crate::problem::Problem;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fmt;
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -98,8 +99,47 @@ pub struct PoolStatus {
     pub accepted: u64,
     /// Connections that wait for a free backend.
     pub queue: u64,
+    /// Of an HTTP pool.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requests: Option<RequestsStatus>,
+    /// Of an HTTP pool, by group: how long their backends take to begin an answer.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub groups: BTreeMap<String, Latency>,
     pub listeners: Vec<ListenerStatus>,
     pub backends: Vec<BackendStatus>,
+}
+
+/// What a pool has answered since it came into being.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct RequestsStatus {
+    /// That have ended, answered or not.
+    pub ended: u64,
+    /// By the first digit of the status: 1xx to 5xx.
+    pub answers: [u64; 5],
+    pub retries: u64,
+    /// From the first byte of a request to the last one of its answer.
+    pub latency: Latency,
+}
+
+/// How long something took. Unit: microseconds.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+pub struct Latency {
+    /// Since the start.
+    pub count: u64,
+    /// Since the start.
+    pub sum: u64,
+    /// Of the last one to two minutes. Absent: there was nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recent: Option<Percentiles>,
+}
+
+/// Exact to one part in a hundred. Unit: microseconds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Percentiles {
+    pub p50: u64,
+    pub p90: u64,
+    pub p99: u64,
+    pub max: u64,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -149,6 +189,9 @@ pub struct BackendStatus {
     pub resolved: Vec<String>,
     pub health: Health,
     pub connections: u64,
+    /// Of an HTTP pool.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requests: Option<BackendRequests>,
     pub weight: u32,
     pub drain: bool,
     pub backup: bool,
@@ -158,6 +201,24 @@ pub struct BackendStatus {
     /// Out of the document; its last connections are ending.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub removed: bool,
+}
+
+/// What a backend was asked and how it did.
+#[derive(Clone, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct BackendRequests {
+    pub sent: u64,
+    /// Of these, over a connection that had served one before.
+    pub reused: u64,
+    /// Connections kept for the next request.
+    pub idle: u64,
+    /// Answers with a status of 500 or more.
+    pub server_errors: u64,
+    /// Not answered, or not to the end.
+    pub broken: u64,
+    /// Shards that leave it out for what it answered.
+    pub ejected: u64,
+    /// From the connection being there to the first byte of the answer.
+    pub latency: Latency,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]

@@ -10,6 +10,7 @@ use crate::fit;
 use crate::form::Shards;
 use crate::keys::{AccessFormat, AccessLog, LogSink, Service};
 use crate::overlap::{self, Listed};
+use crate::page;
 use crate::place::{At, Span};
 use crate::problem::{Code, Problem, Problems};
 use crate::rule_place::RuleSpans;
@@ -39,7 +40,10 @@ pub(crate) fn check(draft: Draft<'_>, shards_auto: usize, problems: &mut Problem
         }
         check_groups(pool, problems);
         compiled.push(match service {
-            Some(Service::Http) => rules::check(pool, &named, problems),
+            Some(Service::Http) => {
+                page::check(pool, problems);
+                rules::check(pool, &named, problems)
+            }
             Some(Service::Tcp) | None => Vec::new(),
         });
     }
@@ -95,7 +99,7 @@ fn seal_pool(
                 timeouts: draft.http_timeouts?,
                 lists: rules::named_lists(&rules.sealed, lists),
                 rules: rules.sealed,
-                pages: rules::seal_pages(draft.pages)?,
+                pages: page::seal(draft.pages)?,
             })
         }
     };

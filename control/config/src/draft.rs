@@ -148,7 +148,11 @@ impl<'t> RuleDraft<'t> {
         self.whole.then_some(&self.read)
     }
 
-    /// The conditions that could be read.
+    pub(crate) fn into_content(self) -> Option<RuleContent> {
+        self.whole.then_some(self.read)
+    }
+
+    /// What could be read.
     pub(crate) fn part(&self) -> &RuleContent {
         &self.read
     }

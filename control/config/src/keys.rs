@@ -7,7 +7,12 @@
 
 use crate::address::{BackendAddress, BackendId, GroupName, ListenList};
 use crate::class::{Category, Class, Reach, Reason};
-use crate::form::{Bytes, ContentType, Count, Denial, Edits, FileMode, FilePath, Flag, Form, HashedBy, HeaderEdits, LogLine, LogTemplate, Maybe, MethodName, Named, Nested, NotNested, OneOf, Patterns, Plain, Redirect, RedirectTo, Respond, Response, Rewrite, Rewriting, ShardCount, ShardList, Shards, Shown, Sources, StatusRanges, Statuses, Target, Texts, Time, ValueTest, words};
+use crate::form::{
+    Bytes, ContentType, Count, Denial, Edits, FileMode, FilePath, Flag, Form, HashedBy, HeaderEdits, LogLine,
+    LogTemplate, Maybe, MethodName, Named, Nested, NotNested, OneOf, Patterns, Plain, Redirect, RedirectTo, Respond,
+    Response, Rewrite, Rewriting, ShardCount, ShardList, Shards, Shown, Sources, StatusRanges, Statuses, Target, Texts,
+    Time, ValueTest, words,
+};
 use crate::page::{PageText, TextFile};
 use crate::place::At;
 use crate::prefix::Prefixes;

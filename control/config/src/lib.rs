@@ -85,6 +85,7 @@ pub use plan::{
     ChangeKind, Live, Object, Plan, PlanWarning, PlanWarningCode, PlannedChange, RestartReason, Touches, diff,
     happenings,
 };
+pub use plan_rules::LIST_ENTRIES_SHOWN;
 pub use problem::{Also, Code, Problem, Problems, Severity};
 pub use reference::{json_schema, keys_markdown};
 pub use rule_place::RulePlaces;

@@ -200,7 +200,7 @@ impl Loader<'_> {
 
 /// One spelling of a path as far as can be told without asking the file system. A link may still lead
 /// into a circle; the bound on depth ends it.
-fn normal(path: &Path) -> PathBuf {
+pub(crate) fn normal(path: &Path) -> PathBuf {
     let mut out = PathBuf::new();
     for part in path.components() {
         match part {

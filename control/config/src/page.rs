@@ -1,14 +1,20 @@
-//! Texts that clients read: where they come from, and how large they may be.
+//! Pages and other texts that clients read: where they come from, how large they may be, and that each status has one.
 //!
 //! A text may lie in a file beside the document. It is read with the document and stands in its place from then
 //! on: what runs, and what is written of it, holds the text and needs no file.
 
+use crate::check::{pool_path, span_at};
+use crate::document::Sealed;
+use crate::draft::{PageDraft, PoolDraft};
 use crate::form::{Describe, Form, Shown, Wrong};
+use crate::keys::Page;
+use crate::load::normal;
 use crate::place::{At, Files};
 use crate::problem::{Code, Problem, Problems};
 use crate::source::Source;
 use crate::tree::{Node, Table, Value};
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -76,7 +82,7 @@ impl Reader<'_> {
 
     fn file(&mut self, name: &str, node: &Node, at: &At<'_>) -> Option<(PathBuf, String)> {
         let includer = node.span.map(|span| Path::new(self.files.name(span.file)));
-        let path = includer.and_then(Path::parent).unwrap_or(Path::new("")).join(name);
+        let path = normal(&includer.and_then(Path::parent).unwrap_or(Path::new("")).join(name));
         let problem = |message: String| Problem::error(Code::File, at.key("file"), node.span, message);
         if self.read.len() >= TEXT_FILES_MAX && !self.read.contains(&path) {
             let message = format!("more than {TEXT_FILES_MAX} files with texts");
@@ -106,6 +112,33 @@ impl Reader<'_> {
             }
         }
     }
+}
+
+/// No status has two pages.
+pub(crate) fn check(pool: &PoolDraft<'_>, problems: &mut Problems) {
+    let mut pages: BTreeMap<u16, &PageDraft<'_>> = BTreeMap::new();
+    for draft in &pool.pages {
+        let Some(page) = &draft.page else { continue };
+        let mut statuses = page.status.iter().flat_map(|(first, last)| *first..=*last);
+        let Some((status, other)) = statuses.find_map(|status| Some((status, *pages.get(&status)?))) else {
+            let statuses = page.status.iter().flat_map(|(first, last)| *first..=*last);
+            pages.extend(statuses.map(|status| (status, draft)));
+            continue;
+        };
+        let path = format!("{}[{}].status", pool_path(pool.id, "page"), draft.ix);
+        let span = span_at(draft.node, &["status"]);
+        let message = format!("two pages of pool `{}` are for status {status}", pool.id);
+        let problem = Problem::error(Code::Duplicate, path, span, message);
+        problems.push(problem.also("the other one", span_at(other.node, &["status"])));
+    }
+}
+
+/// Pages as the document holds them. `None`: something of them was told.
+pub(crate) fn seal(drafts: Vec<PageDraft<'_>>) -> Option<Vec<Arc<Sealed<Page>>>> {
+    let sealed = drafts.into_iter().map(|draft| Some(Arc::new(Sealed::new(draft.page?))));
+    let mut sealed = sealed.collect::<Option<Vec<_>>>()?;
+    sealed.sort_by(|a, b| a.status.cmp(&b.status));
+    Some(sealed)
 }
 
 /// By the ending of the file's name.

@@ -11,8 +11,8 @@ use policy::PoolId;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-/// Elements of a list that a plan shows: it is read by people.
-const ENTRIES_SHOWN: usize = 100;
+/// Entries of a list that a plan shows, which is read by people. Of a longer one it says only that it differs.
+pub const LIST_ENTRIES_SHOWN: usize = 100;
 
 type Rule = Arc<Sealed<RuleContent>>;
 
@@ -25,7 +25,7 @@ impl<'a> Diff<'a> {
                 None => self.event(None, at(id), object, ChangeKind::Removed, happenings::LIST_REMOVED),
                 Some(new) => old.diff(new, &mut |key, shown_old, shown_new| {
                     let path = format!("{}.{}", at(id), key.name);
-                    let short = old.entries.len().max(new.entries.len()) <= ENTRIES_SHOWN;
+                    let short = old.entries.len().max(new.entries.len()) <= LIST_ENTRIES_SHOWN;
                     let [old, new] =
                         [shown_old, shown_new].map(|shown| if short { shown.to_json() } else { None::<()>.into() });
                     self.change(None, path, object.clone(), key.reason, old, new);

@@ -16,8 +16,10 @@ pub fn keys_markdown() -> String {
          choose and `[]` an element of a list of tables (`[[…]]`).\n\n\
          A change is **soft** (applied to what runs), **hard** (needs a restart of the pool) or **process** (needs a\n\
          restart of the appliance). *Reach* says when a soft change is first felt; what is felt by the next connection\n\
-         in a group of a TCP pool is felt by the next request in one of an HTTP pool.\n",
+         in a group of a TCP pool is felt by the next request in one of an HTTP pool.\n\n\
+         ## A site, as it is written\n\n",
     );
+    write!(out, "```toml\n{SITE}```\n").expect(TAKES_EVERYTHING);
     for table in TABLES {
         let title = if table.path.is_empty() { "top level" } else { table.path };
         let only =
@@ -44,6 +46,9 @@ pub fn keys_markdown() -> String {
     }
     out
 }
+
+/// Tests compile it and send requests through it.
+const SITE: &str = include_str!("../examples/site.toml");
 
 const TAKES_EVERYTHING: &str = "a string takes everything";
 

@@ -1,12 +1,12 @@
-//! The rules and pages of one pool: their order, their names, and what must agree between them and with the rest.
+//! The rules of one pool: their order, their names, and what must agree between them and with the rest.
 //!
 //! What one rule means is `rule_spec`'s, and whether it can be is `policy`'s: here its problems get their places.
 
 use crate::check::{node_at, pool_path, span_at};
 use crate::document::{HttpContent, List, Pool, RuleContent, Sealed};
-use crate::draft::{PageDraft, PoolDraft, RuleDraft};
+use crate::draft::{PoolDraft, RuleDraft};
 use crate::edit::some_of;
-use crate::keys::{Conditions, Page, Rule as RuleKeys};
+use crate::keys::{Conditions, Rule as RuleKeys};
 use crate::place::{At, Span};
 use crate::problem::{Code, Problem, Problems};
 use crate::rule_spec::{self, Lists, Step};
@@ -15,7 +15,7 @@ use crate::suggest;
 use crate::tree::{Node, Value};
 use policy::generation::ContentHash;
 use policy::http::{GroupIx, PatternError, Rule, Rules, TemplateError, TextError, Why};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// Between the places of two rules that stand one behind the other and say no order.
@@ -23,11 +23,11 @@ const ORDER_STEP: u32 = 10;
 
 /// The lists of a document, for rules to name.
 pub(crate) struct Named<'d> {
-    pub(crate) names: Vec<&'d str>,
+    pub(crate) names: BTreeSet<&'d str>,
     pub(crate) lists: Lists,
 }
 
-/// Tells whatever is wrong with each rule and page. The rules that are in order, compiled, as they are asked.
+/// Tells whatever is wrong with each rule. The rules that are in order, compiled, as they are asked.
 pub(crate) fn check(pool: &PoolDraft<'_>, named: &Named<'_>, problems: &mut Problems) -> Vec<Arc<Rule>> {
     if pool.rules.is_empty() && pool.groups.len() > 1 {
         let message = format!("pool `{}` has {} groups and no rule that leads to them", pool.id, pool.groups.len());
@@ -35,7 +35,6 @@ pub(crate) fn check(pool: &PoolDraft<'_>, named: &Named<'_>, problems: &mut Prob
         problems.push(problem.accepted(format!("[[pool.{}.rule]], each with a `group`", pool.id)));
     }
     check_ids(pool, problems);
-    check_pages(pool, problems);
     let pools = At::ROOT.key("pool");
     let of_pool = pools.key(pool.id);
     let list = of_pool.key("rule");
@@ -88,24 +87,6 @@ fn check_ids(pool: &PoolDraft<'_>, problems: &mut Problems) {
     }
 }
 
-fn check_pages(pool: &PoolDraft<'_>, problems: &mut Problems) {
-    let mut pages: BTreeMap<u16, &PageDraft<'_>> = BTreeMap::new();
-    for draft in &pool.pages {
-        let Some(page) = &draft.page else { continue };
-        let mut statuses = page.status.iter().flat_map(|(first, last)| *first..=*last);
-        let Some((status, other)) = statuses.find_map(|status| Some((status, *pages.get(&status)?))) else {
-            let statuses = page.status.iter().flat_map(|(first, last)| *first..=*last);
-            pages.extend(statuses.map(|status| (status, draft)));
-            continue;
-        };
-        let path = format!("{}[{}].status", pool_path(pool.id, "page"), draft.ix);
-        let span = span_at(draft.node, &["status"]);
-        let message = format!("two pages of pool `{}` are for status {status}", pool.id);
-        let problem = Problem::error(Code::Duplicate, path, span, message);
-        problems.push(problem.also("the other one", span_at(other.node, &["status"])));
-    }
-}
-
 /// One rule, held against its pool and document.
 struct Checker<'a, 't, 'p> {
     pool: &'a PoolDraft<'t>,
@@ -143,6 +124,8 @@ impl Checker<'_, '_, '_> {
         let actions = rule_spec::actions(rule);
         let problem = match &actions[..] {
             [_] => return,
+            // A key that means nothing has been told, and may have been meant as that.
+            [] if !self.knows_its_keys() => return,
             [] => Problem::error(Code::Missing, self.at, self.draft.node.span, "this rule does nothing"),
             [first, second, ..] => {
                 let message = format!("this rule has both `{first}` and `{second}`");
@@ -154,25 +137,28 @@ impl Checker<'_, '_, '_> {
         self.problems.push(problem.accepted(ACCEPTED));
     }
 
+    fn knows_its_keys(&self) -> bool {
+        let known = |name: &str| Conditions::KEYS.iter().chain(RuleKeys::KEYS).any(|key| key.name == name);
+        self.draft.node.table().is_some_and(|table| table.entries.keys().all(|name| known(name)))
+    }
+
     fn group(&mut self, group: &str) -> Option<GroupIx> {
-        let names = || self.pool.groups.iter().map(|group| group.id);
-        match names().position(|name| name == group) {
-            // Groups are in the order of their ids, here and in the configuration.
-            Some(ix) => Some(GroupIx(ix as u32)),
-            None => {
-                let message = format!("pool `{}` has no group `{group}`", self.pool.id);
-                let span = span_at(self.draft.node, &["group"]);
-                let problem = not_found(self.at.key("group"), span, message, group, names());
-                self.problems.push(problem);
-                None
-            }
+        let groups = &self.pool.groups;
+        // They are in the order of their ids, here and in the configuration.
+        if let Ok(ix) = groups.binary_search_by(|other| other.id.cmp(group)) {
+            return Some(GroupIx(ix as u32));
         }
+        let message = format!("pool `{}` has no group `{group}`", self.pool.id);
+        let span = span_at(self.draft.node, &["group"]);
+        let names = groups.iter().map(|group| group.id);
+        self.problems.push(not_found(self.at.key("group"), span, message, group, names));
+        None
     }
 
     fn lists(&mut self, conditions: &Conditions) {
         let mut missing = Vec::new();
         rule_spec::lists_of(conditions, &mut |name| {
-            if !self.named.names.contains(&name) && !missing.contains(&name) {
+            if !self.named.names.contains(name) && !missing.contains(&name) {
                 missing.push(name);
             }
         });
@@ -332,8 +318,9 @@ pub(crate) fn check_table(pool: &PoolDraft<'_>, compiled: Vec<Arc<Rule>>, proble
 fn warn(pool: &PoolDraft<'_>, at: &str, problems: &mut Problems) {
     let rules = || pool.rules.iter().filter_map(|draft| Some((draft, draft.content()?)));
     if !pool.rules.is_empty() {
+        let led_to: BTreeSet<&str> = rules().filter_map(|(_, content)| content.rule.group.as_deref()).collect();
         for group in &pool.groups {
-            if !rules().any(|(_, content)| content.rule.group.as_deref() == Some(group.id)) {
+            if !led_to.contains(group.id) {
                 let message = format!("no rule of pool `{}` leads to group `{}`", pool.id, group.id);
                 let path = crate::check::group_path(pool.id, group.id);
                 problems.push(Problem::warning(Code::NoEffect, path, group.span, message));
@@ -353,15 +340,19 @@ fn warn(pool: &PoolDraft<'_>, at: &str, problems: &mut Problems) {
 }
 
 /// Rules as the document holds them, and where they stand in it. `None`: something of them was told.
-pub(crate) fn seal(drafts: Vec<RuleDraft<'_>>) -> Option<SealedRules> {
+pub(crate) fn seal(mut drafts: Vec<RuleDraft<'_>>) -> Option<SealedRules> {
     let ordered = is_ordered(&drafts);
+    if ordered {
+        drafts.sort_by_key(order);
+    }
     let mut rules = SealedRules { sealed: Vec::with_capacity(drafts.len()), spans: Vec::with_capacity(drafts.len()) };
-    for draft in in_sequence(&drafts) {
-        let mut content = draft.content()?.clone();
+    for draft in drafts {
         // Once one says it, all do: read again, they stand as they do now.
-        content.rule.order = ordered.then(|| order(draft));
+        let (span, order) = (draft.node.span, ordered.then(|| order(&draft)));
+        let mut content = draft.into_content()?;
+        content.rule.order = order;
         let sealed = Sealed::new(content);
-        rules.spans.extend(draft.node.span.map(|span| (sealed.hash(), span)));
+        rules.spans.extend(span.map(|span| (sealed.hash(), span)));
         rules.sealed.push(Arc::new(sealed));
     }
     Some(rules)
@@ -371,14 +362,6 @@ pub(crate) struct SealedRules {
     /// In the order in which they are asked.
     pub(crate) sealed: Vec<Arc<Sealed<RuleContent>>>,
     pub(crate) spans: Vec<(ContentHash, Span)>,
-}
-
-/// Pages as the document holds them. `None`: something of them was told.
-pub(crate) fn seal_pages(drafts: Vec<PageDraft<'_>>) -> Option<Vec<Arc<Sealed<Page>>>> {
-    let sealed = drafts.into_iter().map(|draft| Some(Arc::new(Sealed::new(draft.page?))));
-    let mut sealed = sealed.collect::<Option<Vec<_>>>()?;
-    sealed.sort_by(|a, b| a.status.cmp(&b.status));
-    Some(sealed)
 }
 
 /// Those of all lists that the rules name.

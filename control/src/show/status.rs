@@ -6,7 +6,9 @@ use super::{BAD, DIM, GOOD, HEAD, WARN, connections_text, grouped, joined};
 use crate::duration;
 use anstyle::Style;
 use api::Status;
-use api::status::{BackendStatus, Health, ListenerState, ListenerStatus, PoolStatus, ShardState};
+use api::status::{
+    BackendRequests, BackendStatus, Health, ListenerState, ListenerStatus, PoolStatus, RequestsStatus, ShardState,
+};
 use std::time::Duration;
 
 pub fn status(status: &Status) -> String {
@@ -82,9 +84,15 @@ fn draw_pool(pool: &PoolStatus, page: &mut Page) {
     ));
     let listeners = joined(pool.listeners.iter().map(listener_text));
     page.wrapped(2, &format!("listens on {listeners}"));
+    if let Some(requests) = &pool.requests {
+        draw_requests(requests, page);
+    }
     if pool.backends.is_empty() {
         page.line(format_args!("  {WARN}no backends{WARN:#}"));
         return;
+    }
+    if pool.requests.is_some() {
+        return draw_http_backends(pool, page);
     }
     let mut table = Table::new(
         2,
@@ -110,6 +118,67 @@ fn draw_pool(pool: &PoolStatus, page: &mut Page) {
     table.draw(page);
 }
 
+fn draw_requests(requests: &RequestsStatus, page: &mut Page) {
+    let classes = ["1xx", "2xx", "3xx", "4xx", "5xx"].into_iter().zip(requests.answers);
+    let mut parts: Vec<String> = Vec::new();
+    parts.extend(classes.filter(|(_, count)| *count > 0).map(|(class, count)| format!("{} {class}", grouped(count))));
+    if requests.retries > 0 {
+        parts.push(format!("{} sent again", grouped(requests.retries)));
+    }
+    if let Some(recent) = requests.latency.recent {
+        let [p50, p99] = [recent.p50, recent.p99].map(micros_text);
+        parts.push(format!("half within {p50}, 99 % within {p99}"));
+    }
+    let parts: String = parts.iter().map(|part| format!(", {part}")).collect();
+    page.wrapped(2, &format!("{} requests{parts}", grouped(requests.ended)));
+}
+
+/// As short as it is still told apart.
+fn micros_text(micros: u64) -> String {
+    match micros {
+        0..1_000 => format!("{micros} us"),
+        1_000..1_000_000 => format!("{:.1} ms", micros as f64 / 1e3),
+        _ => format!("{:.1} s", micros as f64 / 1e6),
+    }
+}
+
+fn draw_http_backends(pool: &PoolStatus, page: &mut Page) {
+    let mut table = Table::new(
+        2,
+        &[
+            Column::Left("GROUP"),
+            Column::Left("BACKEND"),
+            Column::Left("HEALTH"),
+            Column::Right("BUSY"),
+            Column::Right("IDLE"),
+            Column::Right("REQUESTS"),
+            Column::Right("REUSED"),
+            Column::Right("ERRORS"),
+            Column::Right("P99"),
+            Column::Left(""),
+        ],
+    );
+    for backend in &pool.backends {
+        let none = BackendRequests::default();
+        let requests = backend.requests.as_ref().unwrap_or(&none);
+        let errors = requests.server_errors + requests.broken;
+        let reused = (requests.reused * 100).checked_div(requests.sent).map_or("-".into(), |part| format!("{part} %"));
+        table.row([
+            Cell::from(backend.group.as_str()),
+            Cell::from(backend.backend.as_str()),
+            painted(health_style(backend.health), backend.health),
+            Cell::from(grouped(backend.connections)),
+            Cell::from(grouped(requests.idle)),
+            Cell::from(grouped(requests.sent)),
+            Cell::from(reused),
+            painted(if errors > 0 { BAD } else { Style::new() }, grouped(errors)),
+            Cell::from(requests.latency.recent.map_or("-".into(), |recent| micros_text(recent.p99))),
+            painted(DIM, remarks(backend)),
+        ]);
+    }
+    table.draw(page);
+}
+
 fn listener_text(listener: &ListenerStatus) -> String {
     match listener.state {
         ListenerState::Listening => listener.address.clone(),
@@ -128,6 +197,9 @@ pub fn health_style(health: Health) -> Style {
 
 pub fn remarks(backend: &BackendStatus) -> String {
     let mut remarks = Vec::new();
+    if backend.requests.as_ref().is_some_and(|requests| requests.ejected > 0) {
+        remarks.push("ejected".to_owned());
+    }
     if backend.removed {
         remarks.push("removed".to_owned());
     }

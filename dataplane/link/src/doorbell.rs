@@ -91,6 +91,12 @@ impl Doorbell {
     pub(crate) fn sleep(&self) {
         self.bell.sleep();
     }
+
+    /// Whether the eventfd is readable.
+    #[cfg(test)]
+    pub(crate) fn is_rung(&self) -> bool {
+        self.bell.is_rung()
+    }
 }
 
 #[cfg(any(loom, miri))]
@@ -142,6 +148,12 @@ mod eventfd {
             let rung = poll(&mut [PollFd::new(&self.0, PollFlags::IN)], Some(&deadline)).unwrap();
             assert!(rung > 0, "asleep for 20 s: a wake-up was lost");
         }
+
+        #[cfg(test)]
+        pub(super) fn is_rung(&self) -> bool {
+            use rustix::event::{PollFd, PollFlags, Timespec, poll};
+            poll(&mut [PollFd::new(&self.0, PollFlags::IN)], Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).unwrap() > 0
+        }
     }
 }
 
@@ -177,6 +189,11 @@ mod counted {
             while *count == 0 {
                 count = self.rung.wait(count).unwrap();
             }
+        }
+
+        #[cfg(test)]
+        pub(super) fn is_rung(&self) -> bool {
+            *self.count.lock().unwrap() > 0
         }
     }
 }

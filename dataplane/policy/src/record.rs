@@ -8,7 +8,7 @@ use crate::close::CloseReason;
 use crate::ids::{EndpointSlot, GenerationId, PoolSlot, ShardId};
 use std::fmt;
 use std::net::SocketAddr;
-use wire::h1::{Version, Violation};
+pub use wire::h1::{Version, Violation};
 
 /// One line of the access log.
 #[derive(Clone, Debug)]

@@ -2,7 +2,7 @@
 
 use crate::files::{self, Files};
 use crate::problems;
-use config::{Class, Config, Group, Parsed, diff};
+use config::{Class, Config, Group, HttpContent, Parsed, Pool, diff};
 use policy::generation::{Address, Endpoint};
 use std::collections::BTreeSet;
 
@@ -72,7 +72,10 @@ fn identities(config: &Config) {
         assert_eq!(*id, pool.id);
         assert_id(id.as_str());
         assert!(pool.groups.is_sorted_by(|one, next| one.id < next.id), "groups are sorted, each there once");
-        assert!(!pool.groups.is_empty() && (pool.http.is_some() || pool.groups.len() == 1));
+        match &pool.http {
+            Some(http) => rules(config, pool, http),
+            None => assert_eq!(pool.groups.len(), 1),
+        }
         assert!(!pool.create.listen.is_empty() && pool.create.listen.is_sorted());
         for address in &pool.create.listen {
             assert!(!matches!(address, Address::Name { .. }), "{address} depends on a resolver");
@@ -80,6 +83,41 @@ fn identities(config: &Config) {
         }
         pool.groups.iter().for_each(|group| members(group));
     }
+}
+
+/// What rules lead to and name is there.
+fn rules(config: &Config, pool: &Pool, http: &HttpContent) {
+    assert!(!http.rules.is_empty() || pool.groups.len() == 1, "nobody knows where requests go");
+    let ids: BTreeSet<&str> = http.rules.iter().map(|rule| &*rule.id).collect();
+    assert_eq!(ids.len(), http.rules.len(), "an id is one rule");
+    for rule in &http.rules {
+        let actions = [rule.rule.group.is_some(), rule.rule.redirect.is_some(), rule.rule.respond.is_some()];
+        let actions = actions.iter().filter(|said| **said).count() + usize::from(rule.rule.deny.is_some());
+        assert_eq!(actions, 1, "`{}` does one thing", rule.id);
+        assert!(rule.rule.group.as_ref().is_none_or(|group| pool.group(group).is_some()), "`{}`", rule.id);
+        match &rule.rule.id {
+            Some(id) => {
+                assert_eq!(*id, rule.id);
+                assert_id(id);
+            }
+            None => assert!(rule.id.contains(['/', '~']) && !rule.id.contains(char::is_control), "{:?}", rule.id),
+        }
+    }
+    assert!(
+        http.rules.iter().all(|rule| rule.rule.order.is_some())
+            || http.rules.iter().all(|rule| rule.rule.order.is_none())
+    );
+    assert!(http.rules.is_sorted_by_key(|rule| rule.rule.order));
+    for (id, list) in &http.lists {
+        assert_id(id);
+        assert_eq!(config.lists[id].hash(), list.hash(), "{id}");
+    }
+    let mut statuses: Vec<u16> =
+        http.pages.iter().flat_map(|page| &page.status).flat_map(|range| range.0..=range.1).collect();
+    let pages = statuses.len();
+    statuses.sort_unstable();
+    statuses.dedup();
+    assert_eq!(statuses.len(), pages, "a status has one page");
 }
 
 fn members(group: &Group) {

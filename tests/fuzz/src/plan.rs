@@ -5,7 +5,9 @@
 
 use crate::files::Files;
 use crate::running::{Ending, World};
-use config::{ChangeKind, Class, Config, Plan, PlanWarningCode, diff};
+use config::{
+    ChangeKind, Class, Config, LIST_ENTRIES_SHOWN, Object, Plan, PlanWarningCode, PlannedChange, diff, happenings,
+};
 use policy::PoolId;
 use policy::generation::Address;
 use serde_json::{Map, Value};
@@ -66,8 +68,11 @@ fn check(plan: &Plan, old: &Config, new: &Config) {
     assert_eq!(plan.unchanged, equal);
     assert_eq!(plan.changes.is_empty(), equal);
 
-    let mut told: Vec<Difference> = plan.changes.iter().map(difference).collect();
+    let (moves, others): (Vec<_>, Vec<_>) =
+        plan.changes.iter().partition(|change| change.reason.code == happenings::RULE_MOVED.code);
+    let mut told: Vec<Difference> = others.into_iter().map(difference).collect();
     told.sort();
+    moved(&moves, old, new);
     assert_eq!(told, differences(&old.to_json(), &new.to_json()));
 
     let classes = plan.changes.iter().map(|change| change.reason.class);
@@ -87,6 +92,34 @@ fn check(plan: &Plan, old: &Config, new: &Config) {
         gone.collect::<Vec<_>>()
     );
     serde_json::to_string(plan).expect("plans are answered as JSON");
+}
+
+/// Without the rules that are said to have moved, those that stay stand as they stood; nobody else is said to.
+fn moved(moves: &[&PlannedChange], old: &Config, new: &Config) {
+    let ids = |config: &Config, pool: &PoolId| {
+        let http = config.pools.get(pool).and_then(|pool| pool.http.as_ref());
+        let rules = http.map(|http| http.rules.iter().map(|rule| rule.id.clone()).collect::<Vec<_>>());
+        rules.unwrap_or_default()
+    };
+    for pool in new.pools.keys() {
+        let of_pool = moves.iter().filter(|change| change.pool.as_deref() == Some(pool.as_str()));
+        let moved: BTreeSet<_> = of_pool
+            .map(|change| match &change.object {
+                Object::Rule { id } => id.clone(),
+                other => panic!("{other:?} moves"),
+            })
+            .collect();
+        let (before, after) = (ids(old, pool), ids(new, pool));
+        let stay = |one: &[Arc<str>], other: &[Arc<str>]| {
+            one.iter().filter(|id| other.contains(id) && !moved.contains(*id)).cloned().collect::<Vec<_>>()
+        };
+        assert_eq!(stay(&before, &after), stay(&after, &before));
+        assert!(moved.iter().all(|id| before.contains(id) && after.contains(id)));
+        let common = |one: &[Arc<str>], other: &[Arc<str>]| {
+            one.iter().filter(|id| other.contains(id)).cloned().collect::<Vec<_>>()
+        };
+        assert_eq!(moved.is_empty(), common(&before, &after) == common(&after, &before));
+    }
 }
 
 /// Pools that differ, and addresses that do not lead where they led.
@@ -127,6 +160,7 @@ fn differences(old: &Value, new: &Value) -> Vec<Difference> {
     for table in ["access", "events"] {
         found.keys(&format!("log.{table}"), &old["log"][table], &new["log"][table]);
     }
+    found.each("list", &old["list"], &new["list"]);
     let (old, new) = (table(&old["pool"]), table(&new["pool"]));
     for (id, old) in old {
         match new.get(id) {
@@ -151,6 +185,12 @@ impl Found {
             self.keys(&format!("pool.{id}.{table}"), &old[table], &new[table]);
         }
         self.listen(id, &old["create"]["listen"], &new["create"]["listen"]);
+        // Between two services the change of service says it all.
+        for (list, name) in [("rule", rule_name as fn(&Value) -> String), ("page", page_name)] {
+            if let (Some(old), Some(new)) = (old.get(list), new.get(list)) {
+                self.each(&format!("pool.{id}.{list}"), &named(old, name), &named(new, name));
+            }
+        }
         let (old, new) = (table(&old["group"]), table(&new["group"]));
         let gone: Vec<_> = old.iter().filter(|(name, _)| !new.contains_key(*name)).collect();
         let come: Vec<_> = new.iter().filter(|(name, _)| !old.contains_key(*name)).collect();
@@ -196,13 +236,35 @@ impl Found {
     /// Values of one table; what has a table or list of tables in it is compared by itself. Between two services
     /// only what both have is compared: the change of service says the rest.
     fn keys(&mut self, path: &str, old: &Value, new: &Value) {
-        const APART: [&str; 10] =
-            ["create", "limits", "timeouts", "http", "group", "retry", "eject", "health", "backend", "listen"];
+        const APART: [&str; 12] = [
+            "create", "limits", "timeouts", "http", "rule", "page", "group", "retry", "eject", "health", "backend",
+            "listen",
+        ];
+        // A rule has a group, and a pool has groups.
+        let apart = |key: &str, value: &Value| (key != "group" || value.is_object()) && APART.contains(&key);
         let (Some(old), Some(new)) = (old.as_object(), new.as_object()) else { return };
         for (key, old) in old {
-            if let Some(new) = new.get(key).filter(|new| *new != old && !APART.contains(&key.as_str())) {
-                self.set(format!("{path}.{key}"), old, new);
+            if let Some(new) = new.get(key).filter(|new| *new != old && !apart(key, new)) {
+                let long = |value: &Value| value.as_array().is_some_and(|list| list.len() > LIST_ENTRIES_SHOWN);
+                match path.starts_with("list.") && (long(old) || long(new)) {
+                    true => self.set(format!("{path}.{key}"), &Value::Null, &Value::Null),
+                    false => self.set(format!("{path}.{key}"), old, new),
+                }
             }
+        }
+    }
+
+    /// Tables by their names.
+    fn each(&mut self, path: &str, old: &Value, new: &Value) {
+        let (old, new) = (table(old), table(new));
+        for (name, old) in old {
+            match new.get(name) {
+                Some(new) => self.keys(&format!("{path}.{name}"), old, new),
+                None => self.event(format!("{path}.{name}"), "removed"),
+            }
+        }
+        for name in new.keys().filter(|name| !old.contains_key(*name)) {
+            self.event(format!("{path}.{name}"), "added");
         }
     }
 
@@ -232,6 +294,28 @@ fn table(value: &Value) -> &Map<String, Value> {
 
 fn text(value: &Value) -> &str {
     value.as_str().expect("a text")
+}
+
+/// What a list holds, by the names that `name` gives.
+fn named(list: &Value, name: fn(&Value) -> String) -> Value {
+    let elements = list.as_array().expect("a list").iter();
+    elements.map(|element| (name(element), element.clone())).collect::<Map<_, _>>().into()
+}
+
+/// As it stands in paths.
+fn rule_name(rule: &Value) -> String {
+    let id = text(&rule["id"]);
+    let bare = id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-');
+    if bare { id.into() } else { format!("{id:?}") }
+}
+
+/// Pages are known by their statuses.
+fn page_name(page: &Value) -> String {
+    let one = |status: &Value| status.as_str().map_or_else(|| status.to_string(), str::to_owned);
+    match &page["status"] {
+        Value::Array(all) => all.iter().map(one).collect::<Vec<_>>().join(","),
+        status => one(status),
+    }
 }
 
 /// Backends are known by their addresses.

@@ -6,10 +6,43 @@
 use crate::files::SHARDS;
 use config::{Compiled, Config, Live, Plan, Running, RunningPool, Shards, Slots, compile};
 use policy::balance::maglev;
-use policy::generation::{Address, Balance, Endpoint, Listen};
+use policy::generation::{Address, Balance, Endpoint, Listen, Service};
+use policy::http::{Action, GroupIx};
 use policy::{EndpointSlot, JobId, ListenerSlot, PoolSlot, ShardSet};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+
+/// The rules that run are those of the document, and lead where it says.
+fn rules_agree(pool: &RunningPool) {
+    let (Service::Http(service), Some(content)) = (&pool.generation.service, &pool.content.http) else {
+        return assert!(pool.content.http.is_none() && matches!(pool.generation.service, Service::Tcp));
+    };
+    let rules = service.rules.rules();
+    if content.rules.is_empty() {
+        return assert!(matches!(rules, [all] if matches!(all.action, Action::Group(GroupIx(0)))));
+    }
+    assert_eq!(rules.len(), content.rules.len());
+    for (rule, content) in rules.iter().zip(&content.rules) {
+        assert_eq!(rule.id, content.id);
+        match (&rule.action, &content.rule.group) {
+            (Action::Group(GroupIx(ix)), Some(group)) => {
+                assert_eq!(pool.generation.groups[*ix as usize].id, *group, "`{}` leads elsewhere", rule.id);
+            }
+            (Action::Redirect { .. }, None) => assert!(content.rule.redirect.is_some()),
+            (Action::Respond { .. }, None) => assert!(content.rule.respond.is_some()),
+            (Action::Deny { status }, None) => assert_eq!(content.rule.deny, Some(*status)),
+            (_, group) => panic!("`{}` does something else than lead to {group:?}", rule.id),
+        }
+    }
+    for page in &content.pages {
+        let found = page.status.iter().all(|(first, last)| {
+            [first, last]
+                .into_iter()
+                .all(|status| service.pages.find(*status).is_some_and(|made| *made.body == *page.body.as_bytes()))
+        });
+        assert!(found, "{:?}", page.status);
+    }
+}
 
 /// How the job of a change ends.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -210,6 +243,7 @@ impl World {
         listeners.sort();
         assert_eq!(*generation.listeners, listeners[..]);
 
+        rules_agree(pool);
         assert_eq!(generation.groups.len(), content.groups.len());
         generation
             .groups

@@ -20,7 +20,8 @@ pub fn documents() -> &'static Words {
         let mut lines: Vec<String> = LINES.lines().map(str::to_owned).collect();
         for table in config::TABLES.iter().filter(|table| !table.path.is_empty()) {
             for (pool, group) in [("web", "main"), ("db", "other")] {
-                let path = table.path.replacen('*', pool, 1).replacen('*', group, 1);
+                let path =
+                    table.path.replacen("list.*", "list.office", 1).replacen('*', pool, 1).replacen('*', group, 1);
                 lines.push(match path.strip_suffix("[]") {
                     Some(list) => format!("[[{list}]]"),
                     None => format!("[{path}]"),
@@ -133,6 +134,35 @@ const LINES: &str = r##"service = "tcp"
 listen = ["127.0.0.1:7001"]
 listen = ["127.0.0.1:7001", "[::1]:7001", "unix:/run/web.sock"]
 listen = ["0.0.0.0:7001"]
+service = "http"
+path_prefix = "/api"
+path = ["/a", "/b"]
+path_template = "/users/{id}"
+path_regex = '^/v[0-9]+'
+host = "*.a.test"
+method = ["GET", "POST"]
+header = { X-A = "1", X-B = true, X-C = { prefix = "x" } }
+query = { a = ["1", "2"] }
+source = ["10.0.0.0/8", "office"]
+any = [{ path = "/a" }, { not = { method = "GET" } }]
+not = { all = [{ host = "a.test" }, { source = "office" }] }
+order = 5
+group = "main"
+group = "other"
+redirect = "https://{host}{uri}"
+redirect = { to = "/{id}", status = 301 }
+respond = { status = 404, body = "no", content_type = "text/html" }
+respond = { file = "a.toml" }
+deny = 403
+rewrite = { strip_prefix = "/api" }
+rewrite = { regex = '^/(.*)', to = "/{1}", host = "b.test" }
+request_headers = { set = { X-A = "{client_ip}" }, remove = ["X-B"] }
+response_headers = { add = { Vary = "Accept" } }
+status = [404, "500-599"]
+body = "sorry"
+[list.office]
+entries = ["10.0.0.0/8", "::1"]
+rule = [{ path = "/x", group = "main" }, { deny = 404 }]
 address = "127.0.0.1:9001"
 address = "db.internal:5432"
 address = "unix:/run/db.sock"
@@ -193,6 +223,18 @@ nan
 "1TiB"
 "17179869184GiB"
 "tcp"
+"http"
+"/"
+"/api"
+"/users/{id}"
+"office"
+"a.test"
+"GET"
+"{"
+"("
+"10.0.0.0/8"
+404
+"500-599"
 "round-robin"
 "least-connections"
 "random-two"

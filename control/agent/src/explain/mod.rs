@@ -171,7 +171,7 @@ impl Explainer<'_> {
         debug_assert_eq!(group.id, content.id, "groups are in the order of their ids, here and there");
         let standings = standings(group, |endpoint| self.known(group, endpoint));
         let backends = group.endpoints.iter().zip(standings).map(|(endpoint, standing)| Candidate {
-            backend: status::backend_status(self.shared, &group.id, endpoint, group.health.is_some()),
+            backend: status::backend_status(self.shared, group, endpoint),
             standing,
         });
         let mut backends: Vec<Candidate> = backends.collect();

@@ -110,9 +110,8 @@ pub fn date(micros: u64, format: StaticFormatDescription) -> String {
 pub(super) mod tests {
     use super::*;
     use policy::close::CloseReason;
-    use policy::record::{ClientAddr, RequestRecord, Texts, TunnelRecord, Word};
+    use policy::record::{ClientAddr, RequestRecord, Texts, TunnelRecord, Version, Violation, Word};
     use policy::{GenerationId, ShardId};
-    use wire::h1::{Version, Violation};
 
     pub fn record() -> TunnelRecord {
         TunnelRecord {

@@ -14,12 +14,14 @@
 //! Control says [`Log::forget`] when every shard has released the slot, so all of its records are in the
 //! rings by then; the name goes after one whole pass over all rings, and only then is the slot free.
 
+mod latency;
 mod line;
 mod request;
 mod sink;
 mod template;
 mod tunnel;
 
+pub use latency::{Latencies, Percentiles, Summary};
 pub use line::Format;
 pub use sink::{Sink, Target};
 
@@ -44,6 +46,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 /// at most this size: one pass takes so many from each.
 pub const RING_RECORDS: usize = 4096;
 
+/// While records come, they are looked for this often, and shards need not wake anybody: a wake-up per record costs a
+/// shard a tenth of its time (measured with short requests). A ring holds what comes meanwhile from 800,000 requests/s.
+const BATCH: Duration = Duration::from_millis(5);
+
 /// A sink that failed is tried again after this.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -66,6 +72,7 @@ pub struct Counts {
     made: AtomicU64,
     dropped: AtomicU64,
     failures: AtomicU64,
+    latencies: Mutex<Latencies>,
 }
 
 impl Counts {
@@ -77,6 +84,12 @@ impl Counts {
     /// Lost because the sink was too slow or failed.
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
+    }
+
+    /// How long requests took. Held for a moment at a time: the log thread waits for it.
+    pub fn latencies(&self) -> MutexGuard<'_, Latencies> {
+        // A histogram is whole after every step.
+        self.latencies.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Times the sink failed.
@@ -262,7 +275,10 @@ impl Writer {
             let notes = std::mem::take(&mut *self.desk.notes());
             let (forget, stop) = (notes.forget.clone(), notes.stop);
             self.take_up(notes);
-            self.pass();
+            let busy = !stop && self.skim();
+            if !busy {
+                self.pass();
+            }
             if !forget.is_empty() {
                 let forget: Vec<Slot> = forget.into_iter().collect();
                 forget.iter().for_each(|slot| self.set_name(*slot, None));
@@ -274,8 +290,13 @@ impl Writer {
             if stop {
                 return self.end();
             }
-            if !self.desk.doorbell.pending() && !self.rings.iter().any(LogReader::pending) {
-                self.wait(blocked);
+            if self.desk.doorbell.pending() {
+                continue;
+            }
+            if busy {
+                self.wait(blocked, Some(Instant::now() + BATCH));
+            } else if !self.rings.iter().any(LogReader::pending) {
+                self.wait(blocked, None);
             }
         }
     }
@@ -306,9 +327,27 @@ impl Writer {
 
     fn set_name(&mut self, slot: Slot, name: Option<Arc<str>>) {
         match slot {
-            Slot::Pool(pool) => self.names.name_pool(pool, name),
-            Slot::Endpoint(endpoint) => self.names.name_endpoint(endpoint, name),
+            Slot::Pool(pool) => {
+                if name.is_none() {
+                    self.counts.latencies().forget_pool(pool);
+                }
+                self.names.name_pool(pool, name);
+            }
+            Slot::Endpoint(endpoint) => {
+                if name.is_none() {
+                    self.counts.latencies().forget_backend(endpoint);
+                }
+                self.names.name_endpoint(endpoint, name);
+            }
         }
+    }
+
+    /// As [`Writer::pass`], but asks for no wake-up. Whether there was anything.
+    fn skim(&mut self) -> bool {
+        let mut rings = std::mem::take(&mut self.rings);
+        let taken: usize = rings.iter_mut().map(|ring| ring.skim(RING_RECORDS, |record| self.write(&record))).sum();
+        self.rings = rings;
+        taken > 0
     }
 
     /// Once over all rings: afterwards every record that was in one when it began has become a line.
@@ -333,6 +372,12 @@ impl Writer {
     }
 
     fn write(&mut self, record: &Record) {
+        if let Record::Request(record) = record {
+            self.counts.latencies().record(record, Instant::now());
+            if !record.logged {
+                return;
+            }
+        }
         let Some((_, sink)) = &mut self.output.sink else {
             return;
         };
@@ -459,11 +504,12 @@ impl Writer {
         }
     }
 
-    /// Until there is a note, a record, or room in a sink that had none.
-    fn wait(&self, blocked: bool) {
+    /// Until there is a note, a record, or room in a sink that had none; or, while records come, until it is time to look
+    /// for them.
+    fn wait(&self, blocked: bool, look: Option<Instant>) {
         let mut polled = parting_fds(&self.parting);
         polled.push(PollFd::from_borrowed_fd(self.desk.doorbell.fd(), PollFlags::IN));
-        for ring in &self.rings {
+        for ring in self.rings.iter().filter(|_| look.is_none()) {
             polled.push(PollFd::from_borrowed_fd(ring.doorbell(), PollFlags::IN));
         }
         if let Some(stderr) = self.stderr.as_ref().filter(|stderr| stderr.backlog_bytes() > 0) {
@@ -472,7 +518,7 @@ impl Writer {
         if let (true, Some((_, sink))) = (blocked, &self.output.sink) {
             polled.push(PollFd::from_borrowed_fd(sink.fd(), PollFlags::OUT));
         }
-        wait_for(polled, self.deadline());
+        wait_for(polled, self.deadline().into_iter().chain(look).min());
     }
 
     /// When to look again though nothing has happened.

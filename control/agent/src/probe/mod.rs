@@ -230,7 +230,9 @@ impl Probing {
             return;
         };
         match &watched.watch.check {
-            Some(check) if watched.is_reachable() => self.checks.watch(slot, watched.health, check.clone(), now, jitter),
+            Some(check) if watched.is_reachable() => {
+                self.checks.watch(slot, watched.health, check.clone(), now, jitter)
+            }
             Some(_) => {}
             None => {
                 self.checks.forget(slot);

@@ -84,7 +84,6 @@ impl LogTemplate {
     pub fn pieces(&self) -> &[LogPiece] {
         &self.pieces
     }
-
 }
 
 impl FromStr for LogTemplate {
@@ -176,17 +175,10 @@ mod tests {
         let field = LogPiece::Field;
         let literal = |text: &str| LogPiece::Text(text.into());
         assert_eq!(pieces("{method}{uri}"), Ok(vec![field(LogField::Method), field(LogField::Uri)]));
-        assert_eq!(
-            pieces("a {{{status}}} b"),
-            Ok(vec![literal("a {"), field(LogField::Status), literal("} b")]),
-        );
-        for (text, why) in [
-            ("", "empty"),
-            ("{nobody}", "no `{nobody}`"),
-            ("{status", "brace"),
-            ("}", "brace"),
-            ("a\nb", "control"),
-        ] {
+        assert_eq!(pieces("a {{{status}}} b"), Ok(vec![literal("a {"), field(LogField::Status), literal("} b")]),);
+        for (text, why) in
+            [("", "empty"), ("{nobody}", "no `{nobody}`"), ("{status", "brace"), ("}", "brace"), ("a\nb", "control")]
+        {
             assert!(pieces(text).unwrap_err().contains(why), "{text:?}");
         }
     }

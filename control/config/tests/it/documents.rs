@@ -157,7 +157,7 @@ fn values_out_of_bounds() {
     with("[reload]\nprepare_timeout = \"0s\"", &["bad_value reload.prepare_timeout"]);
     with("[reload]\nretained_max = \"1KiB\"", &["bad_value reload.retained_max"]);
     with("[reload]\nwait_before = 0", &["bad_value reload.wait_before"]);
-    with("[log.access]\nformat = \"combined\"", &["bad_value log.access.format"]);
+    with("[log.access]\nformat = \"fancy\"", &["bad_value log.access.format"]);
     with("[log.events]\nlevel = 3", &["wrong_type log.events.level"]);
     with("[pool.db]\naccess_log = \"yes\"", &["wrong_type pool.db.access_log"]);
     with("[pool.db.limits]\nmax_connections = 0", &["bad_value pool.db.limits.max_connections"]);

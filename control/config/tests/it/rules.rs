@@ -9,61 +9,8 @@ use policy::generation::{PoolGeneration, Service};
 use policy::http::{Action, EscapedSlash, GroupIx, HttpService, Pairs, Request, Rule, Scratch, normalise};
 use std::sync::Arc;
 
-/// What an operator would write, with one of each.
-const SITE: &str = r#"
-[list.office]
-entries = ["192.0.2.0/24", "2001:db8::/32"]
-
-[pool.web.create]
-service = "http"
-listen = ["127.0.0.1:8080"]
-
-[[pool.web.rule]]
-host = "old.example.com"
-redirect = { to = "https://example.com{uri}", status = 301 }
-
-[[pool.web.rule]]
-path_prefix = "/admin"
-not = { source = "office" }
-deny = 403
-
-[[pool.web.rule]]
-path = "/ping"
-respond = "pong"
-
-[[pool.web.rule]]
-id = "users"
-path_template = "/users/{id}"
-method = ["GET", "HEAD"]
-group = "app"
-rewrite = "/v2/users/{id}"
-request_headers = { set = { X-User = "{id}" }, remove = ["Cookie"] }
-response_headers = { add = { Vary = "Accept" }, set = { Server = "edge" } }
-
-[[pool.web.rule]]
-any = [{ header = { Upgrade = "websocket" } }, { path_regex = '^/ws[0-9]+$' }, { query = { live = true } }]
-group = "app"
-
-[[pool.web.rule]]
-path_prefix = "/api"
-group = "api"
-rewrite = { strip_prefix = "/api", host = "api.internal" }
-
-[[pool.web.rule]]
-group = "app"
-
-[[pool.web.page]]
-status = [404, "500-504"]
-body = "<h1>sorry</h1>"
-content_type = "text/html; charset=utf-8"
-
-[pool.web.group.api]
-balance = "peak-ewma"
-backend = [{ address = "127.0.0.1:9001" }]
-
-[pool.web.group.app]
-backend = [{ address = "127.0.0.1:9002" }]
-"#;
+/// The manual's document, with one of each.
+const SITE: &str = include_str!("../../examples/site.toml");
 
 fn generation(appliance: &Appliance) -> Arc<PoolGeneration> {
     appliance.running.pools[&PoolId::new("web")].generation.clone()
@@ -247,6 +194,7 @@ fn what_is_wrong_with_a_rule_is_told_at_its_place() {
         ("path = '/x'\ngroup = 'api'\nid = 'A B'", "bad_value", ".id"),
         ("path = '/x'\ngroup = 'api'\norder = -1", "bad_value", ".order"),
         ("paht = '/x'\ngroup = 'api'", "unknown_key", ".paht"),
+        ("path = '/x'\ngrup = 'api'", "unknown_key", ".grup"),
     ] {
         rule(lines, &[&at(code, part)]);
     }
@@ -530,4 +478,18 @@ fn a_rule_stands_where_the_document_has_it() {
     // A rule that says something else stands in another document.
     let other = parse_from(main.replace("403", "404").as_bytes(), &Files::with([("more.toml", more)])).unwrap().config;
     assert_eq!(places(&other, "web"), ["first nowhere", "last site.toml:6:1"]);
+}
+
+/// So many rules that differ in a header only.
+fn alike(count: usize) -> String {
+    let rule = |ix: usize| format!("[[pool.web.rule]]\nid = 'r{ix}'\nheader = {{ X-N = '{ix}' }}\ngroup = 'api'\n");
+    let rules: String = (0..count).map(rule).collect();
+    pool(&format!("{rules}[[pool.web.rule]]\ngroup = 'app'\n"))
+}
+
+#[test]
+fn rules_that_are_found_by_asking_one_after_the_other_are_warned_about_and_bounded() {
+    check(&alike(90), &[]);
+    check(&alike(110), &["warning surprising pool.web.rule"]);
+    check(&alike(10_001), &["too_many pool.web.rule"]);
 }

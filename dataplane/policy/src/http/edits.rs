@@ -37,6 +37,8 @@ pub(super) enum Rewrite {
     Regex {
         pattern: Box<Pattern>,
         to: Text,
+        /// The place of its group 0 in `to`: behind all that the rule's path can capture, used or not.
+        first: usize,
     },
     Whole {
         to: Text,
@@ -246,11 +248,13 @@ impl Rewrite {
                 Ok(true)
             }
             Rewrite::Prefix { .. } => Ok(false),
-            Rewrite::Regex { pattern, to } => {
+            Rewrite::Regex { pattern, to, first } => {
                 let found = pattern.groups(path, groups);
                 let Some(all) = found(0) else {
                     return Ok(false);
                 };
+                // What no text asks for was not captured, and has its place all the same.
+                ranges.resize(*first, None);
                 ranges.extend((0..pattern.group_count()).map(&found));
                 out.extend_from_slice(&path[..all.start]);
                 expand(to, path, ranges, out)?;

@@ -304,8 +304,9 @@ impl Compiler {
             RewriteSpec::Regex { pattern, to } => {
                 let pattern = Pattern::new(pattern).map_err(Why::Pattern);
                 let pattern = self.or(pattern.map(Some), || None)?;
+                let first = self.names.len();
                 let to = self.path_text(to, |name| pattern.group(name));
-                return Some(Rewrite::Regex { pattern: pattern.into(), to });
+                return Some(Rewrite::Regex { pattern: pattern.into(), to, first });
             }
         };
         self.expect(to.literal_start().starts_with(b"/"), || Why::NotAPath);

@@ -91,7 +91,8 @@ impl Shard<'_> {
             ring.recycle(chunk);
             return self.read_answer(id);
         }
-        let Request { exchange: Some(exchange), limits, reply, reply_fields, out: [_, out], .. } = &mut **request else {
+        let Request { exchange: Some(exchange), limits, reply, reply_fields, out: [_, out], .. } = &mut **request
+        else {
             return ring.recycle(chunk);
         };
         let bytes = ring.bytes(&chunk);
@@ -154,7 +155,9 @@ impl Shard<'_> {
         let now = self.now();
         let Shard { conns, ring, pipes, .. } = self;
         let Some(conn) = conns.get_mut(id) else { return Progress::Gone };
-        let Conn { state: State::Session, request: Some(request), front, back: Some(back), bytes, touched, ops, .. } = conn
+        let Conn {
+            state: State::Session, request: Some(request), front, back: Some(back), bytes, touched, ops, ..
+        } = conn
         else {
             return Progress::Gone;
         };
@@ -336,6 +339,7 @@ impl Shard<'_> {
 /// Content that could not be understood before, with more behind it.
 pub(super) fn forward_reply(request: &mut Request) {
     let Request { exchange: Some(exchange), limits, reply, reply_fields, out: [_, out], .. } = request else { return };
-    let consumed = exchange.forward(Way::Out, reply, &limits[1], reply_fields, |piece| out.bytes.extend_from_slice(piece));
+    let consumed =
+        exchange.forward(Way::Out, reply, &limits[1], reply_fields, |piece| out.bytes.extend_from_slice(piece));
     reply.drain(..consumed);
 }

@@ -84,7 +84,8 @@ impl Shard<'_> {
     pub(crate) fn may_retry(&mut self, id: ConnId, failure: Failure) -> bool {
         let now = self.now();
         let Shard { conns, adopter, pools, .. } = self;
-        let Some(Conn { request: Some(request), lease: Lease::Root(lease), pool, row, attempts, .. }) = conns.get_mut(id)
+        let Some(Conn { request: Some(request), lease: Lease::Root(lease), pool, row, attempts, .. }) =
+            conns.get_mut(id)
         else {
             return false;
         };
@@ -220,7 +221,9 @@ impl Shard<'_> {
     /// One request more that may be sent again at the cost of the group's budget.
     pub(super) fn count_for_budget(&mut self, id: ConnId) {
         let Shard { conns, adopter, pools, .. } = self;
-        let Some(Conn { request: Some(request), lease: Lease::Root(lease), pool, .. }) = conns.get_mut(id) else { return };
+        let Some(Conn { request: Some(request), lease: Lease::Root(lease), pool, .. }) = conns.get_mut(id) else {
+            return;
+        };
         let group = adopter.root(lease).groups.get(request.group);
         let Some(http) = group.and_then(|group| group.http.as_ref()) else { return };
         let pool = pools[pool.ix()].as_mut().expect("kept while it has connections");

@@ -64,8 +64,16 @@ impl Shard<'_> {
         if let (Some(endpoint), true) = (endpoint, head.status >= 500) {
             counters.endpoint(endpoint.0).add(EndpointCounter::ServerErrors, 1);
         }
-        let Request { exchange: Some(exchange), out: [_, out], response_edits, reply, limits, asked: _, head: asked, .. } =
-            &mut **request
+        let Request {
+            exchange: Some(exchange),
+            out: [_, out],
+            response_edits,
+            reply,
+            limits,
+            asked: _,
+            head: asked,
+            ..
+        } = &mut **request
         else {
             return;
         };
@@ -82,7 +90,10 @@ impl Shard<'_> {
         request.reply_fields = head.fields;
         // It will not be sent again.
         request.out[Way::In.ix()].let_go();
-        if behind > 0 && head.kind == Kind::Final && !request.exchange.as_ref().is_some_and(|exchange| exchange.answer_is_over()) {
+        if behind > 0
+            && head.kind == Kind::Final
+            && !request.exchange.as_ref().is_some_and(|exchange| exchange.answer_is_over())
+        {
             forward_reply(request);
         }
         self.perform();
@@ -92,7 +103,9 @@ impl Shard<'_> {
     /// Whether an answer with this status counts as none, and the request may be sent elsewhere.
     fn should_disregard(&mut self, id: ConnId, status: u16) -> bool {
         let Shard { conns, adopter, .. } = self;
-        let Some(Conn { request: Some(request), lease: Lease::Root(lease), .. }) = conns.get_mut(id) else { return false };
+        let Some(Conn { request: Some(request), lease: Lease::Root(lease), .. }) = conns.get_mut(id) else {
+            return false;
+        };
         let root = adopter.root(lease);
         let Some(http) = root.groups.get(request.group).and_then(|group| group.http.as_ref()) else { return false };
         let Some(head) = &request.head else { return false };
@@ -113,7 +126,6 @@ impl Shard<'_> {
         }
     }
 
-
     /// The lease of a request that has an answer.
     pub(super) fn end_lease(&mut self, lease: Lease) {
         let Shard { adopter, deeds, .. } = self;
@@ -128,7 +140,8 @@ impl Shard<'_> {
 
 /// Looks for a head in what has come, and writes an interim one for the client.
 fn find(request: &mut Request) -> Found {
-    let Request { exchange: Some(exchange), reply, reply_search, reply_fields, limits, asked, out: [_, out], .. } = request
+    let Request { exchange: Some(exchange), reply, reply_search, reply_fields, limits, asked, out: [_, out], .. } =
+        request
     else {
         return Found::Over;
     };

@@ -1,8 +1,8 @@
 //! Requests and answers in every framing, and what becomes of them on their way.
 
+use crate::rig::Rig;
 use crate::rig::site::Http;
 use crate::{client_of, rig_of, site_of, target_of};
-use crate::rig::Rig;
 use harness::http::client::After;
 use harness::http::request::Content;
 use harness::http::{Conduct, Framing, Origin, Request, WebSocket};

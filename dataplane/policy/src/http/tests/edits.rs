@@ -52,6 +52,17 @@ fn captures_and_groups_become_part_of_the_path() {
     assert_eq!(rewritten("h/x/y", When::always(), regex_to("^/x/", "")).unwrap(), "/y");
 }
 
+/// Groups of a rewrite stand behind the captures of the path. Where no text asked for those, the groups were looked for in
+/// places that had not been made.
+#[test]
+fn groups_are_found_whether_the_path_captures_or_not() {
+    let to = |to: &str| RewriteSpec::Regex { pattern: "^/u/([^/]+)/(.*)$".into(), to: to.into() };
+    for when in [When::always(), regex("^/(u)/"), template("/u/{id}/{rest*}"), prefix("/u")] {
+        assert_eq!(rewritten("h/u/me/a/b", when, to("/{2}/of/{1}")).unwrap(), "/a/b/of/me");
+    }
+    assert_eq!(rewritten("h/u/me/a", template("/u/{id}/{rest*}"), to("/{2}/{id}/{1}")).unwrap(), "/a/me/me");
+}
+
 /// Pieces that are harmless one by one do not make dots together.
 #[test]
 fn what_the_origin_is_sent_is_normal() {
