@@ -4,7 +4,8 @@ use crate::document::{self, InputError};
 use crate::duration::parse_duration;
 use api::Order;
 use api::order::{
-    Apply, BackendAdd, BackendRemove, BackendSet, Check, Events, History, ReceiptOf, Setting, Stop, StopMode,
+    self, Apply, BackendAdd, BackendRemove, BackendSet, Check, Events, Header, History, ReceiptOf, Setting, Stop,
+    StopMode,
 };
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
@@ -109,6 +110,28 @@ pub enum Command {
     Version,
     /// Every configuration key with its class, reach and reason
     Keys,
+    /// Show which rule a request would meet, and what would be done with it; nothing is sent
+    #[command(override_usage = "sluicectl explain [OPTIONS] [METHOD] <URL>")]
+    Explain(Explain),
+}
+
+#[derive(Args, Debug)]
+pub struct Explain {
+    /// Absolute; with --pool and --host also a path. METHOD: GET unless said
+    #[arg(value_name = "[METHOD] URL", required = true, num_args = 1..=2)]
+    request: Vec<String>,
+    /// A header of the request; may be given again
+    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE", value_parser = parse_header)]
+    headers: Vec<Header>,
+    /// The client's IP address [default: none, as over a Unix socket]
+    #[arg(long, value_name = "ADDRESS")]
+    from: Option<String>,
+    /// Host of the request [default: the URL's]
+    #[arg(long)]
+    host: Option<String>,
+    /// The pool's id [default: the one that listens where the URL leads]
+    #[arg(long)]
+    pool: Option<String>,
 }
 
 #[derive(Args, Debug)]
@@ -225,7 +248,16 @@ impl Command {
             }),
             Command::Version => Order::Version,
             Command::Keys => Order::Keys,
+            Command::Explain(explain) => explain.order(),
         })
+    }
+}
+
+impl Explain {
+    fn order(self) -> Order {
+        let Explain { mut request, headers, from, host, pool } = self;
+        let url = request.pop().unwrap_or_default();
+        Order::Explain(order::Explain { url, method: request.pop(), pool, host, headers, from })
     }
 }
 
@@ -267,6 +299,11 @@ fn parse_limit(text: &str) -> Result<Setting<u32>, String> {
             number.parse().map(Setting::Set).map_err(|_| "accepted is a number of connections, or `none`".to_owned())
         }
     }
+}
+
+fn parse_header(text: &str) -> Result<Header, &'static str> {
+    let (name, value) = text.split_once(':').ok_or("accepted is a name, a colon and a value, such as `X-Tenant: a`")?;
+    Ok(Header { name: name.to_owned(), value: value.trim().to_owned() })
 }
 
 #[cfg(test)]
@@ -328,6 +365,20 @@ mod tests {
     }
 
     #[test]
+    fn a_request_is_described_as_for_curl() {
+        check("explain http://example.com/a?b", json!({"order": "explain", "url": "http://example.com/a?b"}));
+        check(
+            "explain POST http://example.com/ -H X-A:b --header X-B:c:d --from 192.0.2.7",
+            json!({"order": "explain", "method": "POST", "url": "http://example.com/", "from": "192.0.2.7",
+                "headers": [{"name": "X-A", "value": "b"}, {"name": "X-B", "value": "c:d"}]}),
+        );
+        check("explain --pool web /a --host h", json!({"order": "explain", "url": "/a", "pool": "web", "host": "h"}));
+        let header = |text: &str| parse_header(text).map(|Header { name, value }| (name, value));
+        assert_eq!(header("X-A: b "), Ok(("X-A".into(), "b".into())));
+        assert_eq!(header("X-A:"), Ok(("X-A".into(), String::new())));
+    }
+
+    #[test]
     fn a_document_is_read_here_and_sent_as_text() {
         let folder = tempfile::TempDir::new().unwrap();
         let path = folder.path().join("site.toml");
@@ -361,6 +412,9 @@ mod tests {
             "stop --now --deadline 1s",
             "stop --deadline soon",
             "receipt x",
+            "explain",
+            "explain GET http://a/ twice",
+            "explain http://a/ -H X-A",
         ] {
             let words = ["sluicectl"].into_iter().chain(line.split_whitespace());
             let error = Cli::try_parse_from(words).expect_err(line);

@@ -7,7 +7,7 @@ use crate::job::View;
 use crate::tell;
 use api::Problem;
 use api::receipt::{Author, Source};
-use config::{Config, Disk, Edit, NoFiles, Surroundings};
+use config::{Config, Disk, Edit, NoFiles, RulePlaces, Surroundings};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -32,12 +32,10 @@ pub enum What {
         config: Arc<Config>,
         warnings: Vec<Problem>,
         origin: api::status::ConfigSource,
+        rule_places: Arc<RulePlaces>,
     },
     /// A document that is not in order: it still is an attempt, with a number and a receipt.
-    Invalid {
-        message: String,
-        problems: Vec<Problem>,
-    },
+    Invalid { message: String, problems: Vec<Problem> },
     /// All or none.
     Edits(Vec<api::Edit>),
 }
@@ -86,6 +84,7 @@ impl From<&api::order::Document> for Text {
 pub struct Reading {
     pub config: Config,
     pub warnings: Vec<Problem>,
+    pub rule_places: RulePlaces,
 }
 
 /// Why it could not be: what is wrong in one sentence, and all of it.
@@ -117,7 +116,9 @@ impl Text {
     /// Reads and validates it. Blocks for as long as files and parsing take.
     pub fn read(&self, shards_auto: usize) -> Result<Reading, Unreadable> {
         match self.parse(shards_auto) {
-            Ok(Ok(parsed)) => Ok(Reading { warnings: tell::problems(&parsed.warnings), config: parsed.config }),
+            Ok(Ok(config::Parsed { config, warnings, files: _, rule_places })) => {
+                Ok(Reading { warnings: tell::problems(&warnings), config, rule_places })
+            }
             Ok(Err(problems)) => {
                 let count = problems.errors().len() + problems.more();
                 let plural = if count == 1 { "" } else { "s" };

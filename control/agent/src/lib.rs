@@ -20,6 +20,7 @@ mod compile;
 mod control;
 mod event_log;
 mod events;
+mod explain;
 mod exposition;
 mod history;
 mod job;

@@ -4,11 +4,11 @@
 //! submission, and its job is followed until its one final answer; the client may leave before, and nothing
 //! of the job changes by that.
 
-use crate::ask::{Ask, Text, What, Wish};
+use crate::ask::{Ask, Reading, Text, What, Wish};
 use crate::control::Event;
 use crate::job::{Ended, View};
 use crate::publish::{Published, Shared};
-use crate::{metrics, status, tell};
+use crate::{explain, metrics, status, tell};
 use api::answer::{DrainingBackend, Failure, Progress};
 use api::order::{Check, StopMode};
 use api::receipt::{Author, Source, StageTime};
@@ -51,6 +51,10 @@ pub async fn carry_out(
         Order::Generations => on_a_thread(shared, |shared| Body::Generations(status::generations(shared))).await,
         Order::Metrics => on_a_thread(shared, |shared| Body::Metrics(Metrics { text: metrics::text(shared) })).await,
         Order::Keys => Body::Keys(tell::keys()),
+        Order::Explain(asked) => {
+            let explained = on_a_thread(shared, move |shared| explain::explain(shared, &asked)).await;
+            return Ok(explained.map(|explanation| Body::Explanation(Box::new(explanation))));
+        }
         Order::Version => Body::Version(Version { version: shared.version.into(), protocol: api::PROTOCOL }),
         Order::Jobs => Body::Jobs(api::receipt::Jobs { jobs: shared.published.load().jobs.clone() }),
         Order::History(page) => Body::History(shared.history().page(page.limit, page.before)),
@@ -124,7 +128,9 @@ pub async fn read(shared: &Arc<Shared>, text: Text) -> (What, Duration) {
         let begin = Instant::now();
         let what = match text.read(shared.shards_auto) {
             Ok(reading) => {
-                What::Document { config: Arc::new(reading.config), warnings: reading.warnings, origin: text.origin() }
+                let Reading { config, warnings, rule_places } = reading;
+                let (config, rule_places) = (Arc::new(config), Arc::new(rule_places));
+                What::Document { config, warnings, origin: text.origin(), rule_places }
             }
             Err(unreadable) => What::Invalid { message: unreadable.message, problems: unreadable.problems },
         };

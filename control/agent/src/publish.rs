@@ -13,7 +13,7 @@ use crate::touched::Counted;
 use api::receipt::{Job as JobLine, JobOutcome, Source};
 use api::status::{ConfigSource, ListenerState, ShardState};
 use arc_swap::ArcSwap;
-use config::Running;
+use config::{RulePlaces, Running};
 use policy::generation::EndpointState;
 use policy::reload::rollout::Pin;
 use policy::{EndpointSlot, JobId, PoolId, ShardId};
@@ -104,6 +104,8 @@ impl Shared {
 pub struct Published {
     pub running: Arc<Running>,
     pub source: ConfigSource,
+    /// Of the newest document. Rules of pools that other jobs have changed meanwhile may not be among them.
+    pub rule_places: Arc<RulePlaces>,
     pub stopping: bool,
     pub shards: Vec<ShardView>,
     /// Addresses that are on their way in or out. Those that a generation names listen.

@@ -295,7 +295,8 @@ fn is_short(answer: &Answer) -> bool {
             | Body::History(_)
             | Body::Jobs(_)
             | Body::Metrics(_)
-            | Body::Keys(_) => false,
+            | Body::Keys(_)
+            | Body::Explanation(_) => false,
         },
     }
 }

@@ -27,7 +27,7 @@ use crate::touched::Counted;
 use api::Happening;
 use api::order::StopMode;
 use api::receipt::{JobOutcome, Source};
-use config::{Colour, Compiled, Config, Problems, Running, Shards, Slots};
+use config::{Colour, Compiled, Config, Problems, RulePlaces, Running, Shards, Slots};
 use core_affinity::CoreId;
 use link::counters::CounterPages;
 use link::listen::Registry;
@@ -51,6 +51,7 @@ pub struct Loaded {
     text: Text,
     config: Arc<Config>,
     warnings: Problems,
+    rule_places: RulePlaces,
     shards_auto: usize,
 }
 
@@ -74,7 +75,8 @@ impl LoadError {
 /// Reads and validates a document. `shards_auto`: what `shards = "auto"` stands for.
 pub fn load(text: Text, shards_auto: usize) -> Result<Loaded, LoadError> {
     let parsed = text.parse(shards_auto).map_err(LoadError::Unreadable)?.map_err(LoadError::Invalid)?;
-    Ok(Loaded { text, config: Arc::new(parsed.config), warnings: parsed.warnings, shards_auto })
+    let config::Parsed { config, warnings, files: _, rule_places } = parsed;
+    Ok(Loaded { text, config: Arc::new(config), warnings, rule_places, shards_auto })
 }
 
 impl Loaded {
@@ -220,7 +222,7 @@ impl Handle {
 /// Binds, compiles, and starts the threads of control.
 pub fn start(setup: Setup) -> Result<Agent, StartError> {
     let Setup { loaded, control_socket, shards, pages, reports, registry, epoch, cores, version, names } = setup;
-    let Loaded { text, config, warnings, shards_auto } = loaded;
+    let Loaded { text, config, warnings, rule_places, shards_auto } = loaded;
     let core = |ix: usize| cores.get(ix % cores.len().max(1)).map(|core| CoreId { id: *core });
     let submitted = SystemTime::now();
     let clock = Clock::since(epoch);
@@ -268,11 +270,12 @@ pub fn start(setup: Setup) -> Result<Agent, StartError> {
     let works = compiler.start(core(3), move |answer| drop(done.send(Event::Done(answer))));
     let works = works.map_err(StartError::Thread)?;
 
-    let source = text.origin();
+    let (source, rule_places) = (text.origin(), Arc::new(rule_places));
     let shared = Arc::new(Shared::new(
         Published {
             running: Arc::clone(&running),
             source: source.clone(),
+            rule_places: Arc::clone(&rule_places),
             stopping: false,
             shards: Vec::new(),
             listeners: Vec::new(),
@@ -302,6 +305,7 @@ pub fn start(setup: Setup) -> Result<Agent, StartError> {
         seats,
         running,
         source,
+        rule_places,
         book,
         log,
         prober: Arc::clone(&prober),

@@ -128,7 +128,7 @@ fn backend_requests(shared: &Shared, slot: EndpointSlot) -> BackendRequests {
     }
 }
 
-fn backend_status(shared: &Shared, group: &Group, endpoint: &Endpoint) -> BackendStatus {
+pub fn backend_status(shared: &Shared, group: &Group, endpoint: &Endpoint) -> BackendStatus {
     let (health, resolved) = health(shared, endpoint.slot, &endpoint.address, group.health.is_some());
     BackendStatus {
         group: group.id.to_string(),

@@ -1,6 +1,7 @@
 //! What comes back: any number of `processing`, then exactly one `ok` or `error`.
 
 use crate::event::Event;
+use crate::explain::Explanation;
 use crate::plan::{Plan, RestartReason};
 use crate::problem::Problem;
 use crate::receipt::{History, Jobs, Receipt, Stage};
@@ -73,6 +74,7 @@ pub enum Body {
     Stopped(Stopped),
     Version(Version),
     Keys(Keys),
+    Explanation(Box<Explanation>),
 }
 
 /// How far an order has come. `kind` says of what.

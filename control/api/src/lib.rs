@@ -20,6 +20,7 @@
 pub mod answer;
 pub mod client;
 pub mod event;
+pub mod explain;
 pub mod framing;
 pub mod order;
 pub mod plan;
@@ -32,6 +33,7 @@ pub mod status;
 pub use answer::{Answer, Body, ErrorCode, Failure, Progress, Reply};
 pub use client::{Client, ClientError, Patience};
 pub use event::{Event, Happening};
+pub use explain::Explanation;
 pub use framing::{Decoder, End};
 pub use order::{Edit, Order};
 pub use plan::{Class, Plan, PlannedChange, Reach, RestartReason};

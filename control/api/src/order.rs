@@ -91,6 +91,8 @@ vocabulary! {
         Version = "version",
         /// Every configuration key. Answered by [`crate::status::Keys`].
         Keys = "keys",
+        /// What would become of this request? Answered by [`crate::Explanation`].
+        Explain(Explain) = "explain",
     }
 }
 
@@ -125,7 +127,8 @@ impl Order {
             | Order::Events(_)
             | Order::Metrics
             | Order::Version
-            | Order::Keys => false,
+            | Order::Keys
+            | Order::Explain(_) => false,
         }
     }
 
@@ -153,7 +156,8 @@ impl Order {
             | Order::Jobs
             | Order::Metrics
             | Order::Version
-            | Order::Keys => Some(Duration::from_secs(30)),
+            | Order::Keys
+            | Order::Explain(_) => Some(Duration::from_secs(30)),
         }
     }
 }
@@ -399,6 +403,35 @@ pub enum StopMode {
     Graceful,
     /// End all connections at once.
     Now,
+}
+
+/// A request as its sender would describe it.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Explain {
+    /// Absolute; or, with `pool`, what stands behind the host: a path with its query, or `*`.
+    pub url: String,
+    /// Default: GET.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub method: Option<String>,
+    /// The pool's id. Absent: the one that listens where the URL leads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<String>,
+    /// `Host`, with a port or without. Absent: the URL's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub headers: Vec<Header>,
+    /// The client's IP address. Absent: it has none, as over a Unix socket.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Header {
+    pub name: String,
+    pub value: String,
 }
 
 /// An order without fields.

@@ -13,6 +13,7 @@ use crate::overlap::{self, Listed};
 use crate::page;
 use crate::place::{At, Span};
 use crate::problem::{Code, Problem, Problems};
+use crate::rule_place::RuleSpans;
 use crate::rule_spec::Lists;
 use crate::rules::{self, Named};
 use crate::tree::Node;
@@ -23,7 +24,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 /// `None`: there are errors, all of them in `problems`.
-pub(crate) fn check(draft: Draft<'_>, shards_auto: usize, problems: &mut Problems) -> Option<Config> {
+pub(crate) fn check(draft: Draft<'_>, shards_auto: usize, problems: &mut Problems) -> Option<(Config, RuleSpans)> {
     let shards = draft.appliance.as_ref().map(|appliance| match appliance.shards {
         Shards::Auto => shards_auto.clamp(1, ShardSet::MAX),
         Shards::Count(count) => count as usize,
@@ -71,14 +72,20 @@ fn seal_lists(draft: &Draft<'_>) -> BTreeMap<Arc<str>, Arc<List>> {
     sealed.collect()
 }
 
-fn seal(draft: Draft<'_>, lists: BTreeMap<Arc<str>, Arc<List>>) -> Option<Config> {
-    let pools = draft.pools.into_iter().map(|pool| seal_pool(pool, &lists)).collect::<Option<BTreeMap<_, _>>>()?;
+fn seal(draft: Draft<'_>, lists: BTreeMap<Arc<str>, Arc<List>>) -> Option<(Config, RuleSpans)> {
+    let mut spans = RuleSpans::default();
+    let pools = draft.pools.into_iter().map(|pool| seal_pool(pool, &lists, &mut spans));
+    let pools = pools.collect::<Option<BTreeMap<_, _>>>()?;
     let (appliance, reload) = (draft.appliance?, draft.reload?);
     let (access_log, event_log) = (draft.access_log?, draft.event_log?);
-    Some(Sealed::new(Document { appliance, reload, access_log, event_log, lists, pools }))
+    Some((Sealed::new(Document { appliance, reload, access_log, event_log, lists, pools }), spans))
 }
 
-fn seal_pool(draft: PoolDraft<'_>, lists: &BTreeMap<Arc<str>, Arc<List>>) -> Option<(PoolId, Arc<Pool>)> {
+fn seal_pool(
+    draft: PoolDraft<'_>,
+    lists: &BTreeMap<Arc<str>, Arc<List>>,
+    spans: &mut RuleSpans,
+) -> Option<(PoolId, Arc<Pool>)> {
     let id = PoolId::new(draft.id);
     let (switches, create, limits, timeouts) = (draft.switches?, draft.create?, draft.limits?, draft.timeouts?);
     let service = create.service;
@@ -86,11 +93,12 @@ fn seal_pool(draft: PoolDraft<'_>, lists: &BTreeMap<Arc<str>, Arc<List>>) -> Opt
         Service::Tcp => None,
         Service::Http => {
             let rules = rules::seal(draft.rules)?;
+            spans.push(id.clone(), rules.spans);
             Some(HttpContent {
                 settings: draft.http?,
                 timeouts: draft.http_timeouts?,
-                lists: rules::named_lists(&rules, lists),
-                rules,
+                lists: rules::named_lists(&rules.sealed, lists),
+                rules: rules.sealed,
                 pages: page::seal(draft.pages)?,
             })
         }

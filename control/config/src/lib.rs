@@ -48,6 +48,7 @@ mod prefix;
 mod problem;
 mod reference;
 mod rule_id;
+mod rule_place;
 mod rule_spec;
 mod rules;
 mod running;
@@ -87,6 +88,7 @@ pub use plan::{
 pub use plan_rules::LIST_ENTRIES_SHOWN;
 pub use problem::{Also, Code, Problem, Problems, Severity};
 pub use reference::{json_schema, keys_markdown};
+pub use rule_place::RulePlaces;
 pub use running::{Running, RunningPool};
 pub use schema::{Exception, Key, Presence, TableKeys};
 pub use slots::{EndpointIdentity, Slots};
@@ -111,6 +113,8 @@ pub struct Parsed {
     pub warnings: Problems,
     /// Every file that was read, the main one first.
     pub files: Vec<PathBuf>,
+    /// Where its rules stand in them.
+    pub rule_places: RulePlaces,
 }
 
 /// Reads a document. `name` is its path, for problems and because includes are relative to it; the text
@@ -121,11 +125,12 @@ pub fn parse(name: &Path, text: &[u8], around: &Surroundings<'_>) -> Result<Pars
     let texts = page::read_files(&mut tree, &files, around.source, &mut problems);
     strict::check(&tree, &mut problems);
     let draft = draft::Draft::read(&tree, &mut problems);
-    let config = check::check(draft, around.shards_auto, &mut problems);
+    let checked = check::check(draft, around.shards_auto, &mut problems);
     let names = files.names().map(PathBuf::from).chain(texts).collect();
+    let checked = checked.map(|(config, spans)| (config, spans.placed(&files)));
     let problems = problems.placed(files);
-    match config {
-        Some(config) => Ok(Parsed { config, warnings: problems, files: names }),
+    match checked {
+        Some((config, rule_places)) => Ok(Parsed { config, warnings: problems, files: names, rule_places }),
         None => Err(problems),
     }
 }

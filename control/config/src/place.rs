@@ -67,10 +67,16 @@ impl Files {
     }
 
     pub(crate) fn place(&self, span: Span) -> Place {
+        let (line, column) = self.line_and_column(span);
+        Place { file: self.file(span.file).name.clone(), line, column }
+    }
+
+    /// Of its first byte, as in [`Place`].
+    pub(crate) fn line_and_column(&self, span: Span) -> (u32, u32) {
         let file = self.file(span.file);
         let (line, line_start) = file.line_of(span.start as usize);
         let column = file.text[line_start..].char_indices().take_while(|(at, _)| line_start + at < span.start as usize);
-        Place { file: file.name.clone(), line: line as u32 + 1, column: column.count() as u32 + 1 }
+        (line as u32 + 1, column.count() as u32 + 1)
     }
 
     /// The whole lines that hold `start..end`: number of the first (from 1), and their byte range.

@@ -13,6 +13,7 @@ use crate::rule_spec::{self, Lists, Step};
 use crate::schema::Key;
 use crate::suggest;
 use crate::tree::{Node, Value};
+use policy::generation::ContentHash;
 use policy::http::{GroupIx, PatternError, Rule, Rules, TemplateError, TextError, Why};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -338,20 +339,29 @@ fn warn(pool: &PoolDraft<'_>, at: &str, problems: &mut Problems) {
     }
 }
 
-/// Rules as the document holds them. `None`: something of them was told.
-pub(crate) fn seal(mut drafts: Vec<RuleDraft<'_>>) -> Option<Vec<Arc<Sealed<RuleContent>>>> {
+/// Rules as the document holds them, and where they stand in it. `None`: something of them was told.
+pub(crate) fn seal(mut drafts: Vec<RuleDraft<'_>>) -> Option<SealedRules> {
     let ordered = is_ordered(&drafts);
     if ordered {
         drafts.sort_by_key(order);
     }
-    let sealed = drafts.into_iter().map(|draft| {
+    let mut rules = SealedRules { sealed: Vec::with_capacity(drafts.len()), spans: Vec::with_capacity(drafts.len()) };
+    for draft in drafts {
         // Once one says it, all do: read again, they stand as they do now.
-        let order = ordered.then(|| order(&draft));
+        let (span, order) = (draft.node.span, ordered.then(|| order(&draft)));
         let mut content = draft.into_content()?;
         content.rule.order = order;
-        Some(Arc::new(Sealed::new(content)))
-    });
-    sealed.collect()
+        let sealed = Sealed::new(content);
+        rules.spans.extend(span.map(|span| (sealed.hash(), span)));
+        rules.sealed.push(Arc::new(sealed));
+    }
+    Some(rules)
+}
+
+pub(crate) struct SealedRules {
+    /// In the order in which they are asked.
+    pub(crate) sealed: Vec<Arc<Sealed<RuleContent>>>,
+    pub(crate) spans: Vec<(ContentHash, Span)>,
 }
 
 /// Those of all lists that the rules name.

@@ -4,6 +4,7 @@
 //! terminal. A page ends its lines; a one-line text ([`event()`], [`progress()`]) does not.
 
 mod event;
+mod explanation;
 mod failure;
 mod generations;
 mod jobs;
@@ -57,6 +58,7 @@ pub fn body(body: &Body, account: Account) -> String {
         Body::Stopped(stopped) => stopped_text(stopped),
         Body::Version(version) => version_text(version),
         Body::Keys(keys) => keys_text(keys),
+        Body::Explanation(explanation) => explanation::explanation(explanation),
     }
 }
 

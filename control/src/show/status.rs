@@ -163,11 +163,6 @@ fn draw_http_backends(pool: &PoolStatus, page: &mut Page) {
         let requests = backend.requests.as_ref().unwrap_or(&none);
         let errors = requests.server_errors + requests.broken;
         let reused = (requests.reused * 100).checked_div(requests.sent).map_or("-".into(), |part| format!("{part} %"));
-        let mut remarks = remarks(backend);
-        if requests.ejected > 0 {
-            let space = if remarks.is_empty() { "" } else { " " };
-            remarks = format!("ejected{space}{remarks}");
-        }
         table.row([
             Cell::from(backend.group.as_str()),
             Cell::from(backend.backend.as_str()),
@@ -178,7 +173,7 @@ fn draw_http_backends(pool: &PoolStatus, page: &mut Page) {
             Cell::from(reused),
             painted(if errors > 0 { BAD } else { Style::new() }, grouped(errors)),
             Cell::from(requests.latency.recent.map_or("-".into(), |recent| micros_text(recent.p99))),
-            painted(DIM, remarks),
+            painted(DIM, remarks(backend)),
         ]);
     }
     table.draw(page);
@@ -200,8 +195,11 @@ pub fn health_style(health: Health) -> Style {
     }
 }
 
-fn remarks(backend: &BackendStatus) -> String {
+pub fn remarks(backend: &BackendStatus) -> String {
     let mut remarks = Vec::new();
+    if backend.requests.as_ref().is_some_and(|requests| requests.ejected > 0) {
+        remarks.push("ejected".to_owned());
+    }
     if backend.removed {
         remarks.push("removed".to_owned());
     }

@@ -53,6 +53,39 @@ web@40  19 connections, 2,388,278 accepted
 }
 
 #[test]
+fn explain_goes_down_the_page_as_the_request_does() {
+    shows(
+        "explain http://127.0.0.1:8080/api/./users/7?all",
+        "
+shop@47  GET example.com/api/./users/7 from 192.0.2.7
+  matched as /api/users/7
+
+TURN  RULE    PLACE
+   1  office  /etc/sluicegate/site.toml:21  fails source office
+   3  writes  /etc/sluicegate/shop.toml:4   fails method POST PUT
+   4  users   /etc/sluicegate/shop.toml:9   matches
+1 rule between them: for another host or path
+
+group api, balanced by least-requests
+  is sent /v2/users/7?all for host api.internal
+    set X-User: 7
+    remove Cookie
+  BACKEND  ADDRESS         HEALTH  OPEN  WEIGHT  STANDING
+  a        127.0.0.1:9001  up         3       2  asked     max 100
+  b        127.0.0.1:9002  down       0       1  out
+  c        127.0.0.1:9003  up         0       1  spare     backup
+the answer
+    add Vary: Accept
+",
+    );
+    let redirect = Appliance::saying(transcript("explain", 1)).sluicectl("explain /old --pool shop --host example.com");
+    let out = "shop@47  GET example.com/old from a client without address\n\n\
+               TURN  RULE   PLACE\n   8  moved  /etc/sluicegate/shop.toml:30  matches\n\
+               7 rules between them: for another host or path\n\nredirect 301 to https://example.com/new\n";
+    assert_output(&redirect, 0, out, "");
+}
+
+#[test]
 fn config_and_metrics_are_printed_as_they_are() {
     shows("config", "[pool.db.create]\nservice = \"tcp\"\nlisten = [\"127.0.0.1:7000\"]\n");
     shows(

@@ -29,13 +29,22 @@ pub fn document(data: &[u8]) {
 }
 
 fn taken(parsed: &Parsed, files: &Files) {
-    let Parsed { config, warnings, files: read } = parsed;
+    let Parsed { config, warnings, files: read, rule_places } = parsed;
     assert!(warnings.errors().is_empty(), "{warnings}");
     problems::of_document(warnings, files);
     assert_eq!(read[0].as_os_str(), files::MAIN);
     for file in read {
         let name = file.to_str().expect("names come from text");
         assert!(files.find(name).is_some(), "`{name}` was read and is not there");
+    }
+
+    for (id, pool) in &config.pools {
+        for rule in pool.http.iter().flat_map(|http| &http.rules) {
+            let place = rule_places.find(id, rule).unwrap_or_else(|| panic!("rule `{}` stands nowhere", rule.id));
+            let file = files.find(&place.file).expect("it is one that was read");
+            let line = String::from_utf8_lossy(file).lines().nth(place.line as usize - 1).map(str::len);
+            assert!(line.is_some_and(|bytes| place.column as usize <= bytes), "rule `{}` at {place}", rule.id);
+        }
     }
 
     let commented = files.parse_with("\n# a comment\n").expect("a comment is always in order");

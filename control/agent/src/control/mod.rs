@@ -32,7 +32,7 @@ use api::Happening;
 use api::order::StopMode;
 use api::receipt::JobOutcome;
 use api::status::{ConfigSource, ShardState};
-use config::{Running, RunningPool};
+use config::{RulePlaces, Running, RunningPool};
 use link::listen::{ListenGroup, Registry};
 use policy::generation::{Address, Health};
 use policy::reload::rollout::{Pin, Standing};
@@ -91,6 +91,7 @@ pub struct Control {
     seats: Vec<Seat>,
     running: Arc<Running>,
     source: ConfigSource,
+    rule_places: Arc<RulePlaces>,
     /// Jobs that have not ended.
     jobs: BTreeMap<JobId, Job>,
     next_job: u64,
@@ -141,6 +142,7 @@ pub struct Parts {
     pub seats: Vec<Seat>,
     pub running: Arc<Running>,
     pub source: ConfigSource,
+    pub rule_places: Arc<RulePlaces>,
     pub book: Book,
     pub log: Log,
     pub prober: Arc<Prober>,
@@ -151,7 +153,7 @@ pub struct Parts {
 impl Control {
     /// Job 1 is the start itself.
     pub fn new(parts: Parts) -> Control {
-        let Parts { shared, rollout, seats, running, source, book, log, prober, registry, works } = parts;
+        let Parts { shared, rollout, seats, running, source, rule_places, book, log, prober, registry, works } = parts;
         let all = ShardSet::first(seats.len());
         Control {
             shared,
@@ -161,6 +163,7 @@ impl Control {
             seats,
             running,
             source,
+            rule_places,
             jobs: BTreeMap::new(),
             next_job: 2,
             book,
@@ -337,6 +340,7 @@ impl Control {
         Published {
             running: Arc::clone(&self.running),
             source: self.source.clone(),
+            rule_places: Arc::clone(&self.rule_places),
             stopping: self.stop_by.is_some(),
             shards: self.seats.iter().zip(0..).map(|(seat, shard)| self.shard_view(ShardId(shard), seat)).collect(),
             listeners: self.book.moving(),

@@ -41,8 +41,9 @@ impl Control {
         }
         self.settings_change(&before);
         let job = self.jobs.get_mut(&id).expect("looked up above");
-        if let What::Document { origin, .. } = &job.ask.what {
+        if let What::Document { origin, rule_places, .. } = &job.ask.what {
             self.source = origin.clone();
+            self.rule_places = Arc::clone(rule_places);
         }
         if let Some(output) = job.log.take() {
             self.log.switch(output);
@@ -88,6 +89,12 @@ impl Control {
             Verdict::Unchanged => {
                 let generation = self.running.generation;
                 let job = self.jobs.get_mut(&id).expect("looked up above");
+                // The same file says the same, perhaps on other lines.
+                if let What::Document { origin, rule_places, .. } = &job.ask.what
+                    && *origin == self.source
+                {
+                    self.rule_places = Arc::clone(rule_places);
+                }
                 let receipt = job.receipt(JobOutcome::Unchanged, generation, std::iter::empty(), None);
                 let receipt = self.shared.history().insert(receipt);
                 self.account(&receipt);

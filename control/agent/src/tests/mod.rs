@@ -2,6 +2,7 @@
 
 mod answers;
 mod changes;
+mod explain;
 mod fake;
 mod faults;
 mod lifecycle;

@@ -458,6 +458,28 @@ fn a_pool_that_stays_keeps_its_lists() {
     assert_eq!(running.taking(&document, &[].into()).unwrap(), *running);
 }
 
+#[test]
+fn a_rule_stands_where_the_document_has_it() {
+    let main = "include = [\"more.toml\"]\n\n[pool.web.create]\nservice = \"http\"\nlisten = [\"127.0.0.1:8080\"]\n\
+                [[pool.web.rule]]\nid = \"last\"\norder = 99\nrespond = \"last\"\n\
+                [[pool.web.rule]]\nid = \"first\"\norder = 1\npath = \"/a\"\ndeny = 403\n";
+    let more = "[pool.api.create]\nservice = \"http\"\nlisten = [\"127.0.0.1:8081\"]\n\
+                [pool.api]\nrule = [\n  { id = \"one\", path = \"/a\", deny = 403 },\n  { id = \"two\", respond = \"x\" },\n]\n";
+    let parsed = parse_from(main.as_bytes(), &Files::with([("more.toml", more)]));
+    let parsed = parsed.unwrap_or_else(|problems| panic!("{}", problems.draw(Colour::Plain)));
+    let places = |config: &Config, id: &str| -> Vec<String> {
+        let id = PoolId::new(id);
+        let rules = &config.pools[&id].http.as_ref().expect("a pool of HTTP").rules;
+        let place = |rule| parsed.rule_places.find(&id, rule).map_or("nowhere".into(), |place| place.to_string());
+        rules.iter().map(|rule| format!("{} {}", rule.id, place(rule))).collect()
+    };
+    assert_eq!(places(&parsed.config, "web"), ["first site.toml:10:1", "last site.toml:6:1"]);
+    assert_eq!(places(&parsed.config, "api"), ["one more.toml:6:3", "two more.toml:7:3"]);
+    // A rule that says something else stands in another document.
+    let other = parse_from(main.replace("403", "404").as_bytes(), &Files::with([("more.toml", more)])).unwrap().config;
+    assert_eq!(places(&other, "web"), ["first nowhere", "last site.toml:6:1"]);
+}
+
 /// So many rules that differ in a header only.
 fn alike(count: usize) -> String {
     let rule = |ix: usize| format!("[[pool.web.rule]]\nid = 'r{ix}'\nheader = {{ X-N = '{ix}' }}\ngroup = 'api'\n");

@@ -278,6 +278,8 @@ impl fmt::Display for Condition {
             Condition::Header(test) => write!(f, "header {} {}", test.name, test.value),
             Condition::Query(test) => write!(f, "query {} {}", test.name, test.value),
             Condition::Source(set) => write!(f, "source {}", set.name),
+            // A table with one key is written as that key.
+            Condition::All(conditions) | Condition::Any(conditions) if conditions.len() == 1 => conditions[0].fmt(f),
             Condition::All(conditions) => list(f, "all", conditions),
             Condition::Any(conditions) => list(f, "any", conditions),
             Condition::Not(condition) => write!(f, "not({condition})"),

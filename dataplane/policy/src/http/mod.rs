@@ -51,5 +51,5 @@ pub use spec::{ActionSpec, EditSpec, GroupIx, PathSpec, RewriteSpec, RuleSpec, V
 pub use template::TemplateError;
 // A configuration speaks of these and has no business with the bytes behind them.
 pub use text::{Captures, Fact, Facts, Oversized, Text, TextError};
-pub use wire::h1::write::{Chain, Upgrades, may_edit};
+pub use wire::h1::write::{Chain, Edit as HeadEdit, Upgrades, may_edit};
 pub use wire::h1::{FIELDS_MAX, Limits};

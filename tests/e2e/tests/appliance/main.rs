@@ -7,6 +7,7 @@ mod balance;
 mod caps;
 mod console;
 mod documents;
+mod explain;
 mod health;
 mod listen;
 mod moves;

@@ -1,0 +1,60 @@
+//! Where the rules of a document stand in its files.
+//!
+//! Owns the way from a rule back to its line. It is beside the [`Config`](crate::Config) and no part of it: a rule that
+//! moves down a line is the same rule. So it is found by what it says, and a rule that the document does not have has
+//! no place in it.
+
+use crate::document::{RuleContent, Sealed};
+use crate::place::{Files, Place, Span};
+use policy::PoolId;
+use policy::generation::ContentHash;
+use std::collections::BTreeMap;
+
+/// Of one document. Cost: 32 bytes a rule.
+#[derive(Clone, Default, Debug)]
+pub struct RulePlaces {
+    files: Box<[String]>,
+    /// Sorted by what the rule says.
+    pools: BTreeMap<PoolId, Box<[(ContentHash, Spot)]>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+struct Spot {
+    /// In [`RulePlaces::files`].
+    file: u16,
+    line: u32,
+    column: u32,
+}
+
+/// As [`RulePlaces`], before the lines are counted.
+#[derive(Default)]
+pub(crate) struct RuleSpans(Vec<(PoolId, Vec<(ContentHash, Span)>)>);
+
+impl RuleSpans {
+    pub(crate) fn push(&mut self, pool: PoolId, rules: Vec<(ContentHash, Span)>) {
+        self.0.push((pool, rules));
+    }
+
+    pub(crate) fn placed(self, files: &Files) -> RulePlaces {
+        let spot = |(rule, span): (ContentHash, Span)| {
+            let (line, column) = files.line_and_column(span);
+            (rule, Spot { file: span.file.0, line, column })
+        };
+        let pools = self.0.into_iter().map(|(pool, rules)| {
+            let mut spots: Vec<_> = rules.into_iter().map(spot).collect();
+            spots.sort_unstable();
+            (pool, spots.into())
+        });
+        RulePlaces { pools: pools.collect(), files: files.names().map(str::to_owned).collect() }
+    }
+}
+
+impl RulePlaces {
+    /// `None`: the document does not have this rule in this pool.
+    pub fn find(&self, pool: &PoolId, rule: &Sealed<RuleContent>) -> Option<Place> {
+        let spots = self.pools.get(pool)?;
+        let at = spots.binary_search_by_key(&rule.hash(), |(hash, _)| *hash).ok()?;
+        let Spot { file, line, column } = spots[at].1;
+        Some(Place { file: self.files[usize::from(file)].clone(), line, column })
+    }
+}
