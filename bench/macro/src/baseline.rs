@@ -1,7 +1,8 @@
-//! Where a run is kept: `<out>/<machine>/<date>-<commit>/{raw.json,summary.md}`, written once, never again.
+//! Where a run is kept: `<out>/<machine>/<date>-<commit>-<protocol>/{raw.json,summary.md}`, written once, never again.
 
 use crate::machine::Machine;
 use crate::run::{Plan, Sample};
+use crate::scenario::Protocol;
 use serde::Serialize;
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -24,8 +25,8 @@ struct Raw<'a> {
 
 impl Baseline {
     /// Takes the folder before anything is measured: a refusal after ten minutes helps nobody.
-    pub fn reserve(out: &Path, machine: &Machine) -> io::Result<Baseline> {
-        let folder = out.join(&machine.slug).join(name(OffsetDateTime::now_utc().date(), &machine.commit));
+    pub fn reserve(out: &Path, machine: &Machine, protocol: Protocol) -> io::Result<Baseline> {
+        let folder = out.join(&machine.slug).join(name(OffsetDateTime::now_utc().date(), &machine.commit, protocol));
         fs::create_dir_all(out.join(&machine.slug))?;
         fs::create_dir(&folder).map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => io::Error::other(format!(
@@ -55,9 +56,9 @@ impl Drop for Baseline {
     }
 }
 
-fn name(date: Date, commit: &str) -> String {
+fn name(date: Date, commit: &str, protocol: Protocol) -> String {
     let date = date.format(format_description!("[year]-[month]-[day]")).expect("a date has year, month and day");
-    format!("{date}-{commit}")
+    format!("{date}-{commit}-{}", protocol.label())
 }
 
 #[cfg(test)]
@@ -66,13 +67,16 @@ mod tests {
     use crate::contestant::Programs;
 
     fn machine() -> Machine {
-        Machine::look(&Programs { own: PathBuf::new(), haproxy: None, sluicegate: None }, Some("box".to_owned()))
+        Machine::look(
+            &Programs { own: PathBuf::new(), nginx: None, haproxy: None, sluicegate: None },
+            Some("box".to_owned()),
+        )
     }
 
     #[test]
-    fn name_is_date_and_commit() {
+    fn name_is_date_commit_and_protocol() {
         let date = Date::from_calendar_date(2026, time::Month::March, 4).unwrap();
-        assert_eq!(name(date, "abc-dirty"), "2026-03-04-abc-dirty");
+        assert_eq!(name(date, "abc-dirty", Protocol::Http), "2026-03-04-abc-dirty-http");
     }
 
     #[test]
@@ -80,6 +84,7 @@ mod tests {
         let out = tempfile::tempdir().unwrap();
         let machine = machine();
         let plan = Plan {
+            protocol: Protocol::Tcp,
             scenarios: Vec::new(),
             contestants: Vec::new(),
             rounds: 0,
@@ -87,13 +92,14 @@ mod tests {
             window: Default::default(),
             layout: crate::cpu::Layout { proxy_cpu: 0, load_cpu: 1 },
         };
-        let baseline = Baseline::reserve(out.path(), &machine).unwrap();
+        let baseline = Baseline::reserve(out.path(), &machine, Protocol::Tcp).unwrap();
         let folder = baseline.write(&machine, &plan, &[], "summary").unwrap().to_owned();
         drop(baseline);
         assert_eq!(fs::read_to_string(folder.join("summary.md")).unwrap(), "summary");
         assert!(fs::read_to_string(folder.join("raw.json")).unwrap().contains("\"slug\": \"box\""));
 
-        let refusal = Baseline::reserve(out.path(), &machine).err().expect("the folder exists").to_string();
+        let refusal =
+            Baseline::reserve(out.path(), &machine, Protocol::Tcp).err().expect("the folder exists").to_string();
         assert!(refusal.contains("never overwritten"), "{refusal}");
         assert_eq!(fs::read_to_string(folder.join("summary.md")).unwrap(), "summary");
     }
@@ -102,7 +108,16 @@ mod tests {
     fn a_run_that_came_to_nothing_leaves_no_folder() {
         let out = tempfile::tempdir().unwrap();
         let machine = machine();
-        drop(Baseline::reserve(out.path(), &machine).unwrap());
-        assert!(Baseline::reserve(out.path(), &machine).is_ok());
+        drop(Baseline::reserve(out.path(), &machine, Protocol::Tcp).unwrap());
+        assert!(Baseline::reserve(out.path(), &machine, Protocol::Tcp).is_ok());
+    }
+
+    #[test]
+    fn runs_of_two_protocols_stand_beside_each_other() {
+        let out = tempfile::tempdir().unwrap();
+        let machine = machine();
+        let tcp = Baseline::reserve(out.path(), &machine, Protocol::Tcp).unwrap();
+        let http = Baseline::reserve(out.path(), &machine, Protocol::Http).unwrap();
+        assert_ne!(tcp.folder, http.folder);
     }
 }

@@ -1,7 +1,7 @@
 //! Who is measured: starting each program on its core, waiting until it serves, ending it.
 //!
-//! To serve means that a connection to its front has reached the origin: then it listens, has read what it was
-//! told, and knows its backend.
+//! To serve means that a connection to its front has reached the origin, or a request has and its answer came back:
+//! then it listens, has read what it was told, and knows its backend.
 //!
 //! A contestant is started anew for every measurement: nothing is carried from one to the next, and the luck
 //! of one start (memory layout, ports) does not stay for a whole run. Only processes started here are ended,
@@ -9,6 +9,8 @@
 
 use crate::configuration;
 use crate::cpu::{self, Layout};
+use crate::load;
+use crate::scenario::Protocol;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, PidfdFlags, Signal};
 use serde::Serialize;
@@ -37,30 +39,24 @@ const LAST_WORDS_BYTES: usize = 2000;
 pub enum Contestant {
     FloorSplice,
     FloorCopy,
+    Nginx,
     Haproxy,
     Sluicegate,
-    /// The same program once more: how far its ratio to [`Contestant::Haproxy`] is from 1 is what this run
-    /// cannot tell.
+    /// The same program once more: see [`Protocol::same`].
     HaproxyAgain,
+    NginxAgain,
 }
 
 impl Contestant {
-    /// In the order of an even round.
-    pub const ALL: [Contestant; 5] = [
-        Contestant::FloorSplice,
-        Contestant::FloorCopy,
-        Contestant::Haproxy,
-        Contestant::Sluicegate,
-        Contestant::HaproxyAgain,
-    ];
-
     pub fn label(self) -> &'static str {
         match self {
             Contestant::FloorSplice => "floor-splice",
             Contestant::FloorCopy => "floor-copy",
+            Contestant::Nginx => "nginx",
             Contestant::Haproxy => "haproxy",
             Contestant::Sluicegate => "sluicegate",
             Contestant::HaproxyAgain => "haproxy again",
+            Contestant::NginxAgain => "nginx again",
         }
     }
 }
@@ -69,22 +65,29 @@ impl Contestant {
 pub struct Programs {
     /// This program, which is also the floor.
     pub own: PathBuf,
+    pub nginx: Option<PathBuf>,
     pub haproxy: Option<PathBuf>,
     pub sluicegate: Option<PathBuf>,
 }
 
 impl Programs {
     /// The given ones; else the appliance that was built beside this program, and what PATH or /usr/sbin has.
-    pub fn beside(sluicegate: Option<PathBuf>, haproxy: Option<PathBuf>) -> io::Result<Programs> {
+    pub fn beside(
+        sluicegate: Option<PathBuf>,
+        haproxy: Option<PathBuf>,
+        nginx: Option<PathBuf>,
+    ) -> io::Result<Programs> {
         let own = std::env::current_exe()?;
         let beside = own.with_file_name("sluicegate");
         let sluicegate = sluicegate.or_else(|| beside.is_file().then_some(beside));
-        Ok(Programs { sluicegate, haproxy: haproxy.or_else(|| in_path("haproxy")), own })
+        let (haproxy, nginx) = (haproxy.or_else(|| in_path("haproxy")), nginx.or_else(|| in_path("nginx")));
+        Ok(Programs { own, nginx, haproxy, sluicegate })
     }
 
     pub fn has(&self, contestant: Contestant) -> bool {
         match contestant {
             Contestant::FloorSplice | Contestant::FloorCopy => true,
+            Contestant::Nginx | Contestant::NginxAgain => self.nginx.is_some(),
             Contestant::Haproxy | Contestant::HaproxyAgain => self.haproxy.is_some(),
             Contestant::Sluicegate => self.sluicegate.is_some(),
         }
@@ -104,11 +107,12 @@ pub fn start(
     contestant: Contestant,
     programs: &Programs,
     layout: Layout,
+    protocol: Protocol,
     origin: &TcpListener,
 ) -> Result<Running, String> {
     let mut last = String::new();
     for _ in 0..START_ATTEMPTS {
-        match Running::start(contestant, programs, layout, origin) {
+        match Running::start(contestant, programs, layout, protocol, origin) {
             Ok(running) => return Ok(running),
             Err(error) => last = error,
         }
@@ -121,13 +125,15 @@ impl Running {
         contestant: Contestant,
         programs: &Programs,
         layout: Layout,
+        protocol: Protocol,
         origin: &TcpListener,
     ) -> Result<Running, String> {
         let told = |error: io::Error| error.to_string();
         let behind = origin.local_addr().map_err(told)?;
         let directory = TempDir::with_prefix("sluicegate-bench-").map_err(told)?;
         let front = free_address().map_err(told)?;
-        let mut command = command(contestant, programs, layout, front, behind, directory.path()).map_err(told)?;
+        let told_to = Told { protocol, front, origin: behind, cpu: layout.proxy_cpu, directory: directory.path() };
+        let mut command = command(contestant, programs, &told_to).map_err(told)?;
         let words = File::create(directory.path().join("words")).map_err(told)?;
         let child = command
             .stdin(Stdio::null())
@@ -138,7 +144,7 @@ impl Running {
         let pid = Pid::from_child(&child);
         let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty()).map_err(|error| told(error.into()))?;
         let running = Running { front, child, pidfd, directory };
-        running.wait_until_serving(origin)?;
+        running.wait_until_serving(protocol, origin)?;
         if contestant == Contestant::Sluicegate {
             // It pins its own threads for its own reasons; a run must not depend on those.
             cpu::place_threads(pid, |thread| sluicegate_cpu(thread, layout)).map_err(told)?;
@@ -150,15 +156,15 @@ impl Running {
         Pid::from_child(&self.child)
     }
 
-    /// Until a connection to the front has come out at the origin. Both its ends are put away, so that the
-    /// origin meets nobody but the clients.
-    fn wait_until_serving(&self, origin: &TcpListener) -> Result<(), String> {
+    /// Until a connection to the front, and with HTTP a request, has come out at the origin. Both ends are put away, so
+    /// that the origin meets nobody but the clients.
+    fn wait_until_serving(&self, protocol: Protocol, origin: &TcpListener) -> Result<(), String> {
         let deadline = Instant::now() + START_MAX;
         let late =
             |what: &str| Err(format!("{what} after {} s, and it said:\n{}", START_MAX.as_secs(), self.last_words()));
         let ended = || Err(format!("it ended at once and said:\n{}", self.last_words()));
         // No program tells when it listens, so it is asked; what is waited for in between is its end.
-        let _probe = loop {
+        let probe = loop {
             match TcpStream::connect(self.front) {
                 Ok(probe) => break probe,
                 Err(_) if Instant::now() > deadline => return late("it accepts nothing"),
@@ -166,13 +172,19 @@ impl Running {
                 Err(_) => {}
             }
         };
+        let wrong = |error: io::Error| format!("its first connection came to nothing: {error}");
+        if protocol == Protocol::Http {
+            // It connects to its origin for requests only.
+            load::send_first(&probe).map_err(wrong)?;
+        }
         let patience = timespec(deadline.saturating_duration_since(Instant::now()));
         let mut events = [PollFd::new(origin, PollFlags::IN), PollFd::new(&self.pidfd, PollFlags::IN)];
         match rustix::event::poll(&mut events, Some(&patience)) {
             Ok(0) => late("it connects to no origin"),
-            Ok(_) if events[1].revents().is_empty() => {
-                origin.accept().map(drop).map_err(|error| format!("the origin cannot accept: {error}"))
-            }
+            Ok(_) if events[1].revents().is_empty() => match protocol {
+                Protocol::Tcp => origin.accept().map(drop).map_err(wrong),
+                Protocol::Http => load::accept_first(origin).and_then(|()| load::hear_first(&probe)).map_err(wrong),
+            },
             Ok(_) => ended(),
             Err(error) => Err(format!("waiting for its first connection failed: {error}")),
         }
@@ -210,38 +222,65 @@ fn sluicegate_cpu(thread: &str, layout: Layout) -> Option<usize> {
     }
 }
 
-fn command(
-    contestant: Contestant,
-    programs: &Programs,
-    layout: Layout,
+/// What a contestant is told.
+struct Told<'a> {
+    protocol: Protocol,
     front: SocketAddr,
     origin: SocketAddr,
-    directory: &Path,
-) -> io::Result<Command> {
+    cpu: usize,
+    /// For its files.
+    directory: &'a Path,
+}
+
+fn command(contestant: Contestant, programs: &Programs, told: &Told<'_>) -> io::Result<Command> {
+    let Told { protocol, front, origin, cpu, directory } = *told;
     let missing = |name: &str| io::Error::other(format!("{name} is not on this machine"));
     let floor = |carrier: &str| {
         let mut command = Command::new(&programs.own);
-        command.args(["floor", "--carrier", carrier, "--cpu", &layout.proxy_cpu.to_string()]);
+        command.args(["floor", "--carrier", carrier, "--cpu", &cpu.to_string()]);
         command.arg(front.to_string()).arg(origin.to_string());
         command
     };
+    let bound = |program: &Option<PathBuf>, name: &str| {
+        let program = program.as_deref().ok_or_else(|| missing(name))?;
+        io::Result::Ok(bound_to_us(&programs.own, cpu, program))
+    };
     Ok(match contestant {
+        // It relays the bytes of either protocol.
         Contestant::FloorSplice => floor("splice"),
         Contestant::FloorCopy => floor("copy"),
+        Contestant::Nginx | Contestant::NginxAgain => {
+            let path = directory.join("nginx.conf");
+            let text = match protocol {
+                Protocol::Tcp => return Err(io::Error::other("nginx is measured with HTTP only")),
+                Protocol::Http => configuration::nginx_http(front, origin, directory),
+            };
+            fs::write(&path, text)?;
+            let mut command = bound(&programs.nginx, "nginx")?;
+            // Before it has read where its log is, it would open the one it was built with.
+            command.arg("-e").arg("stderr").arg("-p").arg(directory).arg("-c").arg(path);
+            command
+        }
         Contestant::Haproxy | Contestant::HaproxyAgain => {
             let path = directory.join("haproxy.cfg");
-            fs::write(&path, configuration::haproxy(front, origin, layout.proxy_cpu))?;
-            let program = programs.haproxy.as_deref().ok_or_else(|| missing("haproxy"))?;
-            let mut command = bound_to_us(&programs.own, layout.proxy_cpu, program);
+            let text = match protocol {
+                Protocol::Tcp => configuration::haproxy_tcp(front, origin, cpu),
+                Protocol::Http => configuration::haproxy_http(front, origin, cpu),
+            };
+            fs::write(&path, text)?;
+            let mut command = bound(&programs.haproxy, "haproxy")?;
             // In the foreground: the process we start is the one that works.
             command.arg("-db").arg("-f").arg(path);
             command
         }
         Contestant::Sluicegate => {
             let path = directory.join("bench.toml");
-            fs::write(&path, configuration::sluicegate(front, origin, directory))?;
-            let program = programs.sluicegate.as_deref().ok_or_else(|| missing("sluicegate"))?;
-            let mut command = bound_to_us(&programs.own, layout.proxy_cpu, program);
+            let text = match protocol {
+                Protocol::Tcp => configuration::sluicegate_tcp(front, origin, directory),
+                Protocol::Http => configuration::sluicegate_http(front, origin, directory),
+            };
+            fs::write(&path, text)?;
+            let mut command = bound(&programs.sluicegate, "sluicegate")?;
             command.arg("run").arg(path);
             command
         }
@@ -302,11 +341,16 @@ mod tests {
     fn a_program_that_ends_at_once_is_told_with_its_last_words() {
         let origin = crate::load::listen().unwrap();
         // This test's program does not know the arguments of a floor, says so and ends.
-        let programs = Programs { own: std::env::current_exe().unwrap(), haproxy: None, sluicegate: None };
+        let programs = Programs { own: std::env::current_exe().unwrap(), nginx: None, haproxy: None, sluicegate: None };
         let layout = Layout { proxy_cpu: 0, load_cpu: 0 };
-        let error = start(Contestant::FloorCopy, &programs, layout, &origin).err().expect("no floor starts here");
+        let told = |contestant, protocol| {
+            start(contestant, &programs, layout, protocol, &origin).err().expect("nothing of this starts here")
+        };
+        let error = told(Contestant::FloorCopy, Protocol::Tcp);
         assert!(error.contains("floor-copy does not start: it ended at once and said:\n"), "{error}");
-        let error = start(Contestant::Haproxy, &programs, layout, &origin).err().expect("there is no haproxy");
+        let error = told(Contestant::Haproxy, Protocol::Tcp);
         assert!(error.contains("haproxy is not on this machine"), "{error}");
+        let error = told(Contestant::Nginx, Protocol::Http);
+        assert!(error.contains("nginx is not on this machine"), "{error}");
     }
 }

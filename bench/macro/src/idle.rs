@@ -7,6 +7,7 @@
 use crate::contestant::{self, Contestant, Programs};
 use crate::cpu::Layout;
 use crate::load;
+use crate::scenario::Protocol;
 use crate::statistics;
 use std::fmt::Write as _;
 use std::io::{self, Read, Write};
@@ -49,7 +50,7 @@ fn measure(contestant: Contestant, programs: &Programs, layout: Layout) -> Resul
     let told = |error: io::Error| error.to_string();
     let origin = load::listen().map_err(told)?;
     origin.set_nonblocking(false).map_err(told)?;
-    let running = contestant::start(contestant, programs, layout, &origin)?;
+    let running = contestant::start(contestant, programs, layout, Protocol::Tcp, &origin)?;
     let look = || anonymous(&std::fs::read_to_string(format!("/proc/{}/status", running.pid().as_raw_nonzero()))?);
     let mut open = Vec::with_capacity(FIRST + COUNTED);
     for _ in 0..FIRST {

@@ -93,6 +93,12 @@ fn mitigations() -> BTreeMap<String, String> {
 fn versions(programs: &Programs) -> BTreeMap<String, String> {
     let mut versions = BTreeMap::new();
     versions.insert("floor".to_owned(), format!("bench-macro {}", env!("CARGO_PKG_VERSION")));
+    if let Some(program) = &programs.nginx {
+        // It tells its version where others tell their errors.
+        let output = Command::new(program).arg("-v").output().map(|output| output.stderr).unwrap_or_default();
+        let line = String::from_utf8_lossy(&output).lines().next().map_or_else(unknown, str::to_owned);
+        versions.insert("nginx".to_owned(), line.trim_start_matches("nginx version: ").to_owned());
+    }
     if let Some(program) = &programs.haproxy {
         versions.insert("haproxy".to_owned(), first_line(Command::new(program).arg("-v")));
     }

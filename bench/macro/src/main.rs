@@ -21,11 +21,12 @@ mod statistics;
 mod summary;
 
 use baseline::Baseline;
-use clap::{Args, Parser, Subcommand};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use contestant::{Contestant, Programs};
 use machine::Machine;
 use run::{Outcome, Plan, Sample};
-use scenario::{Figure, Scenario};
+use scenario::{Figure, Protocol, Scenario};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -44,6 +45,8 @@ struct Cli {
 enum Command {
     /// TCP proxying on one core: CPU per byte, per round trip and per connection.
     Tcp(Tcp),
+    /// HTTP/1.1 proxying on one core: CPU per request, per connection with its request, and per byte of an answer.
+    Http(Http),
     /// Memory of the process per idle tunnel: printed, kept by whoever wants to.
     Idle(Idle),
     /// The least a relay can do. Started by a run, never by hand.
@@ -56,6 +59,28 @@ enum Command {
 
 #[derive(Args)]
 struct Tcp {
+    /// Only these scenarios.
+    #[arg(long, value_delimiter = ',', value_parser = one_of(Protocol::Tcp))]
+    only: Vec<Scenario>,
+    #[command(flatten)]
+    how: How,
+}
+
+#[derive(Args)]
+struct Http {
+    /// Only these scenarios.
+    #[arg(long, value_delimiter = ',', value_parser = one_of(Protocol::Http))]
+    only: Vec<Scenario>,
+    /// nginx; the one in PATH or /usr/sbin when left out.
+    #[arg(long, value_name = "PROGRAM")]
+    nginx: Option<PathBuf>,
+    #[command(flatten)]
+    how: How,
+}
+
+/// What all runs have in common.
+#[derive(Args)]
+struct How {
     /// At least 6 for a claim; 7 give an interval of 98.4 %.
     #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u16).range(1..=1000))]
     rounds: u16,
@@ -65,9 +90,6 @@ struct Tcp {
     /// Before each measurement, under the same load.
     #[arg(long, default_value_t = 0.5, value_parser = seconds)]
     warm_up: f64,
-    /// Only these scenarios.
-    #[arg(long, value_enum, value_delimiter = ',')]
-    only: Vec<Scenario>,
     /// Where baselines are kept.
     #[arg(long, value_name = "DIR", default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../baselines"))]
     out: PathBuf,
@@ -116,7 +138,8 @@ struct Bound {
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
-        Command::Tcp(options) => tcp(options),
+        Command::Tcp(Tcp { only, how }) => measure(Protocol::Tcp, only, None, how),
+        Command::Http(Http { only, nginx, how }) => measure(Protocol::Http, only, nginx, how),
         Command::Idle(options) => idle(&options),
         Command::Floor(options) => serve_floor(options),
         Command::Bound(Bound { cpu, program, arguments }) => Err(contestant::become_program(cpu, &program, &arguments)),
@@ -130,11 +153,14 @@ fn main() -> ExitCode {
     }
 }
 
-fn tcp(options: Tcp) -> io::Result<()> {
-    let programs = Programs::beside(options.sluicegate, options.haproxy)?;
+fn measure(protocol: Protocol, only: Vec<Scenario>, nginx: Option<PathBuf>, options: How) -> io::Result<()> {
+    let programs = Programs::beside(options.sluicegate, options.haproxy, nginx)?;
+    let (here, absent): (Vec<_>, Vec<_>) =
+        protocol.contestants().iter().copied().partition(|&contestant| programs.has(contestant));
     let plan = Plan {
-        scenarios: if options.only.is_empty() { Scenario::ALL.to_vec() } else { options.only },
-        contestants: Contestant::ALL.into_iter().filter(|&contestant| programs.has(contestant)).collect(),
+        protocol,
+        scenarios: if only.is_empty() { protocol.scenarios().to_vec() } else { only },
+        contestants: here,
         rounds: options.rounds.into(),
         warm_up: Duration::from_secs_f64(options.warm_up),
         window: Duration::from_secs_f64(options.seconds),
@@ -145,13 +171,13 @@ fn tcp(options: Tcp) -> io::Result<()> {
             "the proxy and its load need a CPU each: --proxy-cpu and --load-cpu are the same",
         ));
     }
-    for contestant in Contestant::ALL.into_iter().filter(|contestant| !plan.contestants.contains(contestant)) {
+    for contestant in absent {
         eprintln!("{} is not on this machine and is left out", contestant.label());
     }
     let machine = Machine::look(&programs, options.machine);
     let baseline = match options.no_record {
         true => None,
-        false => Some(Baseline::reserve(&options.out, &machine)?),
+        false => Some(Baseline::reserve(&options.out, &machine, protocol)?),
     };
     cpu::pin_to(plan.layout.load_cpu)?;
     let samples = run::run(&plan, &programs, report);
@@ -164,7 +190,7 @@ fn tcp(options: Tcp) -> io::Result<()> {
 }
 
 fn idle(options: &Idle) -> io::Result<()> {
-    let programs = Programs::beside(None, None)?;
+    let programs = Programs::beside(None, None, None)?;
     let wanted = [Contestant::Haproxy, Contestant::Sluicegate];
     let contestants: Vec<_> = wanted.into_iter().filter(|&contestant| programs.has(contestant)).collect();
     let layout = cpu::Layout { proxy_cpu: 0, load_cpu: 1 };
@@ -199,6 +225,13 @@ fn serve_floor(options: Floor) -> io::Result<()> {
     floor::Relay::new(options.carrier, TcpListener::bind(options.front)?, options.origin)?.run()
 }
 
+/// A scenario of this protocol, by its name.
+fn one_of(protocol: Protocol) -> impl TypedValueParser<Value = Scenario> {
+    let possible = protocol.scenarios().iter().filter_map(ValueEnum::to_possible_value);
+    PossibleValuesParser::new(possible.collect::<Vec<_>>())
+        .map(|name| Scenario::from_str(&name, false).expect("one of the possible values"))
+}
+
 fn seconds(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(seconds) if (0.01..=600.0).contains(&seconds) => Ok(seconds),
@@ -228,6 +261,18 @@ mod tests {
         let cli = Cli::try_parse_from(["macro", "bound", "--cpu", "1", "--", "/bin/x", "-db", "-f", "y"]).unwrap();
         let Command::Bound(bound) = cli.command else { panic!("another command") };
         assert_eq!((bound.cpu, bound.arguments.as_slice()), (1, ["-db", "-f", "y"].map(String::from).as_slice()));
+    }
+
+    #[test]
+    fn each_run_takes_its_own_scenarios_only() {
+        let only = |run: &str, name: &str| Cli::try_parse_from(["macro", run, "--only", name]);
+        let Ok(Cli { command: Command::Http(http) }) = only("http", "keep-alive,body-1m") else { panic!("refused") };
+        assert_eq!(http.only, [Scenario::KeepAlive, Scenario::Body1m]);
+        assert!(only("tcp", "ping-pong").is_ok());
+        for (run, name) in [("http", "ping-pong"), ("tcp", "keep-alive"), ("http", "body16k")] {
+            let error = only(run, name).err().unwrap_or_else(|| panic!("{run} takes {name}")).to_string();
+            assert!(error.contains("possible values"), "{error}");
+        }
     }
 
     #[test]

@@ -6,13 +6,14 @@
 use crate::contestant::{self, Contestant, Programs};
 use crate::cpu::{self, Layout, Spent};
 use crate::load;
-use crate::scenario::{Figure, Scenario};
+use crate::scenario::{Figure, Protocol, Scenario};
 use crate::statistics;
 use serde::Serialize;
 use std::time::Duration;
 
 #[derive(Clone, Debug, Serialize)]
 pub struct Plan {
+    pub protocol: Protocol,
     pub scenarios: Vec<Scenario>,
     pub contestants: Vec<Contestant>,
     pub rounds: usize,
@@ -42,7 +43,7 @@ pub enum Outcome {
 
 #[derive(Debug, Serialize)]
 pub struct Measured {
-    /// Bytes, round trips or connections: see [`Scenario::units`].
+    /// See [`Scenario::counts`].
     pub counted: u64,
     pub spent: Spent,
     pub latency_p50_nanos: Option<u32>,
@@ -95,7 +96,7 @@ fn order(contestants: &[Contestant], round: usize) -> Vec<Contestant> {
 
 fn measure(plan: &Plan, programs: &Programs, scenario: Scenario, contestant: Contestant) -> Result<Measured, String> {
     let origin = load::listen().map_err(|error| format!("no port for the origin: {error}"))?;
-    let running = contestant::start(contestant, programs, plan.layout, &origin)?;
+    let running = contestant::start(contestant, programs, plan.layout, plan.protocol, &origin)?;
     let order = load::Order {
         scenario,
         front: running.front,

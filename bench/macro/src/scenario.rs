@@ -6,6 +6,64 @@ use crate::contestant::Contestant;
 use clap::ValueEnum;
 use serde::Serialize;
 
+/// What a run is about: who takes part in it, and with whom Sluicegate is compared.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Protocol {
+    Tcp,
+    Http,
+}
+
+impl Protocol {
+    pub fn scenarios(self) -> &'static [Scenario] {
+        use Scenario::*;
+        match self {
+            Protocol::Tcp => &[Bulk, PingPong, Latency, Churn],
+            Protocol::Http => &[KeepAlive, OneRequest, Body16k, Body64k, Body1m, RequestLatency],
+        }
+    }
+
+    /// In the order of an even round.
+    pub fn contestants(self) -> &'static [Contestant] {
+        use Contestant::*;
+        match self {
+            Protocol::Tcp => &[FloorSplice, FloorCopy, Haproxy, Sluicegate, HaproxyAgain],
+            Protocol::Http => &[FloorCopy, Nginx, Haproxy, Sluicegate, NginxAgain],
+        }
+    }
+
+    /// Others' programs that the figures are divided by.
+    pub fn peers(self) -> &'static [Contestant] {
+        match self {
+            Protocol::Tcp => &[Contestant::Haproxy],
+            Protocol::Http => &[Contestant::Nginx, Contestant::Haproxy],
+        }
+    }
+
+    /// A program and the same once more: how far their ratio is from 1 is what a run cannot tell.
+    pub fn same(self) -> [Contestant; 2] {
+        match self {
+            Protocol::Tcp => [Contestant::Haproxy, Contestant::HaproxyAgain],
+            Protocol::Http => [Contestant::Nginx, Contestant::NginxAgain],
+        }
+    }
+
+    pub fn title(self) -> &'static str {
+        match self {
+            Protocol::Tcp => "TCP proxying on one core",
+            Protocol::Http => "HTTP/1.1 proxying on one core",
+        }
+    }
+
+    /// In the name of a baseline's folder.
+    pub fn label(self) -> &'static str {
+        match self {
+            Protocol::Tcp => "tcp",
+            Protocol::Http => "http",
+        }
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Scenario {
@@ -17,20 +75,51 @@ pub enum Scenario {
     Latency,
     /// Connect, one round trip, end: the cost of a connection.
     Churn,
+    /// Many clients, each with one small request under way: the cost of a request under load.
+    KeepAlive,
+    /// Connect, one small request, end: the cost of a connection with its request.
+    OneRequest,
+    /// Answers of 16 KiB, less than a proxy would splice.
+    #[value(name = "body-16k")]
+    #[serde(rename = "body-16k")]
+    Body16k,
+    /// Answers of 64 KiB.
+    #[value(name = "body-64k")]
+    #[serde(rename = "body-64k")]
+    Body64k,
+    /// Answers of 1 MiB: mostly the cost of a byte.
+    #[value(name = "body-1m")]
+    #[serde(rename = "body-1m")]
+    Body1m,
+    /// One client with one small request under way: what a request takes when nobody else is there.
+    RequestLatency,
 }
 
 const GIB: f64 = (1u64 << 30) as f64;
 
 impl Scenario {
-    pub const ALL: [Scenario; 4] = [Scenario::Bulk, Scenario::PingPong, Scenario::Latency, Scenario::Churn];
-
     /// Clients that are connected, or being connected, at any moment.
     pub fn connections(self) -> usize {
         match self {
             Scenario::Bulk => 8,
-            Scenario::PingPong => 64,
-            Scenario::Latency => 1,
-            Scenario::Churn => 16,
+            Scenario::PingPong | Scenario::KeepAlive => 64,
+            Scenario::Latency | Scenario::RequestLatency => 1,
+            Scenario::Churn | Scenario::OneRequest => 16,
+            // So few that all answers under way fit into the caches: see `bench/README.md`.
+            Scenario::Body16k => 64,
+            Scenario::Body64k => 16,
+            Scenario::Body1m => 4,
+        }
+    }
+
+    /// Content of each answer. `None`: nobody speaks HTTP.
+    pub fn body_bytes(self) -> Option<usize> {
+        match self {
+            Scenario::Bulk | Scenario::PingPong | Scenario::Latency | Scenario::Churn => None,
+            Scenario::KeepAlive | Scenario::OneRequest | Scenario::RequestLatency => Some(200),
+            Scenario::Body16k => Some(16 << 10),
+            Scenario::Body64k => Some(64 << 10),
+            Scenario::Body1m => Some(1 << 20),
         }
     }
 
@@ -40,35 +129,52 @@ impl Scenario {
             Scenario::PingPong => "ping-pong: 64 connections, 64-byte messages, closed loop",
             Scenario::Latency => "latency: 1 connection, 64-byte messages, closed loop",
             Scenario::Churn => "churn: connect, one 64-byte round trip, end; 16 at a time",
+            Scenario::KeepAlive => "keep-alive: 64 connections, GET, answers of 200 bytes, closed loop",
+            Scenario::OneRequest => "one-request: connect, GET, answer of 200 bytes, end; 16 at a time",
+            Scenario::Body16k => "body-16k: 64 connections, GET, answers of 16 KiB, closed loop",
+            Scenario::Body64k => "body-64k: 16 connections, GET, answers of 64 KiB, closed loop",
+            Scenario::Body1m => "body-1m: 4 connections, GET, answers of 1 MiB, closed loop",
+            Scenario::RequestLatency => "request-latency: 1 connection, GET, answers of 200 bytes, closed loop",
         }
     }
 
     /// What one of the counted units is called in a rate.
     pub fn unit(self) -> &'static str {
-        match self {
-            Scenario::Bulk => "GiB",
-            Scenario::PingPong | Scenario::Latency => "round trips",
-            Scenario::Churn => "connections",
+        match self.counts() {
+            Counts::Bytes => "GiB",
+            Counts::RoundTrips => "round trips",
+            Counts::Connections => "connections",
+            Counts::Requests => "requests",
         }
     }
 
-    /// `counted` is bytes for bulk, otherwise completed round trips or connections.
+    /// `counted` is as [`Scenario::counts`] says.
     pub fn units(self, counted: u64) -> f64 {
-        match self {
-            Scenario::Bulk => counted as f64 / GIB,
-            Scenario::PingPong | Scenario::Latency | Scenario::Churn => counted as f64,
+        match self.counts() {
+            Counts::Bytes => counted as f64 / GIB,
+            Counts::RoundTrips | Counts::Connections | Counts::Requests => counted as f64,
         }
     }
 
-    /// Whether a proxy that is faster gets more work, so that one core should become the limit.
-    pub fn saturates(self) -> bool {
-        self != Scenario::Latency
+    pub fn counts(self) -> Counts {
+        match self {
+            Scenario::Bulk | Scenario::Body16k | Scenario::Body64k | Scenario::Body1m => Counts::Bytes,
+            Scenario::PingPong | Scenario::Latency => Counts::RoundTrips,
+            Scenario::Churn => Counts::Connections,
+            Scenario::KeepAlive | Scenario::OneRequest | Scenario::RequestLatency => Counts::Requests,
+        }
+    }
+
+    /// Whether each round trip is timed. It is where the only client waits for one thing at a time: a proxy that is
+    /// faster gets no more work by that, and no core becomes the limit.
+    pub fn is_timed(self) -> bool {
+        matches!(self, Scenario::Latency | Scenario::RequestLatency)
     }
 
     pub fn figures(self) -> &'static [Figure] {
-        match self {
-            Scenario::Bulk | Scenario::PingPong | Scenario::Churn => &[Figure::CpuPerUnit],
-            Scenario::Latency => &[Figure::CpuPerUnit, Figure::LatencyP50, Figure::LatencyP99],
+        match self.is_timed() {
+            true => &[Figure::CpuPerUnit, Figure::LatencyP50, Figure::LatencyP99],
+            false => &[Figure::CpuPerUnit],
         }
     }
 
@@ -78,23 +184,46 @@ impl Scenario {
             Scenario::Bulk => Contestant::FloorSplice,
             // For messages of a few bytes a pipe only adds system calls.
             Scenario::PingPong | Scenario::Latency | Scenario::Churn => Contestant::FloorCopy,
+            Scenario::KeepAlive
+            | Scenario::OneRequest
+            | Scenario::Body16k
+            | Scenario::Body64k
+            | Scenario::Body1m
+            | Scenario::RequestLatency => Contestant::FloorCopy,
         }
     }
 
     pub fn goals(self) -> &'static [Goal] {
-        use Contestant::{FloorCopy, FloorSplice, Haproxy};
+        use Contestant::{FloorCopy, FloorSplice, Haproxy, Nginx};
         use Figure::{CpuPerUnit, LatencyP50, LatencyP99};
         const BULK: &[Goal] = &[goal(CpuPerUnit, FloorSplice, 1.15), goal(CpuPerUnit, Haproxy, 1.0)];
         const PING_PONG: &[Goal] = &[goal(CpuPerUnit, FloorCopy, 1.10), goal(CpuPerUnit, Haproxy, 1.0)];
         const LATENCY: &[Goal] = &[goal(LatencyP50, Haproxy, 1.05), goal(LatencyP99, Haproxy, 1.05)];
         const CHURN: &[Goal] = &[goal(CpuPerUnit, Haproxy, 1.0)];
+        const KEEP_ALIVE: &[Goal] =
+            &[goal(CpuPerUnit, Nginx, 0.90), goal(CpuPerUnit, Nginx, 0.80), goal(CpuPerUnit, FloorCopy, 1.10)];
+        const HTTP: &[Goal] = &[goal(CpuPerUnit, Nginx, 0.90), goal(CpuPerUnit, Haproxy, 0.90)];
+        const REQUEST_LATENCY: &[Goal] = &[goal(LatencyP50, Nginx, 1.05), goal(LatencyP99, Nginx, 1.05)];
         match self {
             Scenario::Bulk => BULK,
             Scenario::PingPong => PING_PONG,
             Scenario::Latency => LATENCY,
             Scenario::Churn => CHURN,
+            Scenario::KeepAlive => KEEP_ALIVE,
+            Scenario::OneRequest | Scenario::Body16k | Scenario::Body64k | Scenario::Body1m => HTTP,
+            Scenario::RequestLatency => REQUEST_LATENCY,
         }
     }
+}
+
+/// What a measurement counts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Counts {
+    /// That the clients received; of HTTP the content of whole answers only.
+    Bytes,
+    RoundTrips,
+    Connections,
+    Requests,
 }
 
 /// One number that a measurement yields; less is better.
@@ -109,10 +238,11 @@ pub enum Figure {
 impl Figure {
     /// Name and unit as a table's head shows them.
     pub fn title(self, scenario: Scenario) -> &'static str {
-        match (self, scenario) {
-            (Figure::CpuPerUnit, Scenario::Bulk) => "CPU, s/GiB",
-            (Figure::CpuPerUnit, Scenario::Churn) => "CPU, µs/connection",
-            (Figure::CpuPerUnit, Scenario::PingPong | Scenario::Latency) => "CPU, µs/round trip",
+        match (self, scenario.counts()) {
+            (Figure::CpuPerUnit, Counts::Bytes) => "CPU, s/GiB",
+            (Figure::CpuPerUnit, Counts::RoundTrips) => "CPU, µs/round trip",
+            (Figure::CpuPerUnit, Counts::Connections) => "CPU, µs/connection",
+            (Figure::CpuPerUnit, Counts::Requests) => "CPU, µs/request",
             (Figure::LatencyP50, _) => "p50, µs",
             (Figure::LatencyP99, _) => "p99, µs",
         }
@@ -120,8 +250,8 @@ impl Figure {
 
     /// Nanoseconds of CPU for one unit, or of latency, in the unit of [`Figure::title`].
     pub fn in_its_unit(self, scenario: Scenario, nanos: f64) -> f64 {
-        match (self, scenario) {
-            (Figure::CpuPerUnit, Scenario::Bulk) => nanos / 1e9,
+        match (self, scenario.counts()) {
+            (Figure::CpuPerUnit, Counts::Bytes) => nanos / 1e9,
             _ => nanos / 1e3,
         }
     }
@@ -137,4 +267,30 @@ pub struct Goal {
 
 const fn goal(figure: Figure, against: Contestant, at_most: f64) -> Goal {
     Goal { figure, against, at_most }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_scenario_belongs_to_one_run() {
+        for scenario in Scenario::value_variants() {
+            let belongs = |protocol: Protocol| protocol.scenarios().contains(scenario);
+            let speaks_http = scenario.body_bytes().is_some();
+            assert_eq!((belongs(Protocol::Http), belongs(Protocol::Tcp)), (speaks_http, !speaks_http), "{scenario:?}");
+        }
+    }
+
+    #[test]
+    fn whom_a_scenario_is_compared_with_takes_part() {
+        for protocol in [Protocol::Tcp, Protocol::Http] {
+            for scenario in protocol.scenarios() {
+                let compared = scenario.goals().iter().map(|goal| goal.against).chain([scenario.floor()]);
+                for contestant in compared.chain(protocol.same()).chain(protocol.peers().iter().copied()) {
+                    assert!(protocol.contestants().contains(&contestant), "{contestant:?} in {scenario:?}");
+                }
+            }
+        }
+    }
 }

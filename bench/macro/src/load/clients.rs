@@ -1,5 +1,7 @@
 //! The near end: clients that count what they get and hold the proxy to it.
 
+use super::answer::Reading;
+use super::exchange::{self, LAST_REQUEST, REQUEST};
 use super::message::{self, message};
 use super::{Failure, Token, watch};
 use crate::scenario::Scenario;
@@ -13,6 +15,9 @@ use std::time::Instant;
 
 /// One receive of a bulk transfer. The kernel throws the bytes away, so it may be large.
 const DISCARD_BYTES: usize = 1 << 20;
+/// The first receive of an answer: what comes with it is compared byte by byte, and an answer of 16 KiB is whole. Of a
+/// longer one the kernel throws the rest away, as in a bulk transfer.
+const ANSWER_BYTES: usize = 20 << 10;
 /// Round trips whose time is kept; a window with more keeps the first ones. 40 s at 10 µs each.
 const LATENCIES_MAX: usize = 4 << 20;
 
@@ -24,6 +29,8 @@ pub struct Clients {
     buffer: Vec<u8>,
     latencies: Vec<u32>,
     ends_expected: bool,
+    /// Content of the answers; nothing where nobody speaks HTTP.
+    body: Vec<u8>,
 }
 
 struct Client {
@@ -34,7 +41,9 @@ struct Client {
     sent_at: Instant,
     /// Bytes of the answer that are still to come; `message::BYTES` before a connection is up.
     awaited: usize,
-    /// The message could not be sent at once because the connection was not up.
+    /// Of the answer, where HTTP is spoken.
+    reading: Reading,
+    /// The message or request could not be sent at once because the connection was not up.
     unsent: bool,
     served: bool,
     /// Bytes of a bulk stream.
@@ -51,6 +60,7 @@ impl Clients {
             buffer: vec![0; DISCARD_BYTES],
             latencies: Vec::new(),
             ends_expected: false,
+            body: exchange::body(scenario.body_bytes().unwrap_or(0)),
         }
     }
 
@@ -61,6 +71,7 @@ impl Clients {
                 number: ix as u64,
                 sent_at: Instant::now(),
                 awaited: 0,
+                reading: Reading::new(),
                 unsent: false,
                 served: false,
                 received: 0,
@@ -70,7 +81,7 @@ impl Clients {
         Ok(())
     }
 
-    /// Bytes, round trips or connections since the clients were opened.
+    /// See [`Scenario::counts`]; since the clients were opened.
     pub fn counted(&self) -> u64 {
         self.counted
     }
@@ -123,6 +134,26 @@ impl Clients {
                         self.connect(epoll, ix)?;
                     }
                 }
+                Scenario::KeepAlive | Scenario::RequestLatency => {
+                    if self.read_answer(ix)? {
+                        self.counted += 1;
+                        self.send(epoll, ix)?;
+                    }
+                }
+                Scenario::Body16k | Scenario::Body64k | Scenario::Body1m => {
+                    if self.read_answer(ix)? {
+                        self.counted += self.body.len() as u64;
+                        self.send(epoll, ix)?;
+                    }
+                }
+                Scenario::OneRequest => {
+                    if !self.clients[ix].reading.is_whole() {
+                        self.read_answer(ix)?;
+                    } else if self.has_ended(ix)? {
+                        self.counted += 1;
+                        self.connect(epoll, ix)?;
+                    }
+                }
             }
         }
         Ok(())
@@ -149,14 +180,25 @@ impl Clients {
         };
         let was_unsent = client.unsent;
         client.awaited = message::BYTES;
+        client.reading = Reading::new();
         if !was_unsent {
             client.number += 1;
         }
-        if self.scenario == Scenario::Latency {
+        if self.scenario.is_timed() {
             client.sent_at = Instant::now();
         }
-        client.unsent = match rustix::net::send(socket, &message(ix, client.number), SendFlags::NOSIGNAL) {
-            Ok(message::BYTES) => false,
+        let own = message(ix, client.number);
+        let said = match self.scenario {
+            Scenario::Bulk | Scenario::PingPong | Scenario::Latency | Scenario::Churn => own.as_slice(),
+            Scenario::OneRequest => LAST_REQUEST,
+            Scenario::KeepAlive
+            | Scenario::Body16k
+            | Scenario::Body64k
+            | Scenario::Body1m
+            | Scenario::RequestLatency => REQUEST,
+        };
+        client.unsent = match rustix::net::send(socket, said, SendFlags::NOSIGNAL) {
+            Ok(sent) if sent == said.len() => false,
             // The handshake is still under way; on loopback it usually is not.
             Err(Errno::AGAIN) => true,
             Ok(_) => return Err(Failure::EndedEarly),
@@ -190,14 +232,49 @@ impl Clients {
         if client.awaited > 0 {
             return Ok(false);
         }
-        client.served = true;
-        if self.scenario == Scenario::Latency && self.latencies.len() < LATENCIES_MAX {
-            self.latencies.push(client.sent_at.elapsed().as_nanos().try_into().unwrap_or(u32::MAX));
-        }
+        self.note_served(ix);
         Ok(true)
     }
 
-    /// After its answer a churning client waits for the end, and for nothing else.
+    /// Receives what there is of an HTTP answer. Answers whether it is whole.
+    fn read_answer(&mut self, ix: usize) -> Result<bool, Failure> {
+        let Clients { clients, buffer, body, .. } = self;
+        let Client { socket: Some(socket), reading, .. } = &mut clients[ix] else {
+            return Ok(false);
+        };
+        let rest = reading.content_left(body);
+        let received = match rest {
+            None => rustix::net::recv(socket, &mut buffer[..ANSWER_BYTES], RecvFlags::empty()),
+            // No more than is left, so that what comes behind an answer is seen.
+            Some(left) => {
+                let at_most = left.clamp(1, DISCARD_BYTES);
+                rustix::net::recv(socket, &mut buffer[..at_most], RecvFlags::TRUNC)
+            }
+        };
+        match (received, rest) {
+            (Ok((_, 0)), _) => return Err(Failure::EndedEarly),
+            (Ok((received, _)), None) => reading.feed(&buffer[..received], body).map_err(Failure::WrongReply)?,
+            (Ok((_, received)), Some(_)) => reading.skip(received, body),
+            (Err(Errno::AGAIN), _) => {}
+            (Err(error), _) => return Err(Failure::Broken(error.into())),
+        }
+        let whole = reading.is_whole();
+        if whole {
+            self.note_served(ix);
+        }
+        Ok(whole)
+    }
+
+    /// A round trip is over.
+    fn note_served(&mut self, ix: usize) {
+        let client = &mut self.clients[ix];
+        client.served = true;
+        if self.scenario.is_timed() && self.latencies.len() < LATENCIES_MAX {
+            self.latencies.push(client.sent_at.elapsed().as_nanos().try_into().unwrap_or(u32::MAX));
+        }
+    }
+
+    /// After its answer a client whose connection ends with it waits for the end, and for nothing else.
     fn has_ended(&mut self, ix: usize) -> Result<bool, Failure> {
         let Some(socket) = &self.clients[ix].socket else {
             return Ok(false);

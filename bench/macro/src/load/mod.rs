@@ -8,12 +8,16 @@
 //! own what is said over the sockets. Knows nothing of who relays. Whatever a client did not get as it should
 //! is a [`Failure`], and a measurement with a failure has no figure.
 
+mod answer;
 mod clients;
 mod echo;
+mod exchange;
 mod message;
 mod origin;
 mod pour;
+mod reply;
 
+pub use exchange::{accept_first, hear_first, send_first};
 pub use origin::listen;
 
 use crate::cpu::{Layout, Spent, Witness};
@@ -46,10 +50,10 @@ pub struct Order {
 
 /// What happened within the window.
 pub struct Work {
-    /// Bytes, round trips or connections: see [`Scenario::units`].
+    /// See [`Scenario::counts`].
     pub counted: u64,
     pub spent: Spent,
-    /// Nanoseconds of each round trip, in [`Scenario::Latency`] only.
+    /// Nanoseconds of each round trip, where [`Scenario::is_timed`].
     pub latencies: Vec<u32>,
 }
 
@@ -63,6 +67,8 @@ pub enum Failure {
     EndedEarly,
     /// An answer was not what the client had sent.
     WrongAnswer,
+    /// An HTTP answer was not the one that the origin sends.
+    WrongReply(answer::Wrong),
     /// The clients of a bulk transfer got another number of bytes than the origin had sent.
     WrongCount {
         sent: u64,
@@ -81,6 +87,7 @@ impl fmt::Display for Failure {
             Failure::Broken(error) => write!(f, "a client's connection broke: {error}"),
             Failure::EndedEarly => write!(f, "a client's connection ended early"),
             Failure::WrongAnswer => write!(f, "a client got another answer than what it had sent"),
+            Failure::WrongReply(wrong) => write!(f, "{wrong}"),
             Failure::WrongCount { sent, received } => {
                 write!(f, "the origin sent {sent} bytes, the clients received {received}")
             }
@@ -230,7 +237,9 @@ impl<'a> Ends<'a> {
 mod tests {
     use super::*;
     use crate::floor::{Carrier, Relay};
+    use clap::ValueEnum;
     use socket2::{Domain, Socket, Type};
+    use std::io::{Read, Write};
     use std::thread;
 
     /// Traffic through a relay in this very process. A window opens only when every client has been served, so that
@@ -251,16 +260,44 @@ mod tests {
             window: Duration::from_millis(50),
         };
         let work = run(&order, &origin).unwrap_or_else(|failure| panic!("{scenario:?} {carrier:?}: {failure}"));
-        assert_eq!(work.latencies.len() as u64, if scenario == Scenario::Latency { work.counted } else { 0 });
+        assert_eq!(work.latencies.len() as u64, if scenario.is_timed() { work.counted } else { 0 });
     }
 
     #[test]
     fn every_scenario_passes_through_both_relays() {
-        for scenario in Scenario::ALL {
+        for scenario in Scenario::value_variants() {
             for carrier in [Carrier::Copy, Carrier::Splice] {
-                check(scenario, carrier);
+                check(*scenario, carrier);
             }
         }
+    }
+
+    /// Errors are answered fast: one that counted would be the best proxy of all.
+    #[test]
+    fn an_error_is_a_failure() {
+        let origin = listen().unwrap();
+        let front = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = front.local_addr().unwrap();
+        // A proxy that has no origin. It ends with the connection of its only client.
+        let proxy = thread::spawn(move || {
+            let (mut client, _) = front.accept().unwrap();
+            let mut request = [0; 4096];
+            while client.read(&mut request).is_ok_and(|received| received > 0) {
+                let answer = b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 200\r\n\r\n";
+                client.write_all(&[answer.as_slice(), &exchange::body(200)].concat()).unwrap();
+            }
+        });
+        let order = Order {
+            scenario: Scenario::RequestLatency,
+            front: address,
+            proxy: rustix::process::getpid(),
+            layout: Layout { proxy_cpu: 0, load_cpu: 0 },
+            warm_up: Duration::from_secs(60),
+            window: Duration::from_millis(1),
+        };
+        let Err(failure) = run(&order, &origin) else { panic!("an error counted") };
+        assert_eq!(failure.to_string(), "an answer began with \"HTTP/1.1 502 Bad Gateway\"");
+        proxy.join().unwrap();
     }
 
     #[test]

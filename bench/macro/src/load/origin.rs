@@ -1,9 +1,11 @@
-//! The far end: what the proxy connects to. It sends back what comes ([`Echo`]) or sends in bulk ([`Pour`]).
+//! The far end: what the proxy connects to. It sends back what comes ([`Echo`]), sends in bulk ([`Pour`]) or answers
+//! requests ([`Reply`]).
 //!
 //! It never judges: the clients see the same and are the witnesses.
 
 use super::echo::Echo;
 use super::pour::Pour;
+use super::reply::Reply;
 use crate::scenario::Scenario;
 use rustix::event::epoll::EventFlags;
 use rustix::fd::OwnedFd;
@@ -29,14 +31,16 @@ pub fn listen() -> io::Result<TcpListener> {
 pub enum Origin {
     Echo(Echo),
     Pour(Pour),
+    Reply(Reply),
 }
 
 impl Origin {
     pub fn new(scenario: Scenario) -> io::Result<Origin> {
-        Ok(match scenario {
-            Scenario::Bulk => Origin::Pour(Pour::new(scenario.connections())?),
-            Scenario::PingPong | Scenario::Latency => Origin::Echo(Echo::for_ever()),
-            Scenario::Churn => Origin::Echo(Echo::once()),
+        Ok(match (scenario.body_bytes(), scenario) {
+            (Some(body_bytes), _) => Origin::Reply(Reply::new(body_bytes)?),
+            (None, Scenario::Bulk) => Origin::Pour(Pour::new(scenario.connections())?),
+            (None, Scenario::Churn) => Origin::Echo(Echo::once()),
+            (None, _) => Origin::Echo(Echo::for_ever()),
         })
     }
 
@@ -52,6 +56,7 @@ impl Origin {
             match self {
                 Origin::Echo(echo) => echo.add(epoll, socket)?,
                 Origin::Pour(pour) => pour.add(epoll, socket)?,
+                Origin::Reply(reply) => reply.add(epoll, socket)?,
             }
         }
     }
@@ -63,6 +68,10 @@ impl Origin {
                 Ok(())
             }
             Origin::Pour(pour) => pour.serve(ix, flags),
+            Origin::Reply(reply) => {
+                reply.serve(ix, flags);
+                Ok(())
+            }
         }
     }
 }
