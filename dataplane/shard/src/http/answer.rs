@@ -5,12 +5,15 @@ use crate::conn::{Conn, Lease, Op, Side, State};
 use crate::conns::ConnId;
 use crate::ring::socket::{self, WRITABLE};
 use crate::serve::Shard;
+use httpdate::HttpDate;
 use policy::close::CloseReason;
 use policy::generation::Service;
 use policy::http::Page;
 use rustix::io::Errno;
+use std::io::Write;
 use std::os::fd::AsFd;
 use std::sync::Arc;
+use std::time::SystemTime;
 use wire::h1::exchange::{Front, Upstream};
 use wire::h1::write::{self, Edit, reason};
 use wire::h1::{Body, Method, Peer, Persistence, Violation};
@@ -133,7 +136,11 @@ impl Shard<'_> {
             Edit::Add { name, value } | Edit::Set { name, value } => Some((name, value)),
             Edit::Remove { .. } => None,
         });
-        let fields = location.into_iter().chain(kind).chain(edits);
+        // RFC 9110 section 6.6.1: whoever answers and has a clock says when.
+        spare.path.clear();
+        let _ = write!(spare.path, "{}", HttpDate::from(SystemTime::now()));
+        let date = (&b"Date"[..], &spare.path[..]);
+        let fields = [date].into_iter().chain(location).chain(kind).chain(edits);
         let version = request.head.as_ref().map_or(wire::h1::Version::Http11, |head| head.version);
         write::answer(out, own.status, body.len() as u64, version, persistence, fields);
         let withheld = request.head.as_ref().is_some_and(|head| head.method == Method::Head);

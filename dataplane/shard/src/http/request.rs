@@ -240,7 +240,7 @@ pub(crate) struct Spare {
     #[allow(clippy::vec_box, reason = "they go to and fro between here and their connections")]
     requests: Vec<Box<Request>>,
     pub scratch: Scratch,
-    /// A path in its normal form.
+    /// A path in its normal form, or a date.
     pub path: Vec<u8>,
     /// Whatever is written and used at once.
     pub text: Vec<u8>,

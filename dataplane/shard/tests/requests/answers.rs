@@ -36,6 +36,7 @@ fn rules_answer_redirect_deny_and_rewrite() {
     assert_eq!((response.status, response.fields.first("location")), (301, Some("https://example.com/go?x=1")));
     let response = ask("/text");
     assert_eq!((response.status, response.text()), (200, "hello"));
+    assert!(response.fields.first("date").is_some_and(|date| date.ends_with(" GMT")), "{:?}", response.fields);
     assert_eq!(ask("/elsewhere").status, 404);
     let response = ask("/old/x?y");
     let received = response.received().unwrap();
