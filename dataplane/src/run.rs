@@ -126,7 +126,7 @@ fn wire(shards: usize, machine: &Machine, bounds: Bounds, epoch: Instant) -> io:
     let (mut ports, mut setups) = (Vec::new(), Vec::new());
     for (ix, (_, handed)) in handovers.into_iter().enumerate() {
         let (orders, order_box) = mailbox(bounds.orders)?;
-        let (log_writer, log_reader) = log::ring(bounds.log_records)?;
+        let (log_writer, log_reader) = log::ring(bounds.log_records, bounds.log_text)?;
         ports.push(ShardPort { orders, log: log_reader });
         setups.push(shard::Setup {
             id: ShardId(ix as u16),

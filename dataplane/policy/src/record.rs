@@ -12,7 +12,6 @@ pub use wire::h1::{Version, Violation};
 
 /// One line of the access log.
 #[derive(Clone, Debug)]
-#[allow(clippy::large_enum_variant, reason = "a box would be an allocation per request that another thread frees")]
 pub enum Record {
     Tunnel(TunnelRecord),
     Request(RequestRecord),
@@ -77,7 +76,7 @@ pub struct RequestRecord {
     pub reused: bool,
     /// The pool wants a line. Otherwise it is told for its times alone.
     pub logged: bool,
-    pub texts: Texts,
+    pub words: Words,
 }
 
 /// What a record says of a request in words.
@@ -121,59 +120,40 @@ impl Word {
     }
 }
 
-/// The words of one request, in place: no memory is taken for them.
-#[derive(Clone)]
-pub struct Texts {
-    bytes: [u8; Texts::BYTES_MAX],
+/// Where the words of one request stand in the text that goes with its record.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Words {
     ends: [u16; Word::ALL.len()],
     /// One bit for each that was cut off.
     cut: u8,
     said: u8,
 }
 
-impl Texts {
-    const BYTES_MAX: usize = 624;
+impl Words {
+    /// Of all words of one request. Unit: bytes.
+    pub const BYTES_MAX: usize = 640;
 
-    pub fn new() -> Texts {
-        Texts { bytes: [0; Texts::BYTES_MAX], ends: [0; Word::ALL.len()], cut: 0, said: 0 }
-    }
-
-    /// Words are said in the order of [`Word::ALL`]; one that is left out is empty.
-    pub fn say(&mut self, word: Word, text: &[u8]) {
+    /// Puts a word behind the text. Words are said in the order of [`Word::ALL`]; one that is left out is empty.
+    pub fn say(&mut self, text: &mut Vec<u8>, word: Word, said: &[u8]) {
         let ix = word as usize;
         debug_assert!(ix >= usize::from(self.said), "{word:?} is said too late");
-        let begin = usize::from(self.end_before(self.said.into()));
-        let end = begin + text.len().min(word.bytes_max());
-        self.bytes[begin..end].copy_from_slice(&text[..end - begin]);
-        self.ends[usize::from(self.said)..ix].fill(begin as u16);
-        self.ends[ix..].fill(end as u16);
-        self.cut |= u8::from(end - begin < text.len()) << ix;
+        let begin = text.len() as u16;
+        text.extend_from_slice(&said[..said.len().min(word.bytes_max())]);
+        self.ends[usize::from(self.said)..ix].fill(begin);
+        self.ends[ix..].fill(text.len() as u16);
+        self.cut |= u8::from(said.len() > word.bytes_max()) << ix;
         self.said = ix as u8 + 1;
     }
 
-    fn end_before(&self, ix: usize) -> u16 {
-        if ix == 0 { 0 } else { self.ends[ix - 1] }
-    }
-
-    pub fn word(&self, word: Word) -> &[u8] {
+    /// `text`: the one that it was said in.
+    pub fn word(self, text: &[u8], word: Word) -> &[u8] {
         let ix = word as usize;
-        &self.bytes[usize::from(self.end_before(ix))..usize::from(self.ends[ix])]
+        let begin = if ix == 0 { 0 } else { self.ends[ix - 1] };
+        text.get(begin.into()..self.ends[ix].into()).unwrap_or_default()
     }
 
-    pub fn is_cut(&self, word: Word) -> bool {
+    pub fn is_cut(self, word: Word) -> bool {
         self.cut >> word as usize & 1 == 1
-    }
-}
-
-impl Default for Texts {
-    fn default() -> Texts {
-        Texts::new()
-    }
-}
-
-impl fmt::Debug for Texts {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_map().entries(Word::ALL.map(|word| (word, self.word(word).escape_ascii().to_string()))).finish()
     }
 }
 
@@ -223,8 +203,8 @@ impl fmt::Display for ClientAddr {
     }
 }
 
-/// A ring of 4,096 records then takes three megabytes per shard.
-const _: () = assert!(size_of::<Record>() <= 768);
+/// A ring of 4,096 records then takes half a megabyte per shard.
+const _: () = assert!(size_of::<Record>() <= 144);
 
 #[cfg(test)]
 mod tests {
@@ -232,17 +212,19 @@ mod tests {
 
     #[test]
     fn words_are_kept_as_far_as_there_is_room() {
-        let mut texts = Texts::new();
-        texts.say(Word::Method, b"GET");
-        texts.say(Word::Host, b"example.com");
-        texts.say(Word::UserAgent, &[b'x'; 1_000]);
-        assert_eq!(texts.word(Word::Method), b"GET");
-        assert_eq!(texts.word(Word::Target), b"");
-        assert_eq!(texts.word(Word::Host), b"example.com");
-        assert_eq!(texts.word(Word::Referer), b"");
-        assert_eq!(texts.word(Word::UserAgent), [b'x'; 120]);
-        assert!(texts.is_cut(Word::UserAgent) && !texts.is_cut(Word::Host));
+        let (mut words, mut text) = (Words::default(), Vec::new());
+        words.say(&mut text, Word::Method, b"GET");
+        words.say(&mut text, Word::Host, b"example.com");
+        words.say(&mut text, Word::UserAgent, &[b'x'; 1_000]);
+        let word = |word| words.word(&text, word);
+        assert_eq!(word(Word::Method), b"GET");
+        assert_eq!(word(Word::Target), b"");
+        assert_eq!(word(Word::Host), b"example.com");
+        assert_eq!(word(Word::Referer), b"");
+        assert_eq!(word(Word::UserAgent), [b'x'; 120]);
+        assert!(words.is_cut(Word::UserAgent) && !words.is_cut(Word::Host));
+        assert_eq!(Words::default().word(b"", Word::Host), b"");
         let room: usize = Word::ALL.iter().map(|word| word.bytes_max()).sum();
-        assert!(room <= Texts::BYTES_MAX);
+        assert!(room <= Words::BYTES_MAX);
     }
 }

@@ -33,6 +33,8 @@ pub struct Bounds {
     pub listeners: usize,
     /// Access records that wait for the log thread. Beyond: dropped and counted.
     pub log_records: usize,
+    /// Bytes of their texts. Beyond: likewise.
+    pub log_text: usize,
 }
 
 /// Descriptors kept for everything that is not a connection: rings, doorbells, listeners, logs, the control
@@ -73,6 +75,7 @@ impl Bounds {
             endpoints: 1_000_000,
             listeners: 4_096,
             log_records: 4_096,
+            log_text: 1 << 20,
         }
     }
 

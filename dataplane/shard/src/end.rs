@@ -183,13 +183,13 @@ impl Shard<'_> {
         let Some(conn) = self.conns.get_mut(id) else { return };
         if conn.logged {
             let record = record_of(conn, reached, reason, self.now_micros, self.setup.id);
-            self.log(Record::Tunnel(record));
+            self.log(Record::Tunnel(record), b"");
         }
     }
 
     /// One line of the access log.
-    pub(crate) fn log(&mut self, record: Record) {
-        if !self.setup.log.push(record) {
+    pub(crate) fn log(&mut self, record: Record, text: &[u8]) {
+        if !self.setup.log.push(record, text) {
             self.counters.shard().add(ShardCounter::LogDropped, 1);
         }
     }
@@ -281,7 +281,7 @@ impl Shard<'_> {
         self.counters.pool(conn.pool.0).closed(CloseReason::ShardFull as usize);
         if conn.logged {
             let record = record_of(&conn, None, CloseReason::ShardFull, self.now_micros, self.setup.id);
-            self.log(Record::Tunnel(record));
+            self.log(Record::Tunnel(record), b"");
         }
         self.give_lease_back(std::mem::take(&mut conn.lease));
     }

@@ -2,7 +2,8 @@
 //!
 //! Owns what the formats have in common, the names of slots, and which format is written by whom.
 
-use super::{request, template, tunnel};
+use super::request::{self, Said};
+use super::{template, tunnel};
 use config::LogTemplate;
 use policy::record::Record;
 use policy::{EndpointSlot, PoolSlot};
@@ -62,15 +63,16 @@ fn find(names: &[Option<Arc<str>>], ix: usize) -> &str {
     names.get(ix).and_then(|name| name.as_deref()).unwrap_or("?")
 }
 
-/// Appends the line, its end included.
-pub fn append(out: &mut Vec<u8>, format: &Format, record: &Record, names: &Names) {
+/// Appends the line, its end included. With a record comes the text that its words are in.
+pub fn append(out: &mut Vec<u8>, format: &Format, (record, text): (&Record, &[u8]), names: &Names) {
+    let said = |record| Said { record, text };
     match (format, record) {
         (Format::Common | Format::Combined, Record::Tunnel(record)) => tunnel::append_common(out, record, names),
         (Format::Json, Record::Tunnel(record)) => tunnel::append_json(out, record, names),
-        (Format::Common, Record::Request(record)) => request::append_common(out, record, names),
-        (Format::Combined, Record::Request(record)) => request::append_combined(out, record, names),
-        (Format::Json, Record::Request(record)) => request::append_json(out, record, names),
-        (Format::Template(template), record) => template::append(out, template, record, names),
+        (Format::Common, Record::Request(record)) => request::append_common(out, said(record), names),
+        (Format::Combined, Record::Request(record)) => request::append_combined(out, said(record), names),
+        (Format::Json, Record::Request(record)) => request::append_json(out, said(record), names),
+        (Format::Template(template), record) => template::append(out, template, record, text, names),
     }
     out.push(b'\n');
 }
@@ -110,7 +112,7 @@ pub fn date(micros: u64, format: StaticFormatDescription) -> String {
 pub(super) mod tests {
     use super::*;
     use policy::close::CloseReason;
-    use policy::record::{ClientAddr, RequestRecord, Texts, TunnelRecord, Version, Violation, Word};
+    use policy::record::{ClientAddr, RequestRecord, TunnelRecord, Version, Violation, Word, Words};
     use policy::{GenerationId, ShardId};
 
     pub fn record() -> TunnelRecord {
@@ -132,15 +134,20 @@ pub(super) mod tests {
     }
 
     pub fn request() -> RequestRecord {
-        let mut texts = Texts::new();
-        texts.say(Word::Method, b"GET");
-        texts.say(Word::Target, b"/a?b=\"c\"");
-        texts.say(Word::Host, b"example.com");
-        texts.say(Word::Rule, b"static");
-        texts.say(Word::Group, b"main");
-        texts.say(Word::RequestId, b"id7");
-        texts.say(Word::UserAgent, b"curl/8\xff");
-        RequestRecord {
+        worded().0
+    }
+
+    /// With the text of its words.
+    fn worded() -> (RequestRecord, Vec<u8>) {
+        let (mut words, mut text) = (Words::default(), Vec::new());
+        words.say(&mut text, Word::Method, b"GET");
+        words.say(&mut text, Word::Target, b"/a?b=\"c\"");
+        words.say(&mut text, Word::Host, b"example.com");
+        words.say(&mut text, Word::Rule, b"static");
+        words.say(&mut text, Word::Group, b"main");
+        words.say(&mut text, Word::RequestId, b"id7");
+        words.say(&mut text, Word::UserAgent, b"curl/8\xff");
+        let record = RequestRecord {
             pool: PoolSlot(1),
             endpoint: Some(EndpointSlot(3)),
             generation: GenerationId(42),
@@ -159,8 +166,9 @@ pub(super) mod tests {
             attempts: 1,
             reused: true,
             logged: true,
-            texts,
-        }
+            words,
+        };
+        (record, text)
     }
 
     fn names() -> Names {
@@ -181,7 +189,7 @@ pub(super) mod tests {
 
     fn check_record(format: Format, record: Record, expected: &str) {
         let mut out = Vec::new();
-        append(&mut out, &format, &record, &names());
+        append(&mut out, &format, (&record, &worded().1), &names());
         assert_eq!(String::from_utf8(out).unwrap(), format!("{expected}\n"));
     }
 
@@ -234,7 +242,7 @@ pub(super) mod tests {
                 bytes_out: 0,
                 reason: CloseReason::Refused,
                 violation: Some(Violation::BareLf),
-                texts: Texts::new(),
+                words: Words::default(),
                 connect_micros: 0,
                 first_byte_micros: 0,
                 attempts: 0,
@@ -273,7 +281,7 @@ pub(super) mod tests {
         for format in [Format::Common, Format::Json] {
             let mut out = Vec::new();
             let record = Record::Tunnel(TunnelRecord { endpoint: Some(EndpointSlot(4)), ..record() });
-            append(&mut out, &format, &record, &names());
+            append(&mut out, &format, (&record, &worded().1), &names());
             assert_eq!(out.iter().filter(|byte| **byte == b'\n').count(), 1);
         }
         let mut out = Vec::new();
@@ -285,7 +293,7 @@ pub(super) mod tests {
     fn a_nameless_slot_still_gives_a_line() {
         let mut out = Vec::new();
         let record = Record::Tunnel(TunnelRecord { pool: PoolSlot(900), ..record() });
-        append(&mut out, &Format::Common, &record, &names());
+        append(&mut out, &Format::Common, (&record, b""), &names());
         assert!(String::from_utf8(out).unwrap().contains("\"TCP ? a\""));
     }
 
@@ -293,7 +301,7 @@ pub(super) mod tests {
     fn a_mad_clock_does_not_panic() {
         let mut out = Vec::new();
         let record = Record::Tunnel(TunnelRecord { started_micros: u64::MAX, ..record() });
-        append(&mut out, &Format::Common, &record, &names());
+        append(&mut out, &Format::Common, (&record, b""), &names());
         assert!(String::from_utf8(out).unwrap().contains("[-]"));
     }
 }

@@ -317,7 +317,7 @@ impl Writer {
             let old = std::mem::replace(&mut self.output, output);
             self.part_with(old);
             self.retry = None;
-            later.iter().for_each(|record| self.write(record));
+            later.iter().for_each(|(record, text)| self.write(record, text));
         }
         if notes.reopen {
             self.flush();
@@ -345,7 +345,8 @@ impl Writer {
     /// As [`Writer::pass`], but asks for no wake-up. Whether there was anything.
     fn skim(&mut self) -> bool {
         let mut rings = std::mem::take(&mut self.rings);
-        let taken: usize = rings.iter_mut().map(|ring| ring.skim(RING_RECORDS, |record| self.write(&record))).sum();
+        let taken: usize =
+            rings.iter_mut().map(|ring| ring.skim(RING_RECORDS, |record, text| self.write(&record, text))).sum();
         self.rings = rings;
         taken > 0
     }
@@ -357,13 +358,17 @@ impl Writer {
 
     /// As [`Writer::pass`], but for the records of connections that ended at `until` (microseconds since 1970) or later:
     /// those are answered with.
-    fn pass_until(&mut self, until: u64) -> Vec<Record> {
+    fn pass_until(&mut self, until: u64) -> Vec<(Record, Box<[u8]>)> {
         let mut later = Vec::new();
         let mut rings = std::mem::take(&mut self.rings);
         rings.retain_mut(|ring| {
             ring.hush();
-            ring.drain(RING_RECORDS, |record| {
-                if record.ended_micros() < until { self.write(&record) } else { later.push(record) }
+            ring.drain(RING_RECORDS, |record, text| {
+                if record.ended_micros() < until {
+                    self.write(&record, text)
+                } else {
+                    later.push((record, text.into()))
+                }
             });
             !ring.has_ended()
         });
@@ -371,7 +376,7 @@ impl Writer {
         later
     }
 
-    fn write(&mut self, record: &Record) {
+    fn write(&mut self, record: &Record, text: &[u8]) {
         if let Record::Request(record) = record {
             self.counts.latencies().record(record, Instant::now());
             if !record.logged {
@@ -382,7 +387,7 @@ impl Writer {
             return;
         };
         self.line.clear();
-        line::append(&mut self.line, &self.output.format, record, &self.names);
+        line::append(&mut self.line, &self.output.format, (record, text), &self.names);
         add(&self.counts.made, 1);
         if self.retry.is_none() && sink.push(&self.line) {
             if sink.backlog_bytes() >= FLUSH_BYTES {
@@ -593,14 +598,14 @@ mod tests {
     #[test]
     fn records_of_all_rings_become_lines() {
         let (log, mut reader, _) = piped();
-        let (mut one, ring_one) = link::log::ring(RING_RECORDS).unwrap();
-        let (mut two, ring_two) = link::log::ring(RING_RECORDS).unwrap();
+        let (mut one, ring_one) = link::log::ring(RING_RECORDS, 1 << 16).unwrap();
+        let (mut two, ring_two) = link::log::ring(RING_RECORDS, 1 << 16).unwrap();
         log.name([named(1, "db"), named(2, "web")]);
         log.read(ring_one);
         log.read(ring_two);
-        assert!(one.push(record(1)));
+        assert!(one.push(record(1), b""));
         assert_eq!(pool_of(&next_line(&mut reader)), "db");
-        assert!(two.push(record(2)));
+        assert!(two.push(record(2), b""));
         assert_eq!(pool_of(&next_line(&mut reader)), "web");
         log.stop();
     }
@@ -609,10 +614,10 @@ mod tests {
     #[test]
     fn the_last_lines_of_a_slot_keep_its_name() {
         let (log, mut reader, forgotten) = piped();
-        let (mut shard, ring) = link::log::ring(RING_RECORDS).unwrap();
+        let (mut shard, ring) = link::log::ring(RING_RECORDS, 1 << 16).unwrap();
         log.name([named(1, "db")]);
         for _ in 0..RING_RECORDS {
-            assert!(shard.push(record(1)));
+            assert!(shard.push(record(1), b""));
         }
         let lines = std::thread::spawn(move || {
             let mut text = String::new();
@@ -640,13 +645,13 @@ mod tests {
             reader.read_to_string(&mut text).unwrap();
             text.lines().count()
         });
-        let (mut shard, ring) = link::log::ring(RING_RECORDS).unwrap();
+        let (mut shard, ring) = link::log::ring(RING_RECORDS, 1 << 16).unwrap();
         log.read(ring);
         for turn in 0..20 {
             let target = Target::File(folder.path().join(format!("{turn}.log")));
             log.switch(output(Sink::open(&target).unwrap(), target));
             for _ in 0..100 {
-                assert!(shard.push(record(1)));
+                assert!(shard.push(record(1), b""));
             }
         }
         let counts = Arc::clone(log.counts());
@@ -668,13 +673,13 @@ mod tests {
     fn a_connection_that_ends_after_a_switch_is_a_line_of_the_new_sink() {
         let folder = tempfile::tempdir().unwrap();
         let (log, mut reader, _) = piped();
-        let (mut shard, ring) = link::log::ring(RING_RECORDS).unwrap();
+        let (mut shard, ring) = link::log::ring(RING_RECORDS, 1 << 16).unwrap();
         let ended = |micros: u64| {
             let times = TunnelRecord { started_micros: micros - 10, duration_micros: 10, ..line::tests::record() };
             Record::Tunnel(times)
         };
         for micros in [999, 1000, 1001] {
-            assert!(shard.push(ended(micros)));
+            assert!(shard.push(ended(micros), b""));
         }
         let path = folder.path().join("access.log");
         let target = Target::File(path.clone());
@@ -697,11 +702,11 @@ mod tests {
     fn a_blocked_sink_holds_nobody_up() {
         let folder = tempfile::tempdir().unwrap();
         let (log, mut reader, forgotten) = piped();
-        let (mut shard, ring) = link::log::ring(RING_RECORDS).unwrap();
+        let (mut shard, ring) = link::log::ring(RING_RECORDS, 1 << 16).unwrap();
         log.read(ring);
         let deadline = Instant::now() + PATIENCE;
         while log.counts().dropped() == 0 {
-            let _ = shard.push(record(1));
+            let _ = shard.push(record(1), b"");
             assert!(Instant::now() < deadline, "nothing was ever dropped");
         }
         log.forget([Slot::Pool(PoolSlot(1))]);
@@ -712,7 +717,7 @@ mod tests {
         log.switch(output(Sink::open(&target).unwrap(), target));
         log.forget([Slot::Pool(PoolSlot(1))]);
         forgotten.recv_timeout(PATIENCE).unwrap();
-        assert!(shard.push(record(1)));
+        assert!(shard.push(record(1), b""));
         let counts = Arc::clone(log.counts());
         log.stop();
         assert!(std::fs::read_to_string(path).unwrap().ends_with("}\n"));
@@ -731,8 +736,8 @@ mod tests {
         let log =
             Log::start(output(Sink::open(&target).unwrap(), target), None, move |slots| sender.send(slots).unwrap())
                 .unwrap();
-        let (mut shard, ring) = link::log::ring(RING_RECORDS).unwrap();
-        assert!(shard.push(record(1)));
+        let (mut shard, ring) = link::log::ring(RING_RECORDS, 1 << 16).unwrap();
+        assert!(shard.push(record(1), b""));
         log.read(ring);
         // Its answer comes after a whole pass: the line is in the file, or in the backlog before it.
         log.forget([Slot::Pool(PoolSlot(1))]);
@@ -742,7 +747,7 @@ mod tests {
         log.reopen();
         log.forget([Slot::Pool(PoolSlot(1))]);
         forgotten.recv_timeout(PATIENCE).unwrap();
-        assert!(shard.push(record(2)));
+        assert!(shard.push(record(2), b""));
         log.stop();
         assert_eq!(std::fs::read_to_string(moved).unwrap().lines().count(), 1);
         assert_eq!(std::fs::read_to_string(path).unwrap().lines().count(), 1);
@@ -753,9 +758,9 @@ mod tests {
     fn a_failing_sink_is_counted_and_tried_again() {
         let target = Target::File("/dev/full".into());
         let log = Log::start(output(Sink::open(&target).unwrap(), target), None, |_| {}).unwrap();
-        let (mut shard, ring) = link::log::ring(RING_RECORDS).unwrap();
+        let (mut shard, ring) = link::log::ring(RING_RECORDS, 1 << 16).unwrap();
         log.read(ring);
-        assert!(shard.push(record(1)));
+        assert!(shard.push(record(1), b""));
         let deadline = Instant::now() + PATIENCE;
         while log.counts().dropped() == 0 {
             assert!(Instant::now() < deadline, "the failure was never counted");
@@ -786,14 +791,14 @@ mod tests {
         };
         for _ in 0..3 {
             log.retry = None;
-            log.write(&record(1));
+            log.write(&record(1), b"");
             log.flush();
         }
         let folder = tempfile::tempdir().unwrap();
         let target = Target::File(folder.path().join("access.log"));
         log.output = output(Sink::open(&target).unwrap(), target);
         log.retry = None;
-        log.write(&record(1));
+        log.write(&record(1), b"");
         log.flush();
         log.flush_stderr();
         drop(log);
@@ -809,11 +814,11 @@ mod tests {
         log.switch(Output { format: Format::Json, sink: None });
         log.forget([Slot::Pool(PoolSlot(1))]);
         forgotten.recv_timeout(PATIENCE).unwrap();
-        let (mut shard, ring) = link::log::ring(8).unwrap();
+        let (mut shard, ring) = link::log::ring(8, 1 << 16).unwrap();
         log.read(ring);
         for _ in 0..4 {
             for _ in 0..8 {
-                assert!(shard.push(record(1)));
+                assert!(shard.push(record(1), b""));
             }
             log.forget([Slot::Pool(PoolSlot(1))]);
             forgotten.recv_timeout(PATIENCE).unwrap();

@@ -6,39 +6,54 @@ use serde::Serialize;
 use std::borrow::Cow;
 use std::io::Write;
 
-pub fn append_common(out: &mut Vec<u8>, record: &RequestRecord, names: &Names) {
-    append_clf(out, record);
-    append_keys(out, record, names);
+/// A record with the text that its words are in.
+#[derive(Clone, Copy)]
+pub struct Said<'a> {
+    pub record: &'a RequestRecord,
+    pub text: &'a [u8],
 }
 
-pub fn append_combined(out: &mut Vec<u8>, record: &RequestRecord, names: &Names) {
-    append_clf(out, record);
+impl<'a> Said<'a> {
+    pub fn word(self, word: Word) -> &'a [u8] {
+        self.record.words.word(self.text, word)
+    }
+}
+
+pub fn append_common(out: &mut Vec<u8>, said: Said<'_>, names: &Names) {
+    append_clf(out, said);
+    append_keys(out, said, names);
+}
+
+pub fn append_combined(out: &mut Vec<u8>, said: Said<'_>, names: &Names) {
+    append_clf(out, said);
     for word in [Word::Referer, Word::UserAgent] {
         out.extend_from_slice(b" \"");
-        append_or_dash(out, record.texts.word(word));
+        append_or_dash(out, said.word(word));
         out.push(b'"');
     }
-    append_keys(out, record, names);
+    append_keys(out, said, names);
 }
 
-fn append_clf(out: &mut Vec<u8>, record: &RequestRecord) {
+fn append_clf(out: &mut Vec<u8>, said: Said<'_>) {
+    let record = said.record;
     match record.client {
         ClientAddr::Ip(address) => write!(out, "{}", address.ip()),
         ClientAddr::Unix | ClientAddr::Unknown => write!(out, "{}", record.client),
     }
     .expect(INTO_MEMORY);
     write!(out, " - - [{}] \"", date(record.started_micros, CLF_DATE)).expect(INTO_MEMORY);
-    let method = record.texts.word(Word::Method);
+    let method = said.word(Word::Method);
     append_or_dash(out, method);
     if !method.is_empty() {
         out.push(b' ');
-        append_or_dash(out, record.texts.word(Word::Target));
+        append_or_dash(out, said.word(Word::Target));
         write!(out, " {}", record.version.text()).expect(INTO_MEMORY);
     }
     write!(out, "\" {} {}", record.status, record.bytes_out).expect(INTO_MEMORY);
 }
 
-fn append_keys(out: &mut Vec<u8>, record: &RequestRecord, names: &Names) {
+fn append_keys(out: &mut Vec<u8>, said: Said<'_>, names: &Names) {
+    let record = said.record;
     write!(out, " reason={}", record.reason.label()).expect(INTO_MEMORY);
     if let Some(violation) = record.violation {
         write!(out, " violation={}", violation.label()).expect(INTO_MEMORY);
@@ -50,8 +65,8 @@ fn append_keys(out: &mut Vec<u8>, record: &RequestRecord, names: &Names) {
         append_or_dash(out, text);
         out.push(b'"');
     };
-    quoted(out, "rule", record.texts.word(Word::Rule));
-    quoted(out, "group", record.texts.word(Word::Group));
+    quoted(out, "rule", said.word(Word::Rule));
+    quoted(out, "group", said.word(Word::Group));
     quoted(out, "backend", backend);
     write!(
         out,
@@ -65,8 +80,8 @@ fn append_keys(out: &mut Vec<u8>, record: &RequestRecord, names: &Names) {
         record.reused,
     )
     .expect(INTO_MEMORY);
-    quoted(out, "request_id", record.texts.word(Word::RequestId));
-    quoted(out, "host", record.texts.word(Word::Host));
+    quoted(out, "request_id", said.word(Word::RequestId));
+    quoted(out, "host", said.word(Word::Host));
     write!(out, " shard={}", record.shard).expect(INTO_MEMORY);
 }
 
@@ -105,8 +120,9 @@ struct JsonLine<'a> {
     shard: u16,
 }
 
-pub fn append_json(out: &mut Vec<u8>, record: &RequestRecord, names: &Names) {
-    let word = |word| String::from_utf8_lossy(record.texts.word(word));
+pub fn append_json(out: &mut Vec<u8>, said: Said<'_>, names: &Names) {
+    let record = said.record;
+    let word = |word| String::from_utf8_lossy(said.word(word));
     let line = JsonLine {
         time: date(record.started_micros, RFC3339),
         pool: names.pool(record.pool),

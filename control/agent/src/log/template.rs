@@ -1,23 +1,27 @@
 //! Lines as the operator writes them.
 
 use super::line::{CLF_DATE, INTO_MEMORY, Names, RFC3339, append_or_dash, append_quoted, date};
+use super::request::Said;
 use config::{LogField, LogPiece, LogTemplate};
-use policy::record::{ClientAddr, Record, RequestRecord, TunnelRecord, Word};
+use policy::record::{ClientAddr, Record, TunnelRecord, Word};
 use std::io::Write;
 
 /// What a record does not know is `-`; no text of a client ends the line or a quotation.
-pub fn append(out: &mut Vec<u8>, template: &LogTemplate, record: &Record, names: &Names) {
+pub fn append(out: &mut Vec<u8>, template: &LogTemplate, record: &Record, text: &[u8], names: &Names) {
     for piece in template.pieces() {
         match (piece, record) {
-            (LogPiece::Text(text), _) => out.extend_from_slice(text.as_bytes()),
-            (LogPiece::Field(field), Record::Request(record)) => append_of_request(out, *field, record, names),
+            (LogPiece::Text(literal), _) => out.extend_from_slice(literal.as_bytes()),
+            (LogPiece::Field(field), Record::Request(record)) => {
+                append_of_request(out, *field, Said { record, text }, names);
+            }
             (LogPiece::Field(field), Record::Tunnel(record)) => append_of_tunnel(out, *field, record, names),
         }
     }
 }
 
-fn append_of_request(out: &mut Vec<u8>, field: LogField, record: &RequestRecord, names: &Names) {
-    let word = |word| record.texts.word(word);
+fn append_of_request(out: &mut Vec<u8>, field: LogField, said: Said<'_>, names: &Names) {
+    let record = said.record;
+    let word = |word| said.word(word);
     let text: &[u8] = match field {
         LogField::Method => word(Word::Method),
         LogField::Uri => word(Word::Target),

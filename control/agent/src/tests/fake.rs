@@ -252,20 +252,23 @@ impl Shard {
         self.counters.pool(pool.0).closed(reason as usize);
         self.counters.endpoint(endpoint.0).sub(EndpointCounter::Connections, 1);
         let generation = self.adopter.pool(pool).map_or(policy::GenerationId(0), |root| root.number);
-        let _ = self.parts.log.push(Record::Tunnel(TunnelRecord {
-            pool,
-            endpoint: Some(endpoint),
-            generation,
-            client: ClientAddr::Unix,
-            started_micros: SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros() as u64,
-            connect_micros: 1,
-            duration_micros: 2,
-            bytes_in: 3,
-            bytes_out: 4,
-            reason,
-            shard: self.parts.id,
-            attempts: 1,
-        }));
+        let _ = self.parts.log.push(
+            Record::Tunnel(TunnelRecord {
+                pool,
+                endpoint: Some(endpoint),
+                generation,
+                client: ClientAddr::Unix,
+                started_micros: SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros() as u64,
+                connect_micros: 1,
+                duration_micros: 2,
+                bytes_in: 3,
+                bytes_out: 4,
+                reason,
+                shard: self.parts.id,
+                attempts: 1,
+            }),
+            b"",
+        );
     }
 
     fn die(&mut self) {

@@ -65,7 +65,7 @@ impl Rig {
             let page = CounterPages::new(1000, 10_000);
             // Small on purpose: control must cope with a shard that is behind.
             let (postbox, orders) = mailbox(4).unwrap();
-            let (writer, reader) = link::log::ring(64).unwrap();
+            let (writer, reader) = link::log::ring(64, 4096).unwrap();
             pages.push(Arc::clone(&page));
             fakes.push(fake::start(fake::Parts {
                 id: ShardId(id),

@@ -202,6 +202,10 @@ impl Shard<'_> {
         else {
             return;
         };
+        // As a rule nobody asks how a backend has done that has done well.
+        if failed.is_none() && !request.watched {
+            return;
+        }
         let slot = *slot;
         let served = failed.unwrap_or(if request.status >= 500 { Served::ServerError } else { Served::Good });
         if failed.is_some() {

@@ -6,7 +6,7 @@ use crate::ring::socket::Peer;
 use crate::serve::Shard;
 use link::counters::PoolCounter;
 use policy::close::CloseReason;
-use policy::record::{ClientAddr, Record, RequestRecord, Texts, Word};
+use policy::record::{ClientAddr, Record, RequestRecord, Word, Words};
 use std::time::{SystemTime, UNIX_EPOCH};
 use wire::tunnel::Way;
 
@@ -15,6 +15,8 @@ impl Shard<'_> {
     pub(super) fn record_request(&mut self, id: ConnId, reason: CloseReason) {
         let now_micros = self.now_micros;
         let shard = self.setup.id;
+        let mut text = std::mem::take(&mut self.spare.words);
+        text.clear();
         let Some(conn) = self.conns.get_mut(id) else { return };
         let Conn { request: Some(request), .. } = conn else { return };
         let counters = self.counters.pool(conn.pool.0);
@@ -57,32 +59,33 @@ impl Shard<'_> {
             attempts: conn.attempts,
             reused: request.reused,
             logged: conn.logged,
-            texts: texts(request, conn.logged),
+            words: words(request, conn.logged, &mut text),
         };
-        self.log(Record::Request(record));
+        self.log(Record::Request(record), &text);
+        self.spare.words = text;
     }
 }
 
-/// The words of the line; none where there will be no line.
-fn texts(request: &super::Request, logged: bool) -> Texts {
-    let mut texts = Texts::new();
+/// The words of the line, written to `text`; none where there will be no line.
+fn words(request: &super::Request, logged: bool, text: &mut Vec<u8>) -> Words {
+    let mut words = Words::default();
     if !logged {
-        return texts;
+        return words;
     }
     let input = &request.input;
     if let Some(head) = &request.head {
-        texts.say(Word::Method, head.method.text(input));
-        texts.say(Word::Target, head.target.whole.of(input));
-        texts.say(Word::Host, head.host.map_or(b"", |host| host.whole.of(input)));
+        words.say(text, Word::Method, head.method.text(input));
+        words.say(text, Word::Target, head.target.whole.of(input));
+        words.say(text, Word::Host, head.host.map_or(b"", |host| host.whole.of(input)));
     }
-    texts.say(Word::Rule, request.rule_name.as_deref().map_or(b"", str::as_bytes));
-    texts.say(Word::Group, request.group_name.as_deref().map_or(b"", str::as_bytes));
+    words.say(text, Word::Rule, request.rule_name.as_deref().map_or(b"", str::as_bytes));
+    words.say(text, Word::Group, request.group_name.as_deref().map_or(b"", str::as_bytes));
     if let Some(head) = &request.head {
         let first = |name| head.fields.values(input, name).next().unwrap_or(b"");
         let id = if request.id.is_empty() { first(b"x-request-id") } else { &request.id };
-        texts.say(Word::RequestId, id);
-        texts.say(Word::Referer, first(b"referer"));
-        texts.say(Word::UserAgent, first(b"user-agent"));
+        words.say(text, Word::RequestId, id);
+        words.say(text, Word::Referer, first(b"referer"));
+        words.say(text, Word::UserAgent, first(b"user-agent"));
     }
-    texts
+    words
 }

@@ -58,6 +58,8 @@ pub(crate) struct Request {
     pub violation: Option<Violation>,
     /// With an answer of our own: what becomes of the connection.
     pub front_after: Front,
+    /// Its group wants to know how its backends do: it ejects, or goes by their times.
+    pub watched: bool,
     /// The upstream connection has served a request before.
     pub reused: bool,
     /// It is not to be sent over such a one.
@@ -193,6 +195,7 @@ impl Request {
             status: 0,
             violation: None,
             front_after: Front::Close,
+            watched: false,
             reused: false,
             wants_new: false,
             disregarded: false,
@@ -244,6 +247,8 @@ pub(crate) struct Spare {
     pub path: Vec<u8>,
     /// Whatever is written and used at once.
     pub text: Vec<u8>,
+    /// What goes with a record.
+    pub words: Vec<u8>,
 }
 
 impl Spare {
@@ -253,7 +258,7 @@ impl Spare {
     const BUFFER: usize = 32 << 10;
 
     pub fn new() -> Spare {
-        Spare { requests: Vec::new(), scratch: Scratch::new(), path: Vec::new(), text: Vec::new() }
+        Spare { requests: Vec::new(), scratch: Scratch::new(), path: Vec::new(), text: Vec::new(), words: Vec::new() }
     }
 
     pub fn request(&mut self) -> Box<Request> {

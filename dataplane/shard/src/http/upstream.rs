@@ -9,7 +9,7 @@ use crate::conns::ConnId;
 use crate::ring::socket::{self, Peer};
 use crate::serve::Shard;
 use link::counters::EndpointCounter;
-use policy::generation::{Address, PoolGeneration, Service};
+use policy::generation::{Address, Balance, PoolGeneration, Service};
 use policy::http::HttpService;
 use policy::http::retry::is_idempotent;
 use policy::ids::{EndpointSlot, PoolSlot};
@@ -223,6 +223,9 @@ impl Shard<'_> {
         request.stage = Stage::Exchange;
         request.reused = reused;
         request.served_by = Some(endpoint);
+        let group = &root.groups[request.group];
+        let ejects = group.http.as_ref().is_some_and(|http| http.eject.is_some());
+        request.watched = ejects || matches!(group.balance, Balance::PeakEwma);
         let host_default = &mut spare.text;
         host_default.clear();
         if request.head.as_ref().is_some_and(|head| head.host.is_none())

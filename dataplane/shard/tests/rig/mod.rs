@@ -118,7 +118,7 @@ impl Rig {
         let mut ends = Vec::new();
         for (id, handed) in (0..shards).map(ShardId).zip(boxes) {
             let (orders, order_box) = mailbox(64).unwrap();
-            let (log_writer, log) = ring(4096).unwrap();
+            let (log_writer, log) = ring(4096, 1 << 20).unwrap();
             let setup = Setup {
                 id,
                 cpu,
@@ -382,7 +382,7 @@ impl Rig {
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
             for shard in &mut self.shards {
-                if let Some(record) = shard.log.take() {
+                if let Some((record, _)) = shard.log.take() {
                     return record;
                 }
             }
