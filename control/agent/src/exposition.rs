@@ -138,13 +138,16 @@ pub(crate) mod tests {
             } else if let Some(rest) = line.strip_prefix("# TYPE ") {
                 let (name, kind) = rest.split_once(' ').expect("TYPE without kind");
                 assert_eq!(family.map(|family| family.0), Some(name), "TYPE without its HELP");
-                assert!(["counter", "gauge"].contains(&kind));
+                assert!(["counter", "gauge", "summary"].contains(&kind));
                 assert_eq!(kind == "counter", name.ends_with("_total"), "{name}");
                 family = Some((name, kind));
             } else {
                 let (sample, value) = line.rsplit_once(' ').expect("a sample without value");
                 let name = sample.split('{').next().unwrap();
-                assert_eq!(family.map(|family| family.0), Some(name), "a sample outside of its family");
+                let (of, kind) = family.expect("a sample before all families");
+                let of_summary = ["_sum", "_count"].iter().any(|suffix| name.strip_suffix(suffix) == Some(of));
+                assert!(name == of || kind == "summary" && of_summary, "{name}: a sample outside of its family");
+                assert!(kind != "summary" || of_summary || sample.contains("quantile=\""), "{sample} is no quantile");
                 let legal = |c: char| c.is_ascii_alphanumeric() || c == '_';
                 assert!(name.chars().all(legal) && !name.starts_with(|c: char| c.is_ascii_digit()), "{name}");
                 assert!(sample.contains('{') == sample.ends_with('}'), "labels without end: {sample}");
