@@ -13,9 +13,9 @@
 //!                                        (open)                         4  backup, unproven
 //! ```
 //!
-//! The first tier that has somebody in rotation whom this connection has not tried yet decides: one of its
-//! open backends is picked, or all are full and the connection waits. It never falls to the next tier
-//! because the first is full: a backup is for when the others are gone, not for when they are busy.
+//! The first tier that has an open backend which this connection has not tried yet is picked from. Where all that are
+//! up are full the unproven of their kind help out, but a backup never does: it is for when the others are gone, not
+//! for when they are busy. Where all are full the connection waits.
 //!
 //! A pick is O(log n) and allocates nothing; nor does a change of health or of a cap, only an adoption and
 //! a connection to a backend that has left the group. Backends have *seats*, dense numbers that stay with the
