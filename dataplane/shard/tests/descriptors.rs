@@ -44,7 +44,9 @@ fn without_descriptors_clients_wait_and_tunnels_go_on() {
     let record = rig.closed(CloseReason::DescriptorsExhausted);
     assert_eq!(record.endpoint, None);
 
-    // Whoever still waits is served as soon as there are enough.
+    // Whoever still waits is served as soon as there are enough. They must come all at once: freed one by one they would leave
+    // the shard a moment in which a client can be accepted and not be connected.
+    setrlimit(Resource::Nofile, Rlimit { current: Some(512), maximum }).unwrap();
     drop((clients.remove(0), held));
     for waiting in &mut clients {
         waiting.say(b"my turn");
