@@ -1,7 +1,7 @@
 //! Connections to backends that outlast a request, and the request as its backend gets it.
 //!
 //! Idle ones belong to the endpoint's slot on this shard; the one that was used last is used first, so that those that are
-//! not needed grow old. Nothing watches them: see [`Shard::tend_idle`].
+//! not needed grow old. Nothing watches them: they are looked at before their next use, and see [`Shard::tend_idle`].
 
 use super::request::{Request, Stage};
 use crate::conn::{Conn, Lease, Op, State};
@@ -11,7 +11,6 @@ use crate::serve::Shard;
 use link::counters::EndpointCounter;
 use policy::generation::{Address, Balance, PoolGeneration, Service};
 use policy::http::HttpService;
-use policy::http::retry::is_idempotent;
 use policy::ids::{EndpointSlot, PoolSlot};
 use policy::tick::Tick;
 use std::collections::VecDeque;
@@ -70,21 +69,19 @@ impl Idle {
 
 impl Shard<'_> {
     /// The newest idle connection of this backend that is fit for use.
+    ///
+    /// Each is looked at, at the cost of a system call: one on which something has come that nobody asked for would give it to
+    /// whoever asks next. (What comes after the look cannot be told from an answer; HTTP/1.1 has no numbers.)
     pub(crate) fn take_idle(&mut self, id: ConnId, slot: EndpointSlot) -> Option<OwnedFd> {
         let Shard { conns, endpoints, counters, idle: all, .. } = self;
-        let request = conns.get_mut(id)?.request.as_ref()?;
-        if request.wants_new {
+        if conns.get_mut(id)?.request.as_ref()?.wants_new {
             return None;
         }
-        let head = request.head.as_ref()?;
-        // Whether one has been closed shows in its first use, and then the request is sent again. Where that may not be
-        // done it is looked at before.
-        let looks = !is_idempotent(head.method.text(&request.input));
         let idle = &mut endpoints[slot.ix()].as_mut()?.idle;
         while let Some((socket, _)) = idle.sockets.pop_back() {
             all.sockets -= 1;
             counters.endpoint(slot.0).sub(EndpointCounter::Idle, 1);
-            if !looks || socket::is_quiet(socket.as_fd()) {
+            if socket::is_quiet(socket.as_fd()) {
                 return Some(socket);
             }
         }

@@ -1,12 +1,14 @@
 //! Connections to backends: kept, bounded, closed when nobody needs them.
 
 use crate::rig::Rig;
-use crate::rig::site::Http;
+use crate::rig::site::{Http, Site};
 use crate::{client_of, rig_of, site_of};
 use harness::http::received::FILLER;
 use harness::http::{Conduct, Origin, Request};
 use link::counters::{EndpointCounter, PoolCounter};
 use policy::close::CloseReason;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
 #[test]
@@ -31,6 +33,29 @@ fn idle_connections_are_no_more_than_allowed_and_grow_no_older() {
     rig.until("its connection rests", |rig| rig.endpoint(0, EndpointCounter::Idle) == 1);
     origin.wait_seen("the end of all connections", |seen| seen.open == 0);
     rig.until("the idle one is closed", |rig| rig.endpoint(0, EndpointCounter::Idle) == 0);
+}
+
+/// Were it taken for the answer to the next request, that one's client would read what is not its own.
+#[test]
+fn what_comes_unasked_is_nobodys_answer() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut rig = Rig::new(Site::of(&[listener.local_addr().unwrap()]).edited(|pool| pool.http = Some(Http::new())));
+    let mut client = client_of(&rig);
+    let served = |stream: &mut TcpStream, body: &str| {
+        let mut reader = BufReader::new(stream.try_clone().unwrap());
+        while reader.by_ref().lines().next().unwrap().unwrap() != "" {}
+        write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()).unwrap();
+    };
+    client.send(&Request::get("h", "/1")).unwrap();
+    let (mut first, _) = listener.accept().unwrap();
+    served(&mut first, "one");
+    assert_eq!(client.read().unwrap().text(), "one");
+    rig.until("its connection rests", |rig| rig.endpoint(0, EndpointCounter::Idle) == 1);
+    first.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nstray").unwrap();
+    client.send(&Request::get("h", "/2")).unwrap();
+    let (mut second, _) = listener.accept().unwrap();
+    served(&mut second, "two");
+    assert_eq!(client.read().unwrap().text(), "two");
 }
 
 #[test]
