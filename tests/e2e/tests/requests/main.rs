@@ -10,6 +10,7 @@ mod limits;
 mod lines;
 mod refusals;
 mod rules;
+mod strangers;
 mod switches;
 
 use e2e::{Pool, metric};
