@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod backends;
+mod bulk;
 mod changes;
 mod exchanges;
 mod forwarding;
