@@ -13,6 +13,7 @@ mod refusals;
 mod rules;
 mod strangers;
 mod switches;
+mod unnoticed;
 
 use e2e::{Pool, metric};
 use harness::appliance::{Appliance, Launch};
