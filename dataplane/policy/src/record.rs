@@ -8,7 +8,7 @@ use crate::close::CloseReason;
 use crate::ids::{EndpointSlot, GenerationId, PoolSlot, ShardId};
 use std::fmt;
 use std::net::SocketAddr;
-pub use wire::h1::{Version, Violation};
+pub use wire::h1::Version;
 
 /// One line of the access log.
 #[derive(Clone, Debug)]
@@ -67,8 +67,8 @@ pub struct RequestRecord {
     pub status: u16,
     pub version: Version,
     pub reason: CloseReason,
-    /// What could not be understood, with [`CloseReason::Refused`] and [`CloseReason::BadAnswer`].
-    pub violation: Option<Violation>,
+    /// The label of what could not be understood, with [`CloseReason::Refused`] and [`CloseReason::BadAnswer`].
+    pub violation: Option<&'static str>,
     pub shard: ShardId,
     /// Backends asked, the last included. Saturates.
     pub attempts: u8,

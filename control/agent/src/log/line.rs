@@ -112,7 +112,7 @@ pub fn date(micros: u64, format: StaticFormatDescription) -> String {
 pub(super) mod tests {
     use super::*;
     use policy::close::CloseReason;
-    use policy::record::{ClientAddr, RequestRecord, TunnelRecord, Version, Violation, Word, Words};
+    use policy::record::{ClientAddr, RequestRecord, TunnelRecord, Version, Word, Words};
     use policy::{GenerationId, ShardId};
 
     pub fn record() -> TunnelRecord {
@@ -241,7 +241,7 @@ pub(super) mod tests {
                 status: 0,
                 bytes_out: 0,
                 reason: CloseReason::Refused,
-                violation: Some(Violation::BareLf),
+                violation: Some("bare-lf"),
                 words: Words::default(),
                 connect_micros: 0,
                 first_byte_micros: 0,

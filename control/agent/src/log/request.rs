@@ -56,7 +56,7 @@ fn append_keys(out: &mut Vec<u8>, said: Said<'_>, names: &Names) {
     let record = said.record;
     write!(out, " reason={}", record.reason.label()).expect(INTO_MEMORY);
     if let Some(violation) = record.violation {
-        write!(out, " violation={}", violation.label()).expect(INTO_MEMORY);
+        write!(out, " violation={violation}").expect(INTO_MEMORY);
     }
     write!(out, " pool={}", names.pool(record.pool)).expect(INTO_MEMORY);
     let backend = names.endpoint(record.endpoint).unwrap_or_default().as_bytes();
@@ -137,7 +137,7 @@ pub fn append_json(out: &mut Vec<u8>, said: Said<'_>, names: &Names) {
         version: record.version.text(),
         status: record.status,
         reason: record.reason.label(),
-        violation: record.violation.map(|violation| violation.label()),
+        violation: record.violation,
         bytes_in: record.bytes_in,
         bytes_out: record.bytes_out,
         connect_micros: record.connect_micros,

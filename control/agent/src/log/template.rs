@@ -32,7 +32,7 @@ fn append_of_request(out: &mut Vec<u8>, field: LogField, said: Said<'_>, names: 
         LogField::Referer => word(Word::Referer),
         LogField::UserAgent => word(Word::UserAgent),
         LogField::Version => record.version.text().as_bytes(),
-        LogField::Violation => record.violation.map_or(b"", |violation| violation.label().as_bytes()),
+        LogField::Violation => record.violation.map_or(b"", str::as_bytes),
         LogField::Status => return number(out, record.status),
         LogField::FirstByteMicros => return number(out, record.first_byte_micros),
         LogField::Reused => return number(out, record.reused),

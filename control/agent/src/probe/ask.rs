@@ -85,8 +85,12 @@ fn judge(answer: &[u8], check: &HttpCheck, ended: bool) -> Option<Result<(), Str
     if !check.statuses.iter().any(|(first, last)| (*first..=*last).contains(&status)) {
         return Some(Err(format!("status {status}")));
     }
+    // A backend that stops in its head serves nobody.
+    let Some(head) = find(answer, b"\r\n\r\n") else {
+        return ended.then(|| Err(format!("status {status}, and the head does not end")));
+    };
     let Some(wanted) = &check.body else { return Some(Ok(())) };
-    let body = find(answer, b"\r\n\r\n").map_or(&[][..], |head| &answer[head + 4..]);
+    let body = &answer[head + 4..];
     match find(body, wanted.as_bytes()) {
         Some(_) => Some(Ok(())),
         None if ended => Some(Err(format!("status {status}, and the body is not as expected"))),
@@ -119,8 +123,10 @@ mod tests {
     fn an_answer_is_judged_as_soon_as_it_can_be() {
         check("", None, false, None);
         check("HTTP/1.1 20", None, false, None);
-        check("HTTP/1.1 200 OK", None, false, Some(Ok(())));
-        check("HTTP/1.0 401 x", None, false, Some(Ok(())));
+        check("HTTP/1.1 200 OK\r\nX: y\r\n", None, false, None);
+        check("HTTP/1.1 200 OK\r\nX: y\r\n", None, true, Some(Err("status 200, and the head does not end")));
+        check("HTTP/1.1 200 OK\r\nX: y\r\n\r\n", None, false, Some(Ok(())));
+        check("HTTP/1.0 401 x\r\n\r\n", None, false, Some(Ok(())));
         check("HTTP/1.1 500 x", None, false, Some(Err("status 500")));
         check("", None, true, Some(Err("no answer")));
         check("HTTP/1.1 2", None, true, Some(Err("the answer is not of HTTP/1")));

@@ -91,7 +91,7 @@ impl Shard<'_> {
     /// What this peer sent cannot be understood, and the client has nothing of an answer yet.
     pub(super) fn refuse(&mut self, id: ConnId, by: Peer, violation: Violation) {
         if let Some(request) = self.conns.get_mut(id).and_then(|conn| conn.request.as_mut()) {
-            request.violation = Some(violation);
+            request.violation = Some(violation.label());
         }
         let why = match by {
             Peer::Client => CloseReason::Refused,

@@ -4,7 +4,7 @@ use crate::ring::pipe::Pipe;
 use policy::http::{Expanded, RouteIx, Scratch};
 use policy::ids::{EndpointSlot, PartId};
 use wire::h1::exchange::{Exchange, Front};
-use wire::h1::{Asked, Content, Fields, Limits, RequestHead, Search, Version, Violation};
+use wire::h1::{Asked, Content, Fields, Limits, RequestHead, Search, Version};
 use wire::tunnel::Way;
 
 /// From the first byte of a request to the end of its answer.
@@ -55,7 +55,8 @@ pub(crate) struct Request {
     pub served_by: Option<EndpointSlot>,
     /// Of the answer; 0 while there is none.
     pub status: u16,
-    pub violation: Option<Violation>,
+    /// What could not be understood.
+    pub violation: Option<&'static str>,
     /// With an answer of our own: what becomes of the connection.
     pub front_after: Front,
     /// Its group wants to know how its backends do: it ejects, or goes by their times.

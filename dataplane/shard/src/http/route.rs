@@ -99,7 +99,10 @@ fn meet(
     let Spare { scratch, path: buffer, text, .. } = spare;
     let path = match normalise(asking.head.path(asking.bytes), service.escaped_slash, buffer) {
         Ok(path) => path,
-        Err(violation) => return Met::Answer(Own::failure(violation.answer(), CloseReason::Refused)),
+        Err(violation) => {
+            request.violation = Some(violation.label());
+            return Met::Answer(Own::failure(violation.answer(), CloseReason::Refused));
+        }
     };
     request.route = service.rules.route(&asking.view(path), scratch);
     let rule = request.route.map(|route| service.rules.rule(route));
@@ -107,6 +110,7 @@ fn meet(
     if let Some(rule) = rule
         && let Err(unfit) = change(request, asking, rule, path, scratch, text)
     {
+        request.violation = Some(unfit.label());
         return Met::Answer(Own::failure(unfit.answer(), CloseReason::Refused));
     }
     if service.says_generation {
