@@ -1,6 +1,7 @@
 //! The exchange: performs what [`wire::h1::exchange`] decides, in both directions.
 
 use super::passes;
+use super::reply::pass_content;
 use super::request::{Request, Stage};
 use crate::conn::{Conn, Op, Side, State};
 use crate::conns::ConnId;
@@ -82,32 +83,33 @@ impl Shard<'_> {
     fn take_answer(&mut self, id: ConnId, chunk: Chunk) {
         let now = self.now();
         let Shard { conns, ring, .. } = self;
-        let Some(Conn { request: Some(request), touched, .. }) = conns.get_mut(id) else {
-            return ring.recycle(chunk);
-        };
-        *touched = now;
-        if request.exchange.as_ref().is_none_or(|exchange| exchange.awaits_head()) {
-            request.reply.extend_from_slice(ring.bytes(&chunk));
-            ring.recycle(chunk);
-            return self.read_answer(id);
-        }
-        let Request { exchange: Some(exchange), limits, reply, reply_fields, out: [_, out], .. } = &mut **request
-        else {
-            return ring.recycle(chunk);
-        };
-        let bytes = ring.bytes(&chunk);
-        if reply.is_empty() {
-            // As a rule: from the ring's buffer to the one that is sent, and nothing stays.
-            let put = |piece: &[u8]| out.bytes.extend_from_slice(piece);
-            let consumed = exchange.forward(Way::Out, bytes, &limits[1], reply_fields, put);
-            reply.extend_from_slice(&bytes[consumed..]);
-        } else {
-            reply.extend_from_slice(bytes);
-            forward_reply(request);
-        }
+        let Some(conn) = conns.get_mut(id) else { return ring.recycle(chunk) };
+        conn.touched = now;
+        let Some(request) = &conn.request else { return ring.recycle(chunk) };
+        let Some(exchange) = &request.exchange else { return ring.recycle(chunk) };
+        let (waits, empty) = (exchange.awaits_head(), request.reply.is_empty());
         let dry = !chunk.more_waiting;
-        ring.recycle(chunk);
+        let sent = match waits {
+            false => pass_content(conn, ring.bytes(&chunk)),
+            true if empty && let Some(sent) = self.pass_at_once(id, &chunk) => sent,
+            true => {
+                let Shard { conns, ring, .. } = self;
+                if let Some(request) = conns.get_mut(id).and_then(|conn| conn.request.as_mut()) {
+                    request.reply.extend_from_slice(ring.bytes(&chunk));
+                }
+                ring.recycle(chunk);
+                return self.read_answer(id);
+            }
+        };
+        self.ring.recycle(chunk);
+        if sent.is_err() {
+            return self.broke(id, Way::Out, Side::Front);
+        }
         self.drive_exchange(id, Way::Out, dry);
+        if waits {
+            // A final head may decide what becomes of content that is still coming.
+            self.drive_exchange(id, Way::In, true);
+        }
     }
 
     /// Content of the request that is here already is put for the backend.

@@ -26,6 +26,8 @@ pub(crate) struct Request {
     pub out: [Outgoing; 2],
     /// Of what is written for the origin, the head; behind it is content.
     pub head_out: usize,
+    /// Its answer comes in chunks, or goes in them.
+    pub chunked: bool,
     /// An answer's head as far as it came, or content that is not understood yet.
     pub reply: Vec<u8>,
     pub reply_search: Search,
@@ -176,6 +178,7 @@ impl Request {
             exchange: None,
             out: Default::default(),
             head_out: 0,
+            chunked: false,
             reply: Vec::new(),
             reply_search: Search::default(),
             reply_fields: Fields::new(),
@@ -226,6 +229,7 @@ impl Request {
         }
         self.head_out = 0;
         self.reply.clear();
+        self.chunked = false;
         (self.routed, self.route) = (None, None);
         for buffer in [&mut self.target, &mut self.host, &mut self.id] {
             buffer.clear();

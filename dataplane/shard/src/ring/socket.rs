@@ -3,8 +3,8 @@
 
 use rustix::event::PollFlags;
 use rustix::io::Errno;
-use rustix::net::{self, AddressFamily, RecvFlags, SendFlags, Shutdown, SocketFlags, SocketType};
-use std::io;
+use rustix::net::{self, AddressFamily, RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketFlags, SocketType};
+use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -85,6 +85,21 @@ fn unmapped(address: SocketAddr) -> SocketAddr {
 pub fn send(socket: BorrowedFd<'_>, bytes: &[u8]) -> Result<usize, Errno> {
     loop {
         match net::send(socket, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+            Err(Errno::INTR) => {}
+            outcome => return outcome,
+        }
+    }
+}
+
+/// As [`send`], of two pieces in one call, so that they leave together without being copied together.
+pub fn send_both(socket: BorrowedFd<'_>, first: &[u8], second: &[u8]) -> Result<usize, Errno> {
+    if first.is_empty() {
+        return send(socket, second);
+    }
+    let pieces = [IoSlice::new(first), IoSlice::new(second)];
+    loop {
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        match net::sendmsg(socket, &pieces, &mut SendAncillaryBuffer::default(), flags) {
             Err(Errno::INTR) => {}
             outcome => return outcome,
         }
