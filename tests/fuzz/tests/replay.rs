@@ -29,6 +29,11 @@ fn edits() {
 }
 
 #[test]
+fn exchange() {
+    replay(target("exchange"));
+}
+
+#[test]
 fn framing() {
     replay(target("framing"));
 }
