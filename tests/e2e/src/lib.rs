@@ -1,7 +1,7 @@
 //! What the end-to-end tests share: documents are written here, and answers read.
 //!
-//! The tests themselves are in `tests/appliance`, and in `tests/requests` for pools of HTTP: one file a theme, one binary
-//! a folder.
+//! The tests themselves are in `tests/appliance`, in `tests/requests` for pools of HTTP, and in `tests/real_clients` with
+//! programs of others: one file a theme, one binary a folder.
 
 #![forbid(unsafe_code)]
 
