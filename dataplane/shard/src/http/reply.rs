@@ -154,6 +154,9 @@ impl Shard<'_> {
     }
 }
 
+/// Less content than this is cheaper copied behind its head than sent as a piece of its own.
+const COPIED_BYTES_MAX: usize = 2 << 10;
+
 struct Telling {
     /// The client does well to come back on another connection.
     parting: bool,
@@ -213,8 +216,12 @@ pub(super) fn pass_content(conn: &mut Conn, bytes: &[u8]) -> Result<(), Errno> {
     };
     // Without chunks on either side all that is taken of the input is put, as it is.
     let consumed = exchange.forward(Way::Out, bytes, &limits[1], reply_fields, |_| ());
-    let (content, rest) = bytes.split_at(consumed);
+    let (mut content, rest) = bytes.split_at(consumed);
     reply.extend_from_slice(rest);
+    if !out.rest().is_empty() && content.len() <= COPIED_BYTES_MAX {
+        out.bytes.extend_from_slice(content);
+        content = b"";
+    }
     let sent = match socket::send_both(front.as_fd(), out.rest(), content) {
         Ok(sent) => sent,
         Err(Errno::WOULDBLOCK) => 0,

@@ -93,8 +93,9 @@ pub fn send(socket: BorrowedFd<'_>, bytes: &[u8]) -> Result<usize, Errno> {
 
 /// As [`send`], of two pieces in one call, so that they leave together without being copied together.
 pub fn send_both(socket: BorrowedFd<'_>, first: &[u8], second: &[u8]) -> Result<usize, Errno> {
-    if first.is_empty() {
-        return send(socket, second);
+    match (first, second) {
+        ([], only) | (only, []) => return send(socket, only),
+        _ => {}
     }
     let pieces = [IoSlice::new(first), IoSlice::new(second)];
     loop {
