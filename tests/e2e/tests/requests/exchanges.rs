@@ -97,7 +97,10 @@ fn pipelined_requests_keep_their_content_apart() {
             assert_eq!((&*received.method, &*received.target, received.body_bytes), (method, target, content));
         }
         // What follows a request that says "close" is nobody's (RFC 9112, section 9.6).
-        assert_eq!(response.after == After::Ended, target == "/4", "{target}: {:?}", response.after);
+        // Before the last one the end may be here as well: all of it can come at once.
+        if target == "/4" {
+            assert_eq!(response.after, After::Ended);
+        }
     }
     assert_eq!(site.origin.seen().requests, 4);
 }
