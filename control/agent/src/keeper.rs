@@ -3,7 +3,7 @@
 //!
 //! Owns the loop and the runtime. Decides nothing.
 
-use crate::ask::Ask;
+use crate::ask::{Ask, What};
 use crate::control::{Control, Event};
 use crate::orders::{hand_in, read};
 use crate::probe::Prober;
@@ -198,7 +198,10 @@ async fn reload_on_demand(mut demands: watch::Receiver<u64>, shared: Arc<Shared>
             std::future::pending::<()>().await;
         }
         demands.borrow_and_update();
-        let (what, check) = read(&shared, shared.document.clone()).await;
+        // A signal has nobody to be told "busy": the attempt is written down instead.
+        let (what, check) = read(&shared, shared.document.clone()).await.unwrap_or_else(|busy| {
+            (What::Invalid { message: busy.message.clone(), problems: Vec::new() }, Duration::ZERO)
+        });
         let ask = Ask { author: None, source: Source::Sighup, order: None, if_generation: None, what };
         // The log tells how it ended.
         drop(hand_in(&shared, ask, check));

@@ -67,13 +67,11 @@ pub async fn carry_out(
                 Check::Document(document) => Text::from(&document),
                 Check::Path(path) => Text::File(PathBuf::from(path)),
             };
-            return Ok(with_documents(shared, move |shared| self::check(shared, &text))
-                .await
-                .and_then(|checked| checked));
+            return Ok(with_documents(shared, move |shared| self::check(shared, &text)).await.flatten());
         }
         Order::Plan(document) => {
             let text = Text::from(&document);
-            return Ok(with_documents(shared, move |shared| plan(shared, &text, None)).await.and_then(|plan| plan));
+            return Ok(with_documents(shared, move |shared| plan(shared, &text, None)).await.flatten());
         }
         Order::Apply(apply) => {
             let document = api::order::Document { document: apply.document, name: apply.name, base: apply.base };
@@ -81,13 +79,19 @@ pub async fn carry_out(
             if apply.dry_run {
                 let if_generation = apply.if_generation;
                 let planned = with_documents(shared, move |shared| plan(shared, &text, if_generation)).await;
-                return Ok(planned.and_then(|plan| plan));
+                return Ok(planned.flatten());
             }
-            let (what, check) = read(shared, text).await;
+            let (what, check) = match read(shared, text).await {
+                Ok(read) => read,
+                Err(busy) => return Ok(Err(busy)),
+            };
             return submit(shared, ask(apply.if_generation, what), check, audience).await;
         }
         Order::Reload => {
-            let (what, check) = read(shared, shared.document.clone()).await;
+            let (what, check) = match read(shared, shared.document.clone()).await {
+                Ok(read) => read,
+                Err(busy) => return Ok(Err(busy)),
+            };
             return submit(shared, ask(None, what), check, audience).await;
         }
         Order::BackendAdd(add) => {
@@ -122,9 +126,9 @@ pub async fn carry_out(
     Ok(Ok(body))
 }
 
-/// Reads a document off this thread.
-pub async fn read(shared: &Arc<Shared>, text: Text) -> (What, Duration) {
-    let read = with_documents(shared, move |shared| {
+/// Reads a document off this thread. Fails only as busy: what is wrong with the document is in what was read.
+pub async fn read(shared: &Arc<Shared>, text: Text) -> Result<(What, Duration), Box<Failure>> {
+    with_documents(shared, move |shared| {
         let begin = Instant::now();
         let what = match text.read(shared.shards_auto) {
             Ok(reading) => {
@@ -135,10 +139,8 @@ pub async fn read(shared: &Arc<Shared>, text: Text) -> (What, Duration) {
             Err(unreadable) => What::Invalid { message: unreadable.message, problems: unreadable.problems },
         };
         (what, begin.elapsed())
-    });
-    read.await.unwrap_or_else(|busy| {
-        (What::Invalid { message: busy.message.clone(), problems: Default::default() }, Duration::ZERO)
     })
+    .await
 }
 
 /// Gives the ask to control; the job is seen through what comes back.

@@ -231,12 +231,13 @@ impl Session {
             }
             self.lobby.idle.set(self.lobby.idle.get() + 1);
             let read = tokio::select! {
-                read = self.stream.read(&mut bytes) => read,
-                _ = over.wait_for(|over| *over) => return Err(Left),
-                // Whoever asked has counted us out already.
+                // First, or whoever was asked would stay, and be counted out twice: who asked has done it already.
+                biased;
                 () = self.lobby.wanted.notified() => return Err(Left),
+                _ = over.wait_for(|over| *over) => return Err(Left),
+                read = self.stream.read(&mut bytes) => read,
             };
-            self.lobby.idle.set(self.lobby.idle.get().saturating_sub(1));
+            self.lobby.idle.set(self.lobby.idle.get() - 1);
             match read {
                 Ok(0) | Err(_) => break,
                 Ok(count) => self.decoder.feed(&bytes[..count]),
