@@ -13,6 +13,7 @@ use wire::tunnel::{Tunnel, Way};
 
 use crate::admit::ONLY_GROUP;
 use crate::conns::ConnId;
+use crate::edge::Edge;
 use crate::http::Request;
 use crate::pools::RowIx;
 
@@ -53,10 +54,12 @@ pub enum Op {
     /// Nothing is read from this side now, and it may break all the same. Goes on until cancelled.
     Loss(Side),
     Connect,
+    /// Whatever comes at the front socket is told, for as long as the session lasts.
+    Edges,
 }
 
 impl Op {
-    const ALL: [Op; 9] = [
+    const ALL: [Op; 10] = [
         Op::Receive(Side::Front),
         Op::Receive(Side::Back),
         Op::Readable(Side::Front),
@@ -66,6 +69,7 @@ impl Op {
         Op::Loss(Side::Front),
         Op::Loss(Side::Back),
         Op::Connect,
+        Op::Edges,
     ];
 
     pub fn tag(self) -> u8 {
@@ -79,6 +83,7 @@ impl Op {
             Op::Loss(Side::Front) => 6,
             Op::Loss(Side::Back) => 7,
             Op::Connect => 8,
+            Op::Edges => 9,
         }
     }
 
@@ -89,7 +94,7 @@ impl Op {
     pub fn verb(self) -> Verb {
         match self {
             Op::Receive(_) => Verb::Receive,
-            Op::Readable(_) | Op::Writable(_) | Op::Loss(_) => Verb::Readiness,
+            Op::Readable(_) | Op::Writable(_) | Op::Loss(_) | Op::Edges => Verb::Readiness,
             Op::Connect => Verb::Connect,
         }
     }
@@ -99,6 +104,7 @@ impl Op {
         match self {
             Op::Receive(side) | Op::Readable(side) | Op::Writable(side) | Op::Loss(side) => side == Side::Front,
             Op::Connect => false,
+            Op::Edges => true,
         }
     }
 
@@ -209,6 +215,8 @@ pub struct Conn {
     pub back: Option<OwnedFd>,
     pub ops: Ops,
     pub state: State,
+    /// What [`Op::Edges`] has told.
+    pub front_edge: Edge,
     pub pool: PoolSlot,
     /// The pool generation that its decisions came from.
     pub number: GenerationId,
