@@ -108,8 +108,10 @@ impl Shard<'_> {
             _ => None,
         };
         let (reached, undecided) = (endpoint.filter(|_| open.is_some()), u32::from(open.is_none()));
-        if session.is_none() {
-            self.record(id, reached, reason);
+        match open.as_ref().and_then(|open| open.upgraded.as_ref()) {
+            Some(upgraded) => self.record_upgraded(id, upgraded, reason),
+            None if session.is_none() => self.record(id, reached, reason),
+            None => {}
         }
         self.count_end(slot, reason);
         let [cut_in, cut_out] = open.map_or([false; 2], |open| self.give_up_open(slot, *open));
@@ -142,6 +144,9 @@ impl Shard<'_> {
 
     /// What an open tunnel had beyond its slot. By [`Way`]: whether bytes were lost with it.
     fn give_up_open(&mut self, slot: PoolSlot, mut open: Open) -> [bool; 2] {
+        if let Some(upgraded) = &open.upgraded {
+            self.discharge(slot, upgraded.held());
+        }
         for way in Way::BOTH {
             if let Some(held) = open.held[way.ix()].take() {
                 self.discharge(slot, held.bytes.len() as u64);

@@ -16,7 +16,7 @@ mod exchange;
 mod finish;
 mod head;
 pub(crate) mod idle;
-mod record;
+pub(crate) mod record;
 mod reply;
 mod request;
 pub(crate) mod route;
