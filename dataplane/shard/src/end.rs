@@ -310,7 +310,8 @@ impl Shard<'_> {
         match conn.state {
             State::Seeking => {
                 self.step_out_of_line(id);
-                self.fail(id, CloseReason::QueueTimeout);
+                let total = self.total_due(id).is_some_and(|due| due <= now);
+                self.fail(id, if total { CloseReason::TotalTimeout } else { CloseReason::QueueTimeout });
             }
             State::Connecting { .. } => self.give_up_attempt(id, Failure::TimedOut),
             State::Open(_) => self.look_after(id),

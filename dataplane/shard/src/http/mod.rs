@@ -168,6 +168,12 @@ impl Shard<'_> {
         now_and_then.into_iter().chain(total).min_by_key(|(due, _)| *due)
     }
 
+    /// When the request under way has taken too long altogether, whatever it is at.
+    pub(crate) fn total_due(&mut self, id: ConnId) -> Option<Tick> {
+        let began = self.conns.get_mut(id)?.request.as_ref()?.began_micros;
+        self.http_timeouts(id).total.map(|total| Tick(began / 1000).after(total))
+    }
+
     /// Sees to it that the timer fires no later than the deadline. Mostly it fires earlier, set for what was under way
     /// before, and is set anew then: a request that is fast moves no timer at all.
     pub(crate) fn keep_time(&mut self, id: ConnId) {
