@@ -205,9 +205,6 @@ impl Play {
         if self.pipes && self.lines[way.ix()].kept.is_empty() && self.exchange.wants_pipe(way).is_some() {
             self.exchange.pipe_given(way);
             self.pipes_given += 1;
-            if way == Way::In {
-                self.replay = None;
-            }
         }
         match self.exchange.next(way) {
             Step::Send | Step::Drain if self.lines[way.ix()].sink_broken => self.exchange.broke_sink(way),
@@ -236,6 +233,7 @@ impl Play {
                 Some(bytes) => {
                     self.lines[way.ix()].pipe.extend_from_slice(&bytes);
                     self.exchange.filled(way, bytes.len() as u64);
+                    self.replay = self.replay.take().filter(|_| way == Way::Out);
                 }
                 None => {}
             },
