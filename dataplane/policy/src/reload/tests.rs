@@ -221,6 +221,10 @@ fn an_undecided_connection_pins_the_root_and_a_tunnel_only_the_policy() {
     assert_eq!(pair.freed(), [PartId(0)]);
     let kept: Vec<_> = pair.rollout.who_pins().collect();
     assert_eq!((kept[0].part, kept[0].held_by, kept[0].bytes), (PartId(1), ShardSet::one(ShardId(0)), 10));
+    // For as long as it likes: a change that was soft has no deadline.
+    pair.wait(Duration::from_secs(30 * 86_400));
+    assert!(!pair.deeds.iter().any(|(_, deed)| matches!(deed, Deed::Retire(_) | Deed::StopBy(_))), "{:?}", pair.deeds);
+    assert_eq!(pair.rollout.who_pins().count(), 1);
     pair.on(0, |shard, deeds| shard.give_back_policy(lease, deeds));
     assert_eq!(pair.freed(), [PartId(0), PartId(1)]);
 }

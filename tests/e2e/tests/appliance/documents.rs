@@ -5,6 +5,7 @@ use harness::appliance::{Appliance, tell};
 use harness::backend::Backend;
 use harness::client::Tunnel;
 use harness::net::Target;
+use harness::pattern::Dice;
 use harness::process::{Finished, finish};
 use harness::{binaries, wait::Deadline};
 use std::path::Path;
@@ -18,6 +19,29 @@ listen = ["127.0.0.1:7000"]
 [[pool.db.group.main.backend]]
 id = "a"
 address = "127.0.0.1:9001"
+"#;
+
+/// A pool of HTTP, to stand behind [`GOOD`].
+const SITE: &str = r#"
+[pool.web.create]
+service = "http"
+listen = ["127.0.0.1:7001"]
+
+[[pool.web.rule]]
+path_template = "/users/{id}"
+method = ["GET", "HEAD"]
+header = { X-Kind = { regex = "^[a-z]+$" } }
+group = "app"
+rewrite = "/v2/users/{id}"
+response_headers = { set = { Server = "edge" } }
+
+[[pool.web.rule]]
+not = { source = "10.0.0.0/8" }
+deny = 403
+
+[pool.web.group.app]
+balance = "least-requests"
+backend = [{ address = "127.0.0.1:9002", weight = 3 }]
 "#;
 
 /// Mistakes, one a line: what is put in place of what in [`GOOD`], and what the complaint must contain, the
@@ -178,6 +202,48 @@ fn a_running_appliance_keeps_what_runs() {
     let after = appliance.status();
     assert_eq!((before.generation, before.hash, before.pid), (after.generation, after.hash, after.pid));
     assert_eq!(Tunnel::open(&front).map(drop), Ok(()));
+}
+
+/// Documents with a piece cut out or overwritten: none is applied in part, and each mistake has its place.
+#[test]
+fn ten_thousand_mutilated_documents_change_nothing() {
+    const DOCUMENTS: usize = 10_000;
+    let (echo, front) = (Backend::echo(), Target::fresh());
+    let appliance = Appliance::start(&Pool::new("db").listen(&front).backend("a", echo.target()).to_string());
+    let mut tunnel = Tunnel::open(&front).expect("it opens");
+    let (before, mut client) = (appliance.status(), appliance.client());
+    let good = format!("{GOOD}{SITE}");
+    appliance.check(&good).expect("it is right");
+    let (mut dice, name) = (Dice::new(3), Some("site.toml".to_owned()));
+    let mut refused = 0;
+    while refused < DOCUMENTS {
+        let mut bytes = good.clone().into_bytes();
+        let begin = dice.below(bytes.len());
+        let end = (begin + dice.below(20)).min(bytes.len());
+        let piece: Vec<u8> = (0..dice.below(6)).map(|_| dice.roll() as u8).collect();
+        bytes.splice(begin..end, piece);
+        let document = String::from_utf8_lossy(&bytes).into_owned();
+        // What is still in order is left alone: a change is no part of this.
+        if appliance.check(&document).is_ok() {
+            continue;
+        }
+        refused += 1;
+        let apply = api::order::Apply { document: document.clone(), name: name.clone(), ..Default::default() };
+        let answer = client.call(api::Order::Apply(apply), |_| {}).expect("it answers");
+        let api::Reply::Error { error } = answer.reply else { panic!("{answer:?} to\n{document}") };
+        assert_eq!(error.code, api::ErrorCode::InvalidConfiguration, "{} of\n{document}", tell(&error));
+        // Of very many mistakes, the last word is only how many more there are.
+        let mut told = error.problems.iter().filter(|problem| problem.code != "more").peekable();
+        let placed = |problem: &api::Problem| {
+            problem.place.as_ref().is_some_and(|place| place.file == "site.toml" && place.line > 0 && place.column > 0)
+        };
+        assert!(told.peek().is_some() && told.all(placed), "{} of\n{document}", tell(&error));
+        if refused % 500 == 0 {
+            let after = appliance.status();
+            assert_eq!((before.generation, &before.hash, before.pid), (after.generation, &after.hash, after.pid));
+            assert_eq!(tunnel.ping(10), Ok(()));
+        }
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use api::order::{Apply, BackendAdd, BackendRemove, BackendSet, Transaction};
 use api::receipt::JobOutcome;
-use api::{Body, Class, Edit, ErrorCode, Happening, Order, Progress, Reply};
+use api::{Body, Class, Edit, ErrorCode, Happening, Order, Progress, Reply, Stage};
 use e2e::{Pool, backend, pool};
 use harness::appliance::{Appliance, Launch, tell};
 use harness::backend::{Backend, Vice};
@@ -231,6 +231,26 @@ fn what_runs_already_is_answered_unchanged() {
     }
     let after = site.appliance.status();
     assert_eq!((after.generation, after.hash), (running.generation, running.hash));
+}
+
+/// It is not tried any longer, has changed nothing, and says where it was.
+#[test]
+fn a_job_whose_time_is_over_ends_with_what_ran() {
+    let (echo, front) = (Backend::echo(), Target::fresh());
+    let pool = |weight: u32| {
+        Pool::new("db").listen(&front).backend_with("a", echo.target(), &format!("weight = {weight}")).to_string()
+    };
+    let reload = "[reload]\njob_timeout = \"1s\"\nwait_before = \"1m\"";
+    let appliance = Launch::new(&pool(1)).other_tables(reload).start();
+    let before = appliance.status();
+    let failure = appliance.try_apply(&pool(2)).expect_err("it pauses for longer than it may take");
+    assert_eq!((failure.code, failure.stage), (ErrorCode::TimedOut, Some(Stage::Wait)), "{}", tell(&failure));
+    let receipt = appliance.receipt(failure.job.expect("it was a job"));
+    assert_eq!((receipt.outcome, receipt.generation_after), (JobOutcome::KeptOld, Some(before.generation)));
+    let after = appliance.status();
+    assert_eq!((before.generation, before.hash), (after.generation, after.hash));
+    assert_eq!(backend(&appliance.status(), "a").weight, 1);
+    assert_eq!(Tunnel::open(&front).map(drop), Ok(()));
 }
 
 #[test]

@@ -1,8 +1,11 @@
-//! Content that is far larger than any memory for it: it passes, and the appliance does not grow.
+//! Large things: content that is far larger than any memory for it passes, and the appliance does not grow; nor does it by
+//! small changes of a large site.
 
 use crate::{Site, start};
+use api::Order;
+use api::order::BackendSet;
 use e2e::Pool;
-use harness::appliance::Appliance;
+use harness::appliance::{Appliance, tell};
 use harness::http::received::{Account, FILLER};
 use harness::http::request::Content;
 use harness::http::{Client, Conduct, Origin, Request};
@@ -19,9 +22,18 @@ const GROWTH_BYTES_MAX: u64 = 16 << 20;
 
 /// The most memory that the process ever had resident.
 fn resident_bytes_most(appliance: &Appliance) -> u64 {
+    status_bytes(appliance, "VmHWM:")
+}
+
+/// The memory that it has resident now.
+fn resident_bytes(appliance: &Appliance) -> u64 {
+    status_bytes(appliance, "VmRSS:")
+}
+
+fn status_bytes(appliance: &Appliance, name: &str) -> u64 {
     let path = format!("/proc/{}/status", appliance.pid());
     let status = std::fs::read_to_string(&path).expect("it runs");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("the kernel tells it");
+    let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("the kernel tells it");
     let kib = line.trim().strip_suffix(" kB").expect("in kB");
     kib.parse::<u64>().expect("a number") << 10
 }
@@ -73,6 +85,35 @@ fn a_long_upload_passes_in_constant_memory() {
         let received = client.exchange(&request).expect("an answer").received().expect("the account of it");
         assert_eq!((received.body_bytes, received.body_sum), (bytes, Content::Pattern { seed: bytes, bytes }.sum()));
     });
+}
+
+/// One backend of ten thousand rules' site changes again and again, and each generation stays because a request holds it: what
+/// that takes is not the site once more.
+#[test]
+fn a_small_change_of_a_large_site_takes_little_memory() {
+    const RULES: usize = 10_000;
+    const CHANGES: u64 = 20;
+    let (origin, front) = (Origin::start(Conduct::StallsBeforeHead), Target::fresh());
+    let site = Pool::http("web").listen(&front).backend("a", origin.target()).keys(".timeouts", "first_byte = \"off\"");
+    let rule = |pool: Pool, nr| pool.rule(&format!("host = \"h{nr}.test\"\npath_prefix = \"/{nr}\"\ngroup = \"main\""));
+    let appliance = start(&(0..RULES).fold(site, rule));
+    let before = resident_bytes(&appliance);
+    let mut holding: Vec<Client> = Vec::new();
+    for change in 1..=CHANGES {
+        let mut client = Client::connect(&front).expect("it is let in");
+        client.send(&Request::get("h7.test", "/7/x")).expect("it is taken");
+        origin.wait_seen("it is held", |seen| seen.requests == change);
+        holding.push(client);
+        let (pool, backend) = ("web".to_owned(), "a".to_owned());
+        let set = BackendSet { pool, backend, weight: Some(change as u32 + 1), ..Default::default() };
+        appliance.change(Order::BackendSet(set)).unwrap_or_else(|failure| panic!("{}", tell(&failure)));
+    }
+    let pinned = appliance.generations().pools.iter().map(|pool| pool.pinned.len() as u64).sum::<u64>();
+    assert!(pinned >= CHANGES, "only {pinned} parts of the past are held");
+    let grown = resident_bytes(&appliance).saturating_sub(before);
+    println!("{before} before, {grown} more after {CHANGES} changes");
+    assert!(grown <= CHANGES * before / 100, "{CHANGES} changes made {before} bytes grow by {grown}");
+    holding.into_iter().for_each(Client::abort);
 }
 
 /// Many who take nothing of long answers: what is held for each is bounded, and the pool's own bound is kept.

@@ -1,13 +1,16 @@
 //! Changes of the configuration: what the next request meets, and what a request under way keeps.
 
 use crate::{Site, start};
-use api::Order;
 use api::order::BackendRemove;
+use api::{ErrorCode, Order};
 use e2e::Pool;
+use harness::appliance::{Launch, tell};
+use harness::churn::Doors;
 use harness::http::client::{After, Response};
-use harness::http::{Client, Conduct, Origin, Request, WebSocket};
+use harness::http::{Client, Conduct, Load, Origin, Plan, Request, WebSocket};
 use harness::net::Target;
 use harness::wait::until;
+use std::time::{Duration, Instant};
 
 /// Where an answer says which generation decided it.
 const GENERATION: &str = "X-Sluicegate-Generation";
@@ -87,6 +90,72 @@ fn every_kind_of_setting_reaches_the_next_request() {
     let response = client.exchange(&Request::get("h", &format!("/{}", "x".repeat(300)))).expect("an answer");
     assert_eq!((response.status, response.after), (414, After::Ended));
     assert_eq!(e2e::pool(&site.appliance.status(), "web").accepted, 1);
+}
+
+/// Beside the load of others, on every shard, on connections that are there and on those that come. That it takes less than a
+/// second is asked of the median, because the machine may have other work for a moment.
+#[test]
+fn a_denial_reaches_every_connection_on_every_shard() {
+    const LONGEST: Duration = Duration::from_secs(1);
+    let (origin, front) = (Origin::good(), Target::fresh());
+    let site = Pool::http("web").listen(&front).backend("a", origin.target());
+    let [open, denying] = [vec![], vec!["path_prefix = \"/attack\"\ndeny = 403"]]
+        .map(|rules| rules.into_iter().fold(site.clone(), Pool::rule).rule("group = \"main\"").to_string());
+    let appliance = Launch::new(&open).shards(2).start();
+    let mut clients: Vec<Client> = (0..32).map(|_| Client::connect(&front).expect("it is let in")).collect();
+    let ask = |client: &mut Client, status: u16| {
+        let response = client.exchange(&Request::get("h", "/attack")).expect("an answer");
+        assert!(response.status == status && response.leaves_open(), "{status} was expected: {response:?}");
+    };
+    clients.iter_mut().for_each(|client| ask(client, 200));
+    let shards = appliance.status().shards;
+    assert!(shards.len() == 2 && shards.iter().all(|shard| shard.connections >= 8), "{shards:?}");
+    let load = Load::start(Plan::of_every_kind(&Doors::new(std::slice::from_ref(&front)), "h"));
+    load.all_again();
+    let mut took: Vec<Duration> = Vec::new();
+    for (pool, status) in [(&denying, 403), (&open, 200)].repeat(5) {
+        let begin = Instant::now();
+        appliance.apply(pool);
+        clients.iter_mut().for_each(|client| ask(client, status));
+        took.push(begin.elapsed());
+        (0..8).for_each(|_| ask(&mut Client::connect(&front).expect("it is let in"), status));
+    }
+    load.all_again();
+    load.finish().assert_clean();
+    took.sort_unstable();
+    assert!(took[took.len() / 2] < LONGEST, "{took:?}");
+}
+
+/// A host comes with a group of its own and goes with it. While a rule leads to the group, it does not go alone.
+#[test]
+fn hosts_and_their_groups_come_and_go() {
+    let (origins, front) = (origins(), Target::fresh());
+    let base = || Pool::http("web").listen(&front).backend("old", origins[0].target());
+    let (host, rest) = ("host = \"new.test\"\ngroup = \"extra\"", "group = \"main\"");
+    let without = base().rule(rest).to_string();
+    let with = base().group("extra", origins[1].target()).rule(host).rule(rest).to_string();
+    let dangling = base().rule(host).rule(rest).to_string();
+    let appliance = Launch::new(&without).start();
+    let mut client = Client::connect(&front).expect("it is let in");
+    let mut serves = |expected: &str| {
+        let response = client.exchange(&Request::get("new.test", "/")).expect("an answer");
+        assert!(response.leaves_open());
+        assert_eq!(response.received().expect("the account of it").origin, expected);
+    };
+    for _ in 0..5 {
+        serves("old");
+        appliance.apply(&with);
+        serves("new");
+        let failure = appliance.try_apply(&dangling).expect_err("a rule leads to nowhere");
+        assert_eq!(failure.code, ErrorCode::InvalidConfiguration);
+        assert!(tell(&failure).contains("`extra`"), "{}", tell(&failure));
+        serves("new");
+        appliance.apply(&without);
+    }
+    serves("old");
+    origins[1].wait_seen("nothing is kept to who is gone", |seen| seen.open == 0);
+    assert_eq!(origins[1].seen().reset, 0);
+    assert_eq!(e2e::pool(&appliance.status(), "web").accepted, 1);
 }
 
 /// Its rule is gone, its backend too, its headers are others: a request under way does not notice.

@@ -167,6 +167,44 @@ fn changes_lose_and_double_no_line() {
     assert!(generations.is_sorted() && generations.last() > generations.first(), "no change came between requests");
 }
 
+/// From its head to its line: the rule that took it, what was added on the way there and on the way back, what the answer says
+/// of itself and what the line says are of one generation, whatever changes meanwhile.
+#[test]
+fn a_line_is_of_the_generation_that_decided_everything() {
+    const REQUESTS: usize = 1_000;
+    let (origin, front) = (Origin::good(), Target::fresh());
+    let pool = |round: u64| {
+        let mark = format!("{{ set = {{ X-Round = \"{round}\" }} }}");
+        let rule = format!("id = \"{round}\"\ngroup = \"main\"\nrequest_headers = {mark}\nresponse_headers = {mark}");
+        Pool::http("web")
+            .listen(&front)
+            .backend("a", origin.target())
+            .keys(".http", "generation_header = true")
+            .rule(&rule)
+    };
+    let appliance = start(&pool(1));
+    let answers = std::thread::scope(|scope| {
+        let client = scope.spawn(|| {
+            let mut client = Client::connect(&front).expect("it is let in");
+            let mut ask = || client.exchange(&Request::get("h", "/")).expect("an answer");
+            (0..REQUESTS).map(|_| ask()).collect::<Vec<_>>()
+        });
+        // The first generation is of the first round, and so on.
+        (2..=100).for_each(|round| assert_eq!(appliance.apply(&pool(round).to_string()).generation_after, Some(round)));
+        client.join().expect("the client does not panic")
+    });
+    let log = appliance.wait_access_log(REQUESTS);
+    for (line, response) in log.iter().zip(&answers) {
+        let generation = line["generation"].as_u64().expect("a number");
+        let (round, received) = (generation.to_string(), response.received().expect("the account of it"));
+        assert_eq!(line["rule"], *round, "{line}");
+        assert_eq!(response.fields.first("X-Sluicegate-Generation"), Some(&*format!("web@{round}")), "{line}");
+        let marks = [received.fields.first("X-Round"), response.fields.first("X-Round")];
+        assert_eq!(marks, [Some(&*round); 2], "{line}");
+    }
+    assert!(log.first().map(|line| &line["generation"]) != log.last().map(|line| &line["generation"]));
+}
+
 /// Status, metrics and console give one account of what was answered and how long it took.
 #[test]
 fn requests_are_counted_with_their_times() {
