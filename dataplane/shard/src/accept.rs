@@ -298,6 +298,7 @@ impl Shard<'_> {
             ops: Ops::default(),
             state: State::Seeking,
             pool: slot,
+            came_by: self.listeners.came_by(handed.listener),
             number: root.number,
             logged: root.policy.access_log,
             lease: Lease::Root(lease),

@@ -14,6 +14,7 @@ use wire::tunnel::{Tunnel, Way};
 use crate::admit::ONLY_GROUP;
 use crate::conns::ConnId;
 use crate::http::Request;
+use crate::listeners::CameBy;
 use crate::pools::RowIx;
 
 /// The two ends of a connection.
@@ -209,7 +210,10 @@ pub struct Conn {
     pub back: Option<OwnedFd>,
     pub ops: Ops,
     pub state: State,
+    /// The pool of its request that is under way, else the one that it came in for.
     pub pool: PoolSlot,
+    /// The address that it came in by.
+    pub came_by: CameBy,
     /// The pool generation that its decisions came from.
     pub number: GenerationId,
     pub lease: Lease,
@@ -259,6 +263,11 @@ impl Conn {
     /// The group that it is balanced over, by its place in the root that it leases.
     pub fn group(&self) -> usize {
         self.request.as_ref().map_or(ONLY_GROUP, |request| request.group)
+    }
+
+    /// Its request is another pool's than its session.
+    pub fn is_guest(&self) -> bool {
+        self.session.as_ref().is_some_and(|session| session.pool() != self.pool)
     }
 
     /// Ended for us: recorded, and holding nothing but its sockets.

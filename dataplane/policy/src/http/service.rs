@@ -8,6 +8,7 @@ use super::eject::EjectPolicy;
 use super::path::EscapedSlash;
 use super::retry::RetryPolicy;
 use super::rules::Rules;
+use super::site::Sites;
 use std::sync::Arc;
 use std::time::Duration;
 use wire::h1::Limits;
@@ -18,6 +19,8 @@ use wire::h1::write::{Chain, Upgrades};
 pub struct HttpService {
     /// The same while no rule changes, whatever else does.
     pub rules: Arc<Rules>,
+    /// Which requests of its connections are those of other pools, or nobody's.
+    pub sites: Sites,
     /// Of what clients send.
     pub request: Limits,
     /// Of what backends send.
