@@ -15,7 +15,7 @@ use wire::h1::Limits;
 use wire::h1::write::{Chain, Upgrades};
 
 /// Requests of one pool.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct HttpService {
     /// The same while no rule changes, whatever else does.
     pub rules: Arc<Rules>,
@@ -39,7 +39,7 @@ pub struct HttpService {
 }
 
 /// What clients read in place of our own short texts.
-#[derive(Default, Debug)]
+#[derive(Clone, Default, Debug)]
 pub struct Pages {
     /// Sorted by status, none twice.
     pages: Box<[(u16, Page)]>,

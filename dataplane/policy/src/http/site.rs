@@ -96,7 +96,7 @@ impl Site {
 }
 
 /// What one pool knows of the addresses that it does not have for itself alone. Mostly nothing.
-#[derive(Default, Debug)]
+#[derive(Clone, Default, Debug)]
 pub struct Sites {
     /// Sorted by listener.
     at: Box<[(ListenerSlot, Arc<Site>)]>,
