@@ -128,7 +128,7 @@ pub enum PlanWarningCode {
 pub struct Touches {
     #[serde(serialize_with = "all_as_text")]
     pub pools: BTreeSet<PoolId>,
-    /// Addresses that are added or removed.
+    /// Addresses that lead elsewhere, those that are added and removed included.
     #[serde(serialize_with = "all_as_text")]
     pub listeners: BTreeSet<Address>,
 }
@@ -357,11 +357,12 @@ impl<'a> Diff<'a> {
         for address in &pool.create.listen {
             self.listen(pool, address, ChangeKind::Added, None);
         }
+        self.leads(&[], pool.leads());
     }
 
     fn pool_removed(&mut self, pool: &Pool) {
         self.touches.pools.insert(pool.id.clone());
-        self.touches.listeners.extend(pool.create.listen.iter().cloned());
+        self.leads(pool.leads(), &[]);
         let path = format!("pool.{}", pool.id);
         self.event(Some(&pool.id), path.clone(), Object::Pool, ChangeKind::Removed, happenings::POOL_REMOVED);
         let shares = pool.create.listen.iter().any(|address| !self.owners.after(address).is_empty());
@@ -396,6 +397,7 @@ impl<'a> Diff<'a> {
             self.rules_and_pages(id, old, new);
         }
         self.groups(id, groups, &new.groups);
+        self.leads(old.leads(), new.leads());
         if *division != new.division {
             self.division(old, new);
         }

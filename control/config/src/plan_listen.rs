@@ -100,7 +100,6 @@ impl Diff<'_> {
             let message = format!("`{address}` leads to pool `{}` from then on; is it the same service?", pool.id);
             self.warn(PlanWarningCode::AddressMoved, path.clone(), &pool.id, message);
         }
-        self.touches.listeners.insert(address.clone());
         let value = serde_json::Value::from(address.to_string());
         let (old, new) = match kind {
             ChangeKind::Added => (serde_json::Value::Null, value),
@@ -119,6 +118,14 @@ impl Diff<'_> {
         });
     }
 
+    /// Addresses that lead to a pool now or from then on, and not both.
+    pub(crate) fn leads(&mut self, old: &[Address], new: &[Address]) {
+        let differ = |one: &[Address], other: &[Address]| {
+            one.iter().filter(|address| !other.contains(address)).cloned().collect::<Vec<_>>()
+        };
+        self.touches.listeners.extend(differ(old, new).into_iter().chain(differ(new, old)));
+    }
+
     /// Hosts of one pool. Of many it says only that they differ: a plan is read by people.
     pub(crate) fn hosts(&mut self, pool: &PoolId, key: &Key, old: Shown, new: Shown) {
         let is_short = |shown: &Shown| !matches!(shown, Shown::List(hosts) if hosts.len() > LIST_ENTRIES_SHOWN);
@@ -130,9 +137,6 @@ impl Diff<'_> {
     /// What follows for a pool from others at its addresses. What follows from the pool itself has been told as that.
     pub(crate) fn division(&mut self, old: &PoolContent, new: &PoolContent) {
         for address in &old.create.listen {
-            if old.leads().contains(address) != new.leads().contains(address) {
-                self.touches.listeners.insert(address.clone());
-            }
             let (before, after) = (others(old, address), others(new, address));
             if before == after || !new.create.listen.contains(address) {
                 continue;

@@ -236,6 +236,8 @@ fn a_pool_that_joins_or_leaves_an_address_is_a_soft_change() {
         ]
     );
     assert_eq!(touched(&joins), ["a", "b"]);
+    let leads: Vec<String> = joins.touches.listeners.iter().map(ToString::to_string).collect();
+    assert_eq!(leads, ["127.0.0.1:81"], "the one that they share leads where it led");
     let leaves = diff(&both, &alone);
     assert_eq!(
         planned(&leaves),

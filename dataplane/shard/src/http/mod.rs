@@ -1,5 +1,7 @@
 //! Requests on this shard: see "Life of a request" in `ARCHITECTURE.md`. Each module is a row of it.
 //!
+//! A request that is another pool's than its connection is a [`guest`] there.
+//!
 //! [`wire::h1`] understands and says, [`policy::http`] decides; here is what they ask for: memory, sockets, leases, and one
 //! answer to each request whatever goes wrong.
 //!
