@@ -1,6 +1,7 @@
 //! Accepting: from the kernel, from a sibling, and where a connection goes.
 
 use crate::conn::{Conn, Lease, Ops, State};
+use crate::edge::Edge;
 use crate::guard::Handling;
 use crate::pools::RowIx;
 use crate::ring::Outcome;
@@ -297,6 +298,7 @@ impl Shard<'_> {
             back: None,
             ops: Ops::default(),
             state: State::Seeking,
+            front_edge: Edge::default(),
             pool: slot,
             came_by: self.listeners.came_by(handed.listener),
             number: root.number,

@@ -13,6 +13,7 @@ use wire::tunnel::{Tunnel, Way};
 
 use crate::admit::ONLY_GROUP;
 use crate::conns::ConnId;
+use crate::edge::Edge;
 use crate::http::Request;
 use crate::listeners::CameBy;
 use crate::pools::RowIx;
@@ -54,10 +55,12 @@ pub enum Op {
     /// Nothing is read from this side now, and it may break all the same. Goes on until cancelled.
     Loss(Side),
     Connect,
+    /// Whatever comes at the front socket is told, for as long as the session lasts.
+    Edges,
 }
 
 impl Op {
-    const ALL: [Op; 9] = [
+    const ALL: [Op; 10] = [
         Op::Receive(Side::Front),
         Op::Receive(Side::Back),
         Op::Readable(Side::Front),
@@ -67,6 +70,7 @@ impl Op {
         Op::Loss(Side::Front),
         Op::Loss(Side::Back),
         Op::Connect,
+        Op::Edges,
     ];
 
     pub fn tag(self) -> u8 {
@@ -80,6 +84,7 @@ impl Op {
             Op::Loss(Side::Front) => 6,
             Op::Loss(Side::Back) => 7,
             Op::Connect => 8,
+            Op::Edges => 9,
         }
     }
 
@@ -90,7 +95,7 @@ impl Op {
     pub fn verb(self) -> Verb {
         match self {
             Op::Receive(_) => Verb::Receive,
-            Op::Readable(_) | Op::Writable(_) | Op::Loss(_) => Verb::Readiness,
+            Op::Readable(_) | Op::Writable(_) | Op::Loss(_) | Op::Edges => Verb::Readiness,
             Op::Connect => Verb::Connect,
         }
     }
@@ -100,6 +105,7 @@ impl Op {
         match self {
             Op::Receive(side) | Op::Readable(side) | Op::Writable(side) | Op::Loss(side) => side == Side::Front,
             Op::Connect => false,
+            Op::Edges => true,
         }
     }
 
@@ -210,6 +216,8 @@ pub struct Conn {
     pub back: Option<OwnedFd>,
     pub ops: Ops,
     pub state: State,
+    /// What [`Op::Edges`] has told.
+    pub front_edge: Edge,
     /// The pool of its request that is under way, else the one that it came in for.
     pub pool: PoolSlot,
     /// The address that it came in by.

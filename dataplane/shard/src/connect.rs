@@ -24,12 +24,7 @@ impl Shard<'_> {
         }
         conn.attempts = conn.attempts.saturating_add(1);
         conn.state = State::Connecting { given_up: None };
-        if conn.request.is_some()
-            && let Some(idle) = self.take_idle(id, slot)
-        {
-            if let Some(conn) = self.conns.get_mut(id) {
-                conn.back = Some(idle);
-            }
+        if conn.request.is_some() && self.take_idle(id, slot) {
             return self.begin_exchange(id, true);
         }
         self.connect(id, slot);

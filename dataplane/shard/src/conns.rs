@@ -11,7 +11,7 @@ pub struct ConnId {
     pub generation: u32,
 }
 
-#[allow(clippy::large_enum_variant, reason = "the table is an array of connections, and mostly they are used")]
+#[allow(clippy::large_enum_variant, reason = "the table is of connections; a slot is free only in between")]
 enum Slot {
     Used(Conn),
     /// Index of the next free slot, or [`END`].

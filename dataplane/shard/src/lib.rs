@@ -11,6 +11,7 @@ pub mod bounds;
 mod conn;
 mod connect;
 mod conns;
+mod edge;
 mod end;
 mod guard;
 mod http;

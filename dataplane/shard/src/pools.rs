@@ -2,7 +2,7 @@
 //! goes on from one generation to the next.
 
 use crate::conns::ConnId;
-use crate::http::upstream::Idle;
+use crate::http::idle::Idle;
 use crate::ring::socket::SocketAddress;
 use policy::balance::Picker;
 use policy::generation::{Address, Endpoint, Group, Health, PoolGeneration, Timeouts};

@@ -10,7 +10,8 @@ use crate::conn::Op;
 use crate::conns::{ConnId, Conns};
 use crate::guard::{Fault, Handling};
 use crate::http::Spare;
-use crate::http::upstream::AllIdle;
+use crate::http::idle::AllIdle;
+use crate::http::upstreams::{UpstreamId, Upstreams};
 use crate::listeners::Listeners;
 use crate::orders::Switching;
 use crate::pools::{EndpointRow, Pool};
@@ -136,6 +137,7 @@ fn announce(reports: &Postbox<Signed>, mut letter: Signed) {
 const RESTART: Duration = Duration::from_millis(20);
 
 /// Tags of the shard's own operations; connections' are [`Op::tag`].
+pub(crate) const TAG_UPSTREAM: u8 = 28;
 const TAG_ACCEPT: u8 = 29;
 const TAG_ORDERS: u8 = 30;
 const TAG_HANDED: u8 = 31;
@@ -161,7 +163,8 @@ pub struct Shard<'setup> {
     pub(crate) listeners: Listeners,
     pub(crate) pools: Vec<Option<Box<Pool>>>,
     pub(crate) endpoints: Vec<Option<EndpointRow>>,
-    /// Upstream connections that wait for the next request.
+    pub(crate) upstreams: Upstreams,
+    /// Those that wait for the next request.
     pub(crate) idle: AllIdle,
     /// Memory that requests leave to each other.
     pub(crate) spare: Spare,
@@ -220,6 +223,7 @@ impl<'setup> Shard<'setup> {
             listeners: Listeners::default(),
             pools: Vec::new(),
             endpoints: Vec::new(),
+            upstreams: Upstreams::default(),
             idle: AllIdle::new(now),
             spare: Spare::new(),
             quotas: ShardQuotas::new(&setup.quotas, setup.id.0),
@@ -255,6 +259,7 @@ impl<'setup> Shard<'setup> {
             let wait = self.patience();
             self.ring.enter(wait)?;
             self.look_at_the_clock();
+            self.note_upstreams();
             // First, so that who found no buffer in the last turn asks for one before those who had one ask again.
             self.go_on_with_the_busy();
             while let Some(completion) = self.ring.take() {
@@ -327,6 +332,7 @@ impl<'setup> Shard<'setup> {
                 self.listen_to(TAG_HANDED);
             }
             TAG_ACCEPT => self.on_accept(ListenerSlot(key.index), outcome, more),
+            TAG_UPSTREAM => self.on_upstream(UpstreamId::of(key), more),
             tag => {
                 let op = Op::of_tag(tag).expect("every other tag is an operation of a connection");
                 self.on_op(ConnId { index: key.index, generation: key.generation }, op, outcome, more);
@@ -352,6 +358,8 @@ impl<'setup> Shard<'setup> {
             Op::Readable(side) => shard.on_readable(id, side),
             Op::Writable(side) => shard.on_writable(id, side),
             Op::Loss(side) => shard.on_loss(id, side, outcome),
+            // Cancelled when the session became a tunnel.
+            Op::Edges => {}
         });
     }
 

@@ -23,8 +23,8 @@ pub enum Do {
     /// Takes no order until `Go`.
     Stall,
     Go,
-    /// Takes one order and stalls again.
-    GoOnce,
+    /// Takes orders up to the next Prepare, and stalls again.
+    GoToPrepare,
     /// A client comes in for this pool and reaches no backend: it holds the root until `LetGo`.
     Hold {
         pool: &'static str,
@@ -99,7 +99,7 @@ pub fn start(parts: Parts) -> Fake {
             early: VecDeque::new(),
             bell: own_bell,
             incarnation: 1,
-            allowance: None,
+            takes: Takes::All,
             refuses: false,
             tunnels: BTreeMap::new(),
             held: Vec::new(),
@@ -111,6 +111,15 @@ pub fn start(parts: Parts) -> Fake {
     Fake { orders: sender, bell, thread: Some(thread) }
 }
 
+/// The orders that a shard takes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Takes {
+    All,
+    /// None from the next Prepare on. Which orders come before it (health, addresses) is not the tests' business.
+    ToPrepare,
+    None,
+}
+
 struct Shard {
     parts: Parts,
     adopter: Adopter,
@@ -120,8 +129,7 @@ struct Shard {
     early: VecDeque<Do>,
     bell: Arc<Doorbell>,
     incarnation: u32,
-    /// Orders that are taken all the same; `None`: all.
-    allowance: Option<usize>,
+    takes: Takes,
     refuses: bool,
     tunnels: BTreeMap<u64, (PoolSlot, EndpointSlot, PolicyLease)>,
     held: Vec<RootLease>,
@@ -139,14 +147,16 @@ impl Shard {
                 self.early.push_back(command);
             }
             self.obey_all();
-            if self.allowance == Some(0) {
+            if self.takes == Takes::None {
                 continue;
             }
             self.parts.orders.hush();
-            while self.allowance != Some(0)
+            while self.takes != Takes::None
                 && let Some((incarnation, order)) = self.parts.orders.take()
             {
-                self.allowance = self.allowance.map(|left| left - 1);
+                if self.takes == Takes::ToPrepare && matches!(order, Order::Prepare { .. }) {
+                    self.takes = Takes::None;
+                }
                 if incarnation == self.incarnation {
                     self.on_order(order);
                 }
@@ -167,7 +177,7 @@ impl Shard {
     }
 
     fn wait(&self) {
-        let takes = self.allowance != Some(0);
+        let takes = self.takes != Takes::None;
         if self.bell.pending() || takes && self.parts.orders.pending() {
             return;
         }
@@ -181,8 +191,8 @@ impl Shard {
     fn obey(&mut self, command: Do) {
         let mut deeds = Vec::new();
         match command {
-            Do::Stall => self.allowance = Some(0),
-            Do::GoOnce => self.allowance = Some(1),
+            Do::Stall => self.takes = Takes::None,
+            Do::GoToPrepare => self.takes = Takes::ToPrepare,
             Do::Hold { pool } => {
                 let lease = self.adopter.accept(self.root(pool).listeners[0]);
                 self.held.push(lease);
@@ -192,7 +202,7 @@ impl Shard {
                     self.adopter.give_back(lease, &mut deeds);
                 }
             }
-            Do::Go => self.allowance = None,
+            Do::Go => self.takes = Takes::All,
             Do::Refuse => self.refuses = true,
             Do::Die => self.die(),
             Do::Open { pool, backend, done } => {

@@ -44,7 +44,7 @@ fn a_shard_that_does_not_adopt_is_lost_and_the_job_is_applied() {
         let job = scope.spawn(|| rig.apply_with(head, &weight(&listen, 2)));
         events.wait("shards are asked", |event| matches!(event, Happening::JobStage { stage: Stage::Prepare, .. }));
         // It prepares, and then takes nothing more.
-        rig.shards[0].tell(Do::GoOnce);
+        rig.shards[0].tell(Do::GoToPrepare);
         job.join().unwrap().unwrap()
     });
     assert_eq!((receipt.outcome, receipt.lost_shards.as_slice()), (JobOutcome::Applied, &[0][..]));

@@ -1,12 +1,13 @@
 //! The exchange: performs what [`wire::h1::exchange`] decides, in both directions.
 
+use super::head::FRONT_READ;
 use super::passes;
 use super::reply::pass_content;
 use super::request::{Request, Stage};
 use crate::conn::{Conn, Op, Side, State};
 use crate::conns::ConnId;
 use crate::ring::socket::{self, READABLE, WRITABLE};
-use crate::ring::{Chunk, Outcome};
+use crate::ring::{Chunk, HOT_BYTES, Outcome};
 use crate::serve::Shard;
 use link::counters::{PoolCounter, ShardCounter};
 use policy::close::CloseReason;
@@ -19,6 +20,8 @@ use wire::tunnel::Way;
 /// What a step led to.
 enum Progress {
     Moved,
+    /// The source was read at once.
+    Read(Outcome),
     /// For an operation that is under way, or for the other direction.
     Waits,
     /// Reading or writing this side failed.
@@ -34,16 +37,26 @@ impl Shard<'_> {
     /// A receive on the client's side has ended while its request is with a backend.
     pub(super) fn on_content(&mut self, id: ConnId, outcome: Outcome) {
         match outcome {
+            Outcome::Failed(Errno::NOBUFS) => self.busy.push((id, Way::In)),
+            outcome => match self.take_in(id, outcome) {
+                Ok(()) => self.drive_exchange(id, Way::In, true),
+                Err(side) => self.broke(id, Way::In, side),
+            },
+        }
+    }
+
+    /// Something of the client, or its end. `Err`: the side that broke.
+    fn take_in(&mut self, id: ConnId, outcome: Outcome) -> Result<(), Side> {
+        match outcome {
             Outcome::Received(chunk) => {
                 let now = self.now();
                 let Shard { conns, ring, .. } = self;
-                let Some(Conn { request: Some(request), touched, .. }) = conns.get_mut(id) else {
-                    return ring.recycle(chunk);
-                };
-                *touched = now;
-                request.take_in(ring.bytes(&chunk));
+                if let Some(Conn { request: Some(request), touched, .. }) = conns.get_mut(id) {
+                    *touched = now;
+                    request.take_in(ring.bytes(&chunk));
+                }
                 ring.recycle(chunk);
-                self.drive_exchange(id, Way::In, false);
+                Ok(())
             }
             Outcome::Ended => {
                 self.tell(id, |request| {
@@ -52,17 +65,16 @@ impl Shard<'_> {
                         exchange.ended(Way::In);
                     }
                 });
-                self.drive_exchange(id, Way::In, true);
+                Ok(())
             }
-            Outcome::Failed(Errno::NOBUFS) => self.busy.push((id, Way::In)),
-            Outcome::Failed(error) if passes(error) => self.drive_exchange(id, Way::In, true),
-            Outcome::Failed(_) => self.broke(id, Way::In, Side::Front),
+            Outcome::Failed(error) if passes(error) => Ok(()),
+            Outcome::Failed(_) => Err(Side::Front),
             other => unreachable!("a receive ended with {other:?}"),
         }
     }
 
-    /// A receive on the backend's side has ended.
-    pub(super) fn on_back(&mut self, id: ConnId, outcome: Outcome) {
+    /// Something of the backend, or its end. `Err`: the side that broke.
+    fn take_out(&mut self, id: ConnId, outcome: Outcome) -> Result<(), Side> {
         match outcome {
             Outcome::Received(chunk) => self.take_answer(id, chunk),
             Outcome::Ended => {
@@ -71,24 +83,25 @@ impl Shard<'_> {
                         exchange.ended(Way::Out);
                     }
                 });
-                self.drive_exchange(id, Way::Out, true);
+                Ok(())
             }
-            Outcome::Failed(Errno::NOBUFS) => self.busy.push((id, Way::Out)),
-            Outcome::Failed(error) if passes(error) => self.drive_exchange(id, Way::Out, true),
-            Outcome::Failed(_) => self.broke(id, Way::Out, Side::Back),
+            Outcome::Failed(error) if passes(error) => Ok(()),
+            Outcome::Failed(_) => Err(Side::Back),
             other => unreachable!("a receive ended with {other:?}"),
         }
     }
 
-    fn take_answer(&mut self, id: ConnId, chunk: Chunk) {
+    fn take_answer(&mut self, id: ConnId, chunk: Chunk) -> Result<(), Side> {
         let now = self.now();
         let Shard { conns, ring, .. } = self;
-        let Some(conn) = conns.get_mut(id) else { return ring.recycle(chunk) };
+        let Some(conn @ Conn { request: Some(_), .. }) = conns.get_mut(id) else {
+            ring.recycle(chunk);
+            return Ok(());
+        };
         conn.touched = now;
-        let Some(request) = &conn.request else { return ring.recycle(chunk) };
-        let Some(exchange) = &request.exchange else { return ring.recycle(chunk) };
-        let (waits, empty) = (exchange.awaits_head(), request.reply.is_empty());
-        let dry = !chunk.more_waiting;
+        let request = conn.request.as_ref().expect("matched above");
+        let waits = request.exchange.as_ref().is_some_and(|exchange| exchange.awaits_head());
+        let empty = request.reply.is_empty();
         let sent = match waits {
             false => pass_content(conn, ring.bytes(&chunk)),
             true if empty && let Some(sent) = self.pass_at_once(id, &chunk) => sent,
@@ -98,18 +111,12 @@ impl Shard<'_> {
                     request.reply.extend_from_slice(ring.bytes(&chunk));
                 }
                 ring.recycle(chunk);
-                return self.read_answer(id);
+                self.read_answer(id);
+                return Ok(());
             }
         };
         self.ring.recycle(chunk);
-        if sent.is_err() {
-            return self.broke(id, Way::Out, Side::Front);
-        }
-        self.drive_exchange(id, Way::Out, dry);
-        if waits {
-            // A final head may decide what becomes of content that is still coming.
-            self.drive_exchange(id, Way::In, true);
-        }
+        sent.map_err(|_| Side::Front)
     }
 
     /// Content of the request that is here already is put for the backend.
@@ -139,26 +146,60 @@ impl Shard<'_> {
 
     /// Takes steps of one direction until it must wait.
     pub(super) fn drive_exchange(&mut self, id: ConnId, way: Way, dry: bool) {
-        for _ in 0..self.steps {
-            match self.step_exchange(id, way, dry) {
-                Progress::Moved if self.is_settled(id) => return self.settle_exchange(id),
-                Progress::Moved => {}
-                Progress::Waits if self.is_settled(id) => return self.settle_exchange(id),
-                Progress::Waits => return self.settle_memory(id),
-                Progress::Broke(side) => return self.broke(id, way, side),
+        let mut answered = false;
+        let mut steps = self.steps;
+        loop {
+            if steps == 0 {
+                self.busy.push((id, way));
+                break;
+            }
+            steps -= 1;
+            let moved = match self.step_exchange(id, way, dry) {
+                Progress::Read(outcome) => match way {
+                    Way::In => self.take_in(id, outcome),
+                    Way::Out => {
+                        answered |= self.awaits_head(id);
+                        self.take_out(id, outcome)
+                    }
+                },
+                Progress::Moved => Ok(()),
+                Progress::Waits if self.is_settled(id) => Ok(()),
+                Progress::Waits => break,
+                Progress::Broke(side) => Err(side),
                 Progress::Gone => return,
+            };
+            match moved {
+                Ok(()) if self.is_settled(id) => return self.settle_exchange(id),
+                Ok(()) => {}
+                Err(side) => return self.broke(id, way, side),
             }
         }
-        self.busy.push((id, way));
         self.settle_memory(id);
+        if answered {
+            // A final head may decide what becomes of content that is still coming.
+            self.drive_exchange(id, Way::In, true);
+        }
+    }
+
+    fn awaits_head(&mut self, id: ConnId) -> bool {
+        let request = self.conns.get_mut(id).and_then(|conn| conn.request.as_ref());
+        request.and_then(|request| request.exchange.as_ref()).is_some_and(|exchange| exchange.awaits_head())
     }
 
     fn step_exchange(&mut self, id: ConnId, way: Way, dry: bool) -> Progress {
         let now = self.now();
-        let Shard { conns, ring, pipes, .. } = self;
+        let Shard { conns, ring, pipes, upstreams, .. } = self;
         let Some(conn) = conns.get_mut(id) else { return Progress::Gone };
         let Conn {
-            state: State::Session, request: Some(request), front, back: Some(back), bytes, touched, ops, ..
+            state: State::Session,
+            request: Some(request),
+            front,
+            back: Some(back),
+            bytes,
+            touched,
+            ops,
+            front_edge,
+            ..
         } = conn
         else {
             return Progress::Gone;
@@ -172,8 +213,13 @@ impl Shard<'_> {
             Way::In => request.behind().is_empty(),
             Way::Out => request.reply.is_empty(),
         };
-        let Request { exchange: Some(exchange), out, pipes: held, fresh, .. } = &mut **request else {
+        let Request { exchange: Some(exchange), out, pipes: held, fresh, upstream, .. } = &mut **request else {
             return Progress::Gone;
+        };
+        // `None`: the client's side is not watched yet, and is received from by the ring.
+        let edge = match way {
+            Way::In => ops.contains(Op::Edges).then_some(front_edge),
+            Way::Out => upstream.and_then(|id| upstreams.find_mut(id)).map(|upstream| &mut upstream.edge),
         };
         let (out, held) = (&mut out[way.ix()], &mut held[way.ix()]);
         if exchange.held(way) == 0 && !out.rest().is_empty() {
@@ -198,9 +244,13 @@ impl Shard<'_> {
                     out.let_go();
                     return Progress::Moved;
                 }
-                ring.receive(op.key(id), source, dry);
-                ops.begin(op);
-                Progress::Waits
+                let Some(edge) = edge else {
+                    ring.receive(op.key(id), source, dry);
+                    ops.begin(op);
+                    return Progress::Waits;
+                };
+                let at_most = if way == Way::In { FRONT_READ } else { HOT_BYTES };
+                edge.read(ring, source, at_most).map_or(Progress::Waits, Progress::Read)
             }
             Step::Send => match socket::send(sink, out.rest()) {
                 Ok(sent) => {
@@ -217,6 +267,7 @@ impl Shard<'_> {
                 exchange.frame(way, |framing| out.bytes.extend_from_slice(framing));
                 Progress::Moved
             }
+            Step::Fill { .. } if edge.as_ref().is_some_and(|edge| !edge.is_ready()) => Progress::Waits,
             Step::Fill { at_most } => {
                 let (pipe, inside) = held.as_mut().expect("a piped direction has a pipe");
                 match pipe.fill(source, at_most) {
@@ -231,7 +282,13 @@ impl Shard<'_> {
                         exchange.filled(way, moved as u64);
                         Progress::Moved
                     }
-                    Err(Errno::WOULDBLOCK) => self.wait_for(id, Op::Readable(source_side), READABLE),
+                    Err(Errno::WOULDBLOCK) => match edge {
+                        Some(edge) => {
+                            edge.found_nothing();
+                            Progress::Waits
+                        }
+                        None => self.wait_for(id, Op::Readable(source_side), READABLE),
+                    },
                     Err(_) => Progress::Broke(source_side),
                 }
             }
@@ -253,12 +310,8 @@ impl Shard<'_> {
                 }
             }
             Step::Wait => Progress::Waits,
-            Step::Rest => {
-                if way == Way::In {
-                    self.look_ahead(id);
-                }
-                Progress::Waits
-            }
+            Step::Rest if way == Way::In => self.look_ahead(id),
+            Step::Rest => Progress::Waits,
         }
     }
 
@@ -267,14 +320,22 @@ impl Shard<'_> {
         Progress::Waits
     }
 
-    /// All of the request has been read: the same receive that its session would wait with tells of a client that leaves,
-    /// or brings the beginning of the next request. No more than that is read of it.
-    fn look_ahead(&mut self, id: ConnId) {
-        let Some(request) = self.conns.get_mut(id).and_then(|conn| conn.request.as_ref()) else { return };
+    /// All of the request has been read: from now on the client is watched, and heard of when it leaves or begins the next
+    /// request. No more than that is read of it.
+    fn look_ahead(&mut self, id: ConnId) -> Progress {
+        let Shard { conns, ring, .. } = self;
+        let Some(Conn { request: Some(request), ops, front, front_edge, .. }) = conns.get_mut(id) else {
+            return Progress::Gone;
+        };
         let kept = request.head.as_ref().is_some_and(|head| head.persistence == wire::h1::Persistence::Keep);
-        if kept && !request.asked.upgrade && !request.client_ended && request.behind().is_empty() {
-            self.receive_head(id, true);
+        if !kept || request.asked.upgrade || request.client_ended || !request.behind().is_empty() {
+            return Progress::Waits;
         }
+        if ops.contains(Op::Edges) {
+            return front_edge.read(ring, front.as_fd(), FRONT_READ).map_or(Progress::Waits, Progress::Read);
+        }
+        self.watch_front(id);
+        Progress::Waits
     }
 
     /// Tells the exchange something.

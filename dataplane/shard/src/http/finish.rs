@@ -2,7 +2,7 @@
 //! the connection.
 
 use super::request::{Stage, Then};
-use crate::conn::{Conn, Held, Lease, Open, State};
+use crate::conn::{Conn, Held, Lease, Op, Open, State};
 use crate::conns::ConnId;
 use crate::end::Manner;
 use crate::serve::Shard;
@@ -100,7 +100,7 @@ impl Shard<'_> {
         row.is_some_and(|row| judge(attempted, policy, &mut row.budget, now) == Verdict::Retry)
     }
 
-    /// `stale`: it was an idle connection that failed, which says nothing of the backend but of its other idle ones.
+    /// `stale`: it was an idle connection that failed, which says nothing of the backend.
     fn try_elsewhere(&mut self, id: ConnId, stale: bool) {
         let Some(conn) = self.conns.get_mut(id) else { return };
         self.counters.pool(conn.pool.0).add(PoolCounter::RequestRetries, 1);
@@ -109,7 +109,6 @@ impl Shard<'_> {
         }
         // Should there be nobody else.
         conn.failure = CloseReason::NoAnswer;
-        let endpoint = conn.endpoint;
         if let Some(request) = &mut conn.request {
             request.wants_new |= stale;
             request.reply.clear();
@@ -117,9 +116,6 @@ impl Shard<'_> {
             request.first_byte_micros = 0;
         }
         self.release_upstream(id, Upstream::Close);
-        if let (true, Some(endpoint)) = (stale, endpoint) {
-            self.close_dead_idle(endpoint);
-        }
         self.when_clear(id, Then::Again);
     }
 
@@ -253,7 +249,7 @@ impl Shard<'_> {
             return;
         };
         self.settle_down(id, home);
-        let Shard { conns, adopter, deeds, spare, .. } = self;
+        let Shard { conns, adopter, deeds, spare, ring, .. } = self;
         let Some(conn) = conns.get_mut(id) else { return };
         let (Some(session), Some(mut request)) = (conn.session.take(), conn.request.take()) else { return };
         adopter.upgrade(session, deeds);
@@ -274,13 +270,19 @@ impl Shard<'_> {
             kept += bytes.len() as u64;
             Some(Held { bytes: bytes.as_slice().into(), taken: 0 })
         });
+        if conn.ops.contains(Op::Edges) {
+            ring.cancel(Op::Edges.key(id), Op::Edges.verb());
+        }
         conn.touched = now;
         conn.state = State::Open(Box::new(Open { tunnel, held, pipes: [None, None], timeouts }));
-        let pool = conn.pool;
+        let (pool, upstream) = (conn.pool, request.upstream.take());
         request.input.clear();
         request.head = None;
         request.begin_anew();
         spare.take_back(request);
+        if let Some(upstream) = upstream {
+            self.part_from_upstream(upstream);
+        }
         self.pool_mut(pool).undecided -= 1;
         self.charge(pool, kept);
         self.perform();
@@ -306,6 +308,9 @@ impl Shard<'_> {
         }
         self.uncharge(id);
         self.give_back_pipes(id);
+        if let Some(upstream) = self.conns.get_mut(id).and_then(|conn| conn.request.as_mut()?.upstream.take()) {
+            self.part_from_upstream(upstream);
+        }
         self.forget_request(id);
         cut
     }

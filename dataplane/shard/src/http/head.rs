@@ -4,6 +4,7 @@ use super::request::{Request, Stage};
 use super::{Spare, passes};
 use crate::conn::{Conn, Lease, Op, Side, State};
 use crate::conns::ConnId;
+use crate::ring::socket::READABLE;
 use crate::ring::{Chunk, Outcome};
 use crate::serve::Shard;
 use policy::close::CloseReason;
@@ -11,6 +12,9 @@ use policy::generation::Service;
 use std::os::fd::AsFd;
 use wire::h1::{Framing, Method, Peer, Version, parse_request};
 use wire::tunnel::Way;
+
+/// Most bytes that are read at once from a client. Unit: bytes.
+pub(super) const FRONT_READ: usize = 16 << 10;
 
 impl Shard<'_> {
     /// A connection that has just come in for a pool of HTTP.
@@ -37,6 +41,7 @@ impl Shard<'_> {
         request.begin_anew();
         if request.input.is_empty() {
             spare.take_back(request);
+            self.watch_front(id);
             self.receive_head(id, true);
         } else {
             // In the next turn: a client that sends many at once is not served before all others.
@@ -46,14 +51,61 @@ impl Shard<'_> {
         self.keep_time(id);
     }
 
+    /// A client is received from once before it is watched: many have one request and leave.
     pub(super) fn receive_head(&mut self, id: ConnId, dry: bool) {
-        let Shard { conns, ring, .. } = self;
+        let Shard { conns, ring, busy, .. } = self;
         let Some(conn) = conns.get_mut(id) else { return };
         let op = Op::Receive(Side::Front);
-        if !conn.ops.contains(op) {
+        if conn.ops.contains(Op::Edges) {
+            if conn.front_edge.is_ready() {
+                busy.push((id, Way::In));
+            }
+        } else if !conn.ops.contains(op) {
             ring.receive(op.key(id), conn.front.as_fd(), dry);
             conn.ops.begin(op);
         }
+    }
+
+    /// From here on the ring tells whatever comes from the client.
+    pub(super) fn watch_front(&mut self, id: ConnId) {
+        let Shard { conns, ring, .. } = self;
+        let Some(conn) = conns.get_mut(id) else { return };
+        if !conn.ops.contains(Op::Edges) && !conn.ops.contains(Op::Receive(Side::Front)) {
+            ring.edges(Op::Edges.key(id), conn.front.as_fd());
+            conn.ops.begin(Op::Edges);
+        }
+    }
+
+    /// The ring tells that something has come from the client.
+    pub(super) fn on_front_edge(&mut self, id: ConnId, outcome: Outcome) {
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        conn.front_edge.note(if let Outcome::Ready(flags) = outcome { flags } else { READABLE });
+        // The kernel had no room to tell more.
+        self.watch_front(id);
+        match self.stage(id) {
+            // Who is looking for a backend is not listened to.
+            None if !self.rests(id) => {}
+            None | Some(Stage::Head) => self.read_front(id),
+            Some(Stage::Exchange) => self.drive_exchange(id, Way::In, true),
+            Some(Stage::Answering | Stage::Clearing(_)) => {}
+        }
+    }
+
+    /// Reads what has come of a head, if anything has.
+    pub(super) fn read_front(&mut self, id: ConnId) {
+        let Shard { conns, ring, .. } = self;
+        let Some(conn) = conns.get_mut(id) else { return };
+        if !conn.ops.contains(Op::Edges) {
+            return self.receive_head(id, true);
+        }
+        if let Some(outcome) = conn.front_edge.read(ring, conn.front.as_fd(), FRONT_READ) {
+            self.on_head_received(id, outcome);
+        }
+    }
+
+    /// Between two requests.
+    fn rests(&mut self, id: ConnId) -> bool {
+        self.conns.get_mut(id).is_some_and(|conn| matches!(conn.state, State::Session) && conn.request.is_none())
     }
 
     /// A receive on the client's side has ended while no exchange is under way.

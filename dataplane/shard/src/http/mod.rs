@@ -18,11 +18,13 @@ mod exchange;
 mod finish;
 mod guest;
 mod head;
+pub(crate) mod idle;
 mod record;
 mod reply;
 mod request;
 pub(crate) mod route;
-pub(crate) mod upstream;
+mod upstream;
+pub(crate) mod upstreams;
 
 pub(crate) use request::{Request, Spare};
 
@@ -63,11 +65,11 @@ impl Shard<'_> {
         match (op, &conn.state) {
             (Op::Receive(Side::Front), State::Session) => self.on_front(id, outcome),
             (Op::Receive(Side::Front), _) => self.on_front_early(id, outcome),
-            (Op::Receive(Side::Back), _) => self.on_back(id, outcome),
+            (Op::Edges, _) => self.on_front_edge(id, outcome),
             (Op::Readable(side), _) => self.go_on(id, side.way()),
             (Op::Writable(side), _) => self.go_on(id, side.way().other()),
             (Op::Loss(side), _) => self.on_loss(id, side, outcome),
-            (Op::Connect, _) => unreachable!("handled above"),
+            (Op::Connect | Op::Receive(Side::Back), _) => unreachable!("handled above, or read at once"),
         }
     }
 
@@ -106,8 +108,11 @@ impl Shard<'_> {
     /// One direction of whatever is under way.
     pub(crate) fn go_on(&mut self, id: ConnId, way: Way) {
         match self.stage(id) {
-            None => self.receive_head(id, true),
-            Some(Stage::Head) => self.read_head(id),
+            None => self.read_front(id),
+            Some(Stage::Head) => match self.conns.get_mut(id).and_then(|conn| conn.request.as_ref()) {
+                Some(request) if !request.fresh => self.read_front(id),
+                _ => self.read_head(id),
+            },
             Some(Stage::Exchange) => self.drive_exchange(id, way, false),
             Some(Stage::Answering) => self.send_answer(id),
             Some(Stage::Clearing(_)) => {}

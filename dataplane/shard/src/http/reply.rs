@@ -50,9 +50,6 @@ impl Shard<'_> {
                 }
             }
         }
-        self.drive_exchange(id, Way::Out, true);
-        // A final head may decide what becomes of content that is still coming.
-        self.drive_exchange(id, Way::In, true);
     }
 
     /// The final head: the decisions are over, and the client is told.

@@ -1,5 +1,6 @@
 //! What a session holds for the request that is under way, and the memory that requests leave to each other.
 
+use super::upstreams::UpstreamId;
 use crate::ring::pipe::Pipe;
 use policy::http::{Expanded, RouteIx, Scratch};
 use policy::ids::{EndpointSlot, PartId};
@@ -53,6 +54,8 @@ pub(crate) struct Request {
     /// Names for the record.
     pub rule_name: Option<std::sync::Arc<str>>,
     pub group_name: Option<std::sync::Arc<str>>,
+    /// The upstream connection that carries it, whose socket is the connection's.
+    pub upstream: Option<UpstreamId>,
     /// The backend that was asked last.
     pub served_by: Option<EndpointSlot>,
     /// Of the answer; 0 while there is none.
@@ -195,6 +198,7 @@ impl Request {
             id: Vec::new(),
             rule_name: None,
             group_name: None,
+            upstream: None,
             served_by: None,
             status: 0,
             violation: None,
@@ -214,6 +218,7 @@ impl Request {
     /// As new, but for the memory, and for what has come behind this request: that is the beginning of the next.
     pub fn begin_anew(&mut self) {
         debug_assert!(self.pipes.iter().all(Option::is_none), "a pipe is given back by whoever knows its state");
+        debug_assert!(self.upstream.is_none(), "an upstream connection is kept or closed");
         if let Some(head) = self.head.take() {
             self.input.drain(..head.bytes);
             self.fields = head.fields;

@@ -1,210 +1,68 @@
-//! Connections to backends that outlast a request, and the request as its backend gets it.
-//!
-//! Idle ones belong to the endpoint's slot on this shard; the one that was used last is used first, so that those that are
-//! not needed grow old. Nothing watches them: they are looked at before their next use, and see [`Shard::tend_idle`].
+//! The connection to a backend while it carries a request, and the request as its backend gets it. See
+//! [`upstreams`](super::upstreams) for what outlasts the request.
 
 use super::request::{Request, Stage};
+use super::upstreams::{UpstreamId, User};
 use crate::conn::{Conn, Lease, Op, State};
 use crate::conns::ConnId;
-use crate::ring::socket::{self, Peer};
-use crate::serve::Shard;
+use crate::guard::Handling;
+use crate::ring::Verb;
+use crate::ring::socket::{Peer, READABLE};
+use crate::serve::{Shard, TAG_UPSTREAM};
 use link::counters::EndpointCounter;
-use policy::generation::{Address, Balance, PoolGeneration, Service};
+use policy::generation::{Address, Balance, Service};
 use policy::http::HttpService;
-use policy::ids::{EndpointSlot, PoolSlot};
-use policy::tick::Tick;
-use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr};
-use std::os::fd::{AsFd, OwnedFd};
-use std::time::Duration;
+use std::os::fd::AsFd;
 use wire::h1::exchange::{Exchange, Upstream};
 use wire::h1::write::{self, Chain, ToOrigin, Told};
 use wire::h1::{Asked, Scheme};
 use wire::tunnel::Way;
 
-/// Between two walks over the idle connections.
-const LOOK: Duration = Duration::from_secs(1);
-
-/// Until a walk goes on that was longer than one turn may take.
-const SOON: Duration = Duration::from_millis(20);
-
-/// Sockets that are looked at in one turn, a system call each; the last backend's may be more.
-const LOOKS_PER_TURN: usize = 128;
-
-/// All idle connections of a shard.
-pub(crate) struct AllIdle {
-    sockets: usize,
-    /// Backends that have some; others may be among them.
-    slots: VecDeque<EndpointSlot>,
-    look: Tick,
-}
-
-impl AllIdle {
-    pub fn new(now: Tick) -> AllIdle {
-        AllIdle { sockets: 0, slots: VecDeque::new(), look: now }
-    }
-
-    /// Whether there are any whose descriptors others could have.
-    pub fn give_way(&self) -> bool {
-        self.sockets > 0
-    }
-}
-
-/// Idle connections of one backend on one shard.
-#[derive(Default)]
-pub(crate) struct Idle {
-    /// Oldest first, with the time since when.
-    sockets: VecDeque<(OwnedFd, Tick)>,
-    /// Kept no longer than this.
-    patience: Duration,
-    /// In [`AllIdle::slots`].
-    listed: bool,
-}
-
-impl Idle {
-    pub fn len(&self) -> usize {
-        self.sockets.len()
-    }
-}
-
 impl Shard<'_> {
-    /// The newest idle connection of this backend that is fit for use.
-    ///
-    /// Each is looked at, at the cost of a system call: one on which something has come that nobody asked for would give it to
-    /// whoever asks next. (What comes after the look cannot be told from an answer; HTTP/1.1 has no numbers.)
-    pub(crate) fn take_idle(&mut self, id: ConnId, slot: EndpointSlot) -> Option<OwnedFd> {
-        let Shard { conns, endpoints, counters, idle: all, .. } = self;
-        if conns.get_mut(id)?.request.as_ref()?.wants_new {
-            return None;
-        }
-        let idle = &mut endpoints[slot.ix()].as_mut()?.idle;
-        while let Some((socket, _)) = idle.sockets.pop_back() {
-            all.sockets -= 1;
-            counters.endpoint(slot.0).sub(EndpointCounter::Idle, 1);
-            if socket::is_quiet(socket.as_fd()) {
-                return Some(socket);
-            }
-        }
-        None
-    }
-
-    /// A connection has served its request and could serve another.
-    fn keep_idle(&mut self, id: ConnId, slot: EndpointSlot, socket: OwnedFd) {
-        let now = self.now();
-        let Shard { conns, endpoints, adopter, counters, idle: all, setup, .. } = self;
-        let Some(conn) = conns.get_mut(id) else { return };
-        let Some(root) = adopter.pool(conn.pool) else { return };
-        // Nobody will ask for it where its backend has left, or drains.
-        let Some((group, endpoint)) = root.find(slot) else { return };
-        let (Some(http), false) = (&group.http, endpoint.drain) else { return };
-        let Some(row) = endpoints[slot.ix()].as_mut() else { return };
-        let shards = root.shards.len().max(1) as u32;
-        if row.idle.len() >= http.idle_max.div_ceil(shards) as usize || all.sockets >= setup.bounds.idle {
-            return;
-        }
-        row.idle.patience = http.idle_timeout;
-        row.idle.sockets.push_back((socket, now));
-        counters.endpoint(slot.0).add(EndpointCounter::Idle, 1);
-        if all.sockets == 0 {
-            all.look = now.after(LOOK);
-        }
-        all.sockets += 1;
-        if !std::mem::replace(&mut row.idle.listed, true) {
-            all.slots.push_back(slot);
-        }
-    }
-
-    /// Closes what is old, and what its backend has closed: a few, once in a while.
-    pub(crate) fn tend_idle(&mut self) {
-        let now = self.now();
-        if self.idle.sockets == 0 || self.idle.look > now {
-            return;
-        }
-        let Shard { endpoints, counters, idle, .. } = self;
-        let mut budget = LOOKS_PER_TURN;
-        for _ in 0..idle.slots.len() {
-            let Some(slot) = idle.slots.pop_front() else { break };
-            let Some(row) = endpoints.get_mut(slot.ix()).and_then(Option::as_mut) else { continue };
-            let before = row.idle.len();
-            let patience = row.idle.patience;
-            let is_fit =
-                |(socket, since): &(OwnedFd, Tick)| since.after(patience) > now && socket::is_quiet(socket.as_fd());
-            row.idle.sockets.retain(is_fit);
-            let gone = before - row.idle.len();
-            idle.sockets -= gone;
-            counters.endpoint(slot.0).sub(EndpointCounter::Idle, gone as u64);
-            row.idle.listed = row.idle.len() > 0;
-            if row.idle.listed {
-                idle.slots.push_back(slot);
-            }
-            budget = budget.saturating_sub(before);
-            if budget == 0 {
-                break;
-            }
-        }
-        idle.look = now.after(if budget == 0 { SOON } else { LOOK });
-    }
-
-    /// One of them was found dead: the others of its backend probably are too.
-    pub(crate) fn close_dead_idle(&mut self, slot: EndpointSlot) {
-        let Shard { endpoints, counters, idle, .. } = self;
-        let Some(row) = endpoints.get_mut(slot.ix()).and_then(Option::as_mut) else { return };
-        let before = row.idle.len();
-        row.idle.sockets.retain(|(socket, _)| socket::is_quiet(socket.as_fd()));
-        let gone = before - row.idle.len();
-        idle.sockets -= gone;
-        counters.endpoint(slot.0).sub(EndpointCounter::Idle, gone as u64);
-    }
-
-    /// When the next walk is due.
-    pub(crate) fn next_idle_look(&self) -> Option<Tick> {
-        (self.idle.sockets > 0).then_some(self.idle.look)
-    }
-
-    /// Nobody will ask for them any more; or others need their descriptors.
-    pub(crate) fn close_idle(&mut self, slot: EndpointSlot) {
-        let Shard { endpoints, counters, idle, .. } = self;
-        let Some(row) = endpoints.get_mut(slot.ix()).and_then(Option::as_mut) else { return };
-        let gone = row.idle.len();
-        if gone > 0 {
-            row.idle.sockets.clear();
-            idle.sockets -= gone;
-            counters.endpoint(slot.0).sub(EndpointCounter::Idle, gone as u64);
-        }
-    }
-
-    /// The process has no descriptor left: idle connections are the first to give way.
-    pub(crate) fn close_all_idle(&mut self) {
-        for slot in std::mem::take(&mut self.idle.slots) {
-            self.close_idle(slot);
-            if let Some(row) = self.endpoints.get_mut(slot.ix()).and_then(Option::as_mut) {
-                row.idle.listed = false;
+    /// Notes what the last turn's wait has told of upstream connections: before any of them is used anew, and so before
+    /// anything could be an answer.
+    pub(crate) fn note_upstreams(&mut self) {
+        let Shard { ring, upstreams, .. } = self;
+        for (key, flags) in ring.told().filter(|(key, _)| key.tag == TAG_UPSTREAM) {
+            if let Some(upstream) = upstreams.find_mut(UpstreamId::of(key)) {
+                upstream.edge.note(flags);
             }
         }
     }
 
-    /// Closes idle connections to backends of `before` that the pool does not use any more.
-    pub(crate) fn close_idle_of_the_gone(&mut self, before: &PoolGeneration, slot: PoolSlot) {
-        if self.idle.sockets == 0 {
-            return;
+    /// The ring has told something of an upstream connection; its last, unless `more` follows.
+    pub(crate) fn on_upstream(&mut self, id: UpstreamId, more: bool) {
+        let Shard { upstreams, conns, ring, .. } = self;
+        let Some(upstream) = upstreams.find_mut(id) else { return };
+        match upstream.user {
+            User::Conn(conn) => {
+                if !more && let Some(back) = conns.get_mut(conn).and_then(|conn| conn.back.as_ref()) {
+                    // The kernel had no room to tell more.
+                    upstream.edge.note(READABLE);
+                    ring.edges(id.key(TAG_UPSTREAM), back.as_fd());
+                }
+                self.guard(conn, Handling::Completion, |shard| shard.drive_exchange(conn, Way::Out, true));
+            }
+            User::Idle(slot) => self.look_at_idle(slot, id, more),
+            User::Leaving if more => {}
+            User::Leaving => upstreams.forget(id),
         }
-        let Shard { adopter, endpoints, .. } = self;
-        let now = adopter.pool(slot);
-        let used = |slot| now.is_some_and(|root| root.find(slot).is_some_and(|(_, endpoint)| !endpoint.drain));
-        let has_idle = |slot: EndpointSlot| {
-            endpoints.get(slot.ix()).and_then(Option::as_ref).is_some_and(|row| row.idle.len() > 0)
-        };
-        let all = before.endpoints().map(|endpoint| endpoint.slot);
-        let gone: Vec<EndpointSlot> = all.filter(|slot| has_idle(*slot) && !used(*slot)).collect();
-        for slot in gone {
-            self.close_idle(slot);
+    }
+
+    /// Its socket is closed, or about to be used otherwise.
+    pub(super) fn part_from_upstream(&mut self, id: UpstreamId) {
+        let Shard { upstreams, ring, .. } = self;
+        if let Some(upstream) = upstreams.find_mut(id) {
+            upstream.user = User::Leaving;
+            ring.cancel(id.key(TAG_UPSTREAM), Verb::Readiness);
         }
     }
 
     /// The upstream connection is there: the request goes out.
     pub(crate) fn begin_exchange(&mut self, id: ConnId, reused: bool) {
         let (now, now_micros) = (self.now(), self.now_micros);
-        let Shard { conns, adopter, counters, spare, .. } = self;
+        let Shard { conns, adopter, counters, spare, ring, upstreams, .. } = self;
         let Some(conn) = conns.get_mut(id) else { return };
         conn.state = State::Session;
         conn.touched = now;
@@ -217,6 +75,11 @@ impl Shard<'_> {
         row.add(EndpointCounter::Requests, 1);
         row.add(EndpointCounter::Reused, u64::from(reused));
         let request = conn.request.as_mut().expect("the request that is sent");
+        if let (None, Some(back)) = (request.upstream, &conn.back) {
+            let upstream = upstreams.join(id);
+            ring.edges(upstream.key(TAG_UPSTREAM), back.as_fd());
+            request.upstream = Some(upstream);
+        }
         request.stage = Stage::Exchange;
         request.reused = reused;
         request.served_by = Some(endpoint);
@@ -254,15 +117,17 @@ impl Shard<'_> {
         let Shard { conns, ring, .. } = self;
         let Some(conn) = conns.get_mut(id) else { return };
         let Some(slot) = conn.endpoint else { return };
-        let quiet = conn.ops.iter().all(Op::is_front);
-        if !quiet {
+        let watched = conn.request.as_mut().and_then(|request| request.upstream.take());
+        let mut kept = false;
+        if !conn.ops.iter().all(Op::is_front) {
             for op in conn.ops.iter().filter(|op| !op.is_front()) {
                 ring.cancel(op.key(id), op.verb());
             }
-        } else if let Some(socket) = conn.back.take()
-            && upstream == Upstream::Reuse
-        {
-            self.keep_idle(id, slot, socket);
+        } else if let (Some(socket), Some(watched), Upstream::Reuse) = (conn.back.take(), watched, upstream) {
+            kept = self.keep_idle(id, slot, socket, watched);
+        }
+        if let Some(watched) = watched.filter(|_| !kept) {
+            self.part_from_upstream(watched);
         }
         self.detach(id);
     }

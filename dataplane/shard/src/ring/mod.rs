@@ -114,10 +114,16 @@ pub enum Outcome {
 #[derive(Debug)]
 #[must_use = "a buffer that is not recycled is lost to the ring"]
 pub struct Chunk {
-    buffer: u16,
+    place: Place,
     len: u32,
     /// The socket had more than this when it was read.
     pub more_waiting: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    Provided(u16),
+    Hot,
 }
 
 /// Sizes that are fixed when the ring is made.
@@ -131,6 +137,10 @@ pub struct RingSize {
     pub buffer_bytes: u32,
 }
 
+/// Most bytes that are read at once. Unit: bytes. With 64 KiB an answer of 16 KiB is one read and one send, and what
+/// moves in bulk goes through pipes.
+pub const HOT_BYTES: usize = 64 << 10;
+
 /// See the module. Lives and dies on the thread that made it.
 pub struct Ring {
     ring: IoUring,
@@ -143,6 +153,9 @@ pub struct Ring {
     addresses: Vec<Box<socket::SocketAddress>>,
     /// Completions reaped by the last enter, in reverse.
     reaped: Vec<cqueue::Entry>,
+    /// Where [`Ring::read`] puts bytes: always the same memory, so it stays in the caches.
+    hot: Box<[u8]>,
+    hot_lent: bool,
     pub stats: RingStats,
 }
 
@@ -172,6 +185,8 @@ impl Ring {
             backlog: VecDeque::new(),
             addresses: Vec::new(),
             reaped: Vec::with_capacity(size.entries as usize * 4),
+            hot: vec![0; HOT_BYTES].into(),
+            hot_lent: false,
             stats: RingStats::default(),
         })
     }
@@ -238,7 +253,7 @@ impl Ring {
         let outcome = match (verb, buffer) {
             (Verb::Cancel, _) => return None,
             (Verb::Receive, Some(buffer)) if result > 0 => Outcome::Received(Chunk {
-                buffer,
+                place: Place::Provided(buffer),
                 len: result as u32,
                 more_waiting: cqueue::sock_nonempty(entry.flags()),
             }),
@@ -284,8 +299,48 @@ impl Ring {
     /// An end alone cannot be left out (the kernel always adds RDHUP to what is asked for), and a watch that ends with
     /// its first event would tell of that end for ever.
     pub fn loss(&mut self, key: Key, descriptor: BorrowedFd<'_>) {
-        let entry = opcode::PollAdd::new(Fd(descriptor.as_raw_fd()), 0).multi(true).build();
+        self.tell_edges(key, descriptor, PollFlags::empty());
+    }
+
+    /// Tells each time that something comes at `descriptor` (bytes, an end, an error), until cancelled; and at once, if
+    /// something is there. A socket that is asked for many messages is so asked for once. What is told may have been read
+    /// since: it is a reason to look.
+    ///
+    /// Unlike with other operations the descriptor may be closed as soon as this is cancelled: should it be another's when the
+    /// kernel gets to see both, then that other is watched for no longer than it takes to cancel, and nothing is read.
+    pub fn edges(&mut self, key: Key, descriptor: BorrowedFd<'_>) {
+        self.tell_edges(key, descriptor, socket::READABLE);
+    }
+
+    fn tell_edges(&mut self, key: Key, descriptor: BorrowedFd<'_>, flags: PollFlags) {
+        let entry = opcode::PollAdd::new(Fd(descriptor.as_raw_fd()), u32::from(flags.bits())).multi(true).build();
         self.push(entry, key, Verb::Readiness);
+    }
+
+    /// What the last enter told of readiness, and has not been taken.
+    pub fn told(&self) -> impl Iterator<Item = (Key, PollFlags)> {
+        self.reaped.iter().filter_map(|entry| match Key::unpack(entry.user_data()) {
+            (key, Verb::Readiness) if entry.result() >= 0 => {
+                Some((key, PollFlags::from_bits_retain(entry.result() as u16)))
+            }
+            _ => None,
+        })
+    }
+
+    /// Reads what is there, at most `at_most` bytes and [`HOT_BYTES`], at once and without the kernel's part of the ring. The
+    /// outcome is that of a receive; `None`: nothing is there. Bytes are given back before the next read.
+    pub fn read(&mut self, socket: BorrowedFd<'_>, at_most: usize) -> Option<Outcome> {
+        assert!(!self.hot_lent, "what was read before was not given back");
+        let room = at_most.min(self.hot.len());
+        match socket::receive(socket, &mut self.hot[..room]) {
+            Ok(0) => Some(Outcome::Ended),
+            Ok(len) => {
+                self.hot_lent = true;
+                Some(Outcome::Received(Chunk { place: Place::Hot, len: len as u32, more_waiting: len == room }))
+            }
+            Err(Errno::WOULDBLOCK) => None,
+            Err(error) => Some(Outcome::Failed(error)),
+        }
     }
 
     /// Connects `socket`.
@@ -303,17 +358,24 @@ impl Ring {
 
     /// The received bytes.
     pub fn bytes(&self, chunk: &Chunk) -> &[u8] {
-        self.buffers.bytes(chunk.buffer, chunk.len)
+        match chunk.place {
+            Place::Provided(buffer) => self.buffers.bytes(buffer, chunk.len),
+            Place::Hot => &self.hot[..chunk.len as usize],
+        }
     }
 
-    /// Gives a buffer back to the kernel.
+    /// Gives a buffer back.
     pub fn recycle(&mut self, chunk: Chunk) {
-        self.buffers.recycle(chunk.buffer);
+        match chunk.place {
+            Place::Provided(buffer) => self.buffers.recycle(buffer),
+            Place::Hot => self.hot_lent = false,
+        }
     }
 
     /// Gives back every buffer that the caller still has: those of a handler that panicked.
     pub fn recycle_all(&mut self) {
         self.buffers.recycle_all();
+        self.hot_lent = false;
     }
 
     /// Bytes of one provided buffer: a receive that has as many was probably not all.

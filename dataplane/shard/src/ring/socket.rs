@@ -107,6 +107,16 @@ pub fn send_both(socket: BorrowedFd<'_>, first: &[u8], second: &[u8]) -> Result<
     }
 }
 
+/// Receives what is there. `WOULDBLOCK` means nothing.
+pub fn receive(socket: BorrowedFd<'_>, into: &mut [u8]) -> Result<usize, Errno> {
+    loop {
+        match net::recv(socket, &mut *into, RecvFlags::DONTWAIT) {
+            Err(Errno::INTR) => {}
+            outcome => return outcome.map(|(bytes, _)| bytes),
+        }
+    }
+}
+
 /// Reads and drops what is there, at most `limit` bytes. `Ok(true)`: the peer's end was read.
 pub fn discard(socket: BorrowedFd<'_>, limit: usize) -> Result<bool, Errno> {
     let mut scratch = [0u8; 4096];
