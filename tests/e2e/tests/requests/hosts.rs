@@ -90,7 +90,7 @@ fn one_address_serves_several_pools() {
     let log = appliance.wait_access_log(18);
     let misdirected = log.iter().filter(|line| line["reason"] == "misdirected" && line["status"] == 421).count();
     assert_eq!(misdirected, 2);
-    assert_eq!(metric(&appliance.metrics(), "sluicegate_pool_requests_total", &["reason=\"misdirected\""]), 2.0);
+    assert_eq!(metric(&appliance.metrics(), "sluicegate_pool_requests_ended_total", &["reason=\"misdirected\""]), 2.0);
     appliance.stop();
 }
 
