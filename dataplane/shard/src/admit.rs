@@ -150,7 +150,8 @@ impl Shard<'_> {
         }
         self.counters.pool(slot.0).add(PoolCounter::Waiting, 1);
         note(&mut self.held_up, slot);
-        self.set_timer(id, deadline);
+        let due = self.total_due(id).map_or(deadline, |total| total.min(deadline));
+        self.set_timer(id, due);
         // A client that leaves makes room; one that has sent its end still wants its answer.
         self.watch_for_loss(id, Side::Front);
     }

@@ -15,6 +15,7 @@ use crate::admit::ONLY_GROUP;
 use crate::conns::ConnId;
 use crate::edge::Edge;
 use crate::http::Request;
+use crate::http::record::Upgraded;
 use crate::listeners::CameBy;
 use crate::pools::RowIx;
 
@@ -200,6 +201,8 @@ pub struct Open {
     pub pipes: [Option<Pipe>; 2],
     /// The pool's time-outs as of the last tick.
     pub timeouts: Timeouts,
+    /// The request that it has been.
+    pub upgraded: Option<Box<Upgraded>>,
 }
 
 /// A remainder, copied out of a provided buffer because that one goes back within the turn.

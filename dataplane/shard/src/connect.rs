@@ -54,6 +54,7 @@ impl Shard<'_> {
         self.ring.connect(Op::Connect.key(id), back.as_fd(), target);
         conn.ops.begin(Op::Connect);
         let due = self.now().after(limit);
+        let due = self.total_due(id).map_or(due, |total| total.min(due));
         self.set_timer(id, due);
     }
 
@@ -99,6 +100,9 @@ impl Shard<'_> {
             self.judge_backend(id, Some(served));
         }
         self.detach(id);
+        if self.total_due(id).is_some_and(|due| due <= self.now()) {
+            return self.fail(id, CloseReason::TotalTimeout);
+        }
         let again = if is_request { self.may_retry(id, retry::Failure::Connect) } else { attempts_left };
         if again { self.seek(id) } else { self.fail(id, reason) }
     }

@@ -110,8 +110,10 @@ impl Shard<'_> {
             _ => None,
         };
         let (reached, undecided) = (endpoint.filter(|_| open.is_some()), u32::from(open.is_none()));
-        if session.is_none() {
-            self.record(id, reached, reason);
+        match open.as_ref().and_then(|open| open.upgraded.as_ref()) {
+            Some(upgraded) => self.record_upgraded(id, upgraded, reason),
+            None if session.is_none() => self.record(id, reached, reason),
+            None => {}
         }
         self.count_end(home, reason);
         let [cut_in, cut_out] = open.map_or([false; 2], |open| self.give_up_open(slot, *open));
@@ -145,6 +147,9 @@ impl Shard<'_> {
 
     /// What an open tunnel had beyond its slot. By [`Way`]: whether bytes were lost with it.
     fn give_up_open(&mut self, slot: PoolSlot, mut open: Open) -> [bool; 2] {
+        if let Some(upgraded) = &open.upgraded {
+            self.discharge(slot, upgraded.held());
+        }
         for way in Way::BOTH {
             if let Some(held) = open.held[way.ix()].take() {
                 self.discharge(slot, held.bytes.len() as u64);
@@ -308,7 +313,8 @@ impl Shard<'_> {
         match conn.state {
             State::Seeking => {
                 self.step_out_of_line(id);
-                self.fail(id, CloseReason::QueueTimeout);
+                let total = self.total_due(id).is_some_and(|due| due <= now);
+                self.fail(id, if total { CloseReason::TotalTimeout } else { CloseReason::QueueTimeout });
             }
             State::Connecting { .. } => self.give_up_attempt(id, Failure::TimedOut),
             State::Open(_) => self.look_after(id),

@@ -54,8 +54,13 @@ impl Shard<'_> {
         conn.lease = Lease::Policy(lease);
         conn.connected_micros = now_micros;
         conn.touched = now;
-        conn.state =
-            State::Open(Box::new(Open { tunnel: Tunnel::new(), held: [None, None], pipes: [None, None], timeouts }));
+        conn.state = State::Open(Box::new(Open {
+            tunnel: Tunnel::new(),
+            held: [None, None],
+            pipes: [None, None],
+            timeouts,
+            upgraded: None,
+        }));
         let pool = conn.pool;
         if let Some(endpoint) = conn.endpoint {
             self.counters.endpoint(endpoint.0).add(EndpointCounter::Connects, 1);

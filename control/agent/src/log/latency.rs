@@ -81,7 +81,9 @@ impl Series {
 
 impl Latencies {
     pub fn record(&mut self, record: &RequestRecord, now: Instant) {
-        self.pools.entry(record.pool).or_insert_with(|| Series::new(now)).record(record.duration_micros, now);
+        // How long a tunnel lasts says nothing of how fast its request was answered.
+        let took = if record.status == 101 { record.first_byte_micros.into() } else { record.duration_micros };
+        self.pools.entry(record.pool).or_insert_with(|| Series::new(now)).record(took, now);
         let (Some(backend), 1..) = (record.endpoint, record.first_byte_micros) else { return };
         if self.backends.len() < BACKENDS_MAX || self.backends.contains_key(&backend) {
             let answer = record.first_byte_micros.saturating_sub(record.connect_micros);
@@ -148,6 +150,13 @@ mod tests {
             duration_micros: duration,
             ..request()
         }
+    }
+
+    #[test]
+    fn a_request_that_became_a_tunnel_took_as_long_as_the_switch() {
+        let mut latencies = Latencies::default();
+        latencies.record(&RequestRecord { status: 101, ..record(1, 1_100, 3_600_000_000) }, Instant::now());
+        assert_eq!((latencies.pool(PoolSlot(1)).count, latencies.pool(PoolSlot(1)).sum), (1, 1_100));
     }
 
     #[test]

@@ -138,7 +138,7 @@ counter_set! {
         BytesOut = "sluicegate_pool_bytes_out_total", Counter, "Bytes from backends to clients.";
         BufferBytes = "sluicegate_pool_buffer_bytes", Gauge, "Memory held for data between the two sides.";
         ConnectRetries = "sluicegate_pool_connect_retries_total", Counter, "Times another backend was tried after a connect failed.";
-        Requests = "sluicegate_pool_requests_total", Counter, "Requests that were begun.";
+        Requests = "sluicegate_pool_requests_total", Counter, "Requests that have ended, or became tunnels.";
         Answers1xx = "sluicegate_pool_answers_1xx_total", Counter, "Requests that switched to another protocol.";
         Answers2xx = "sluicegate_pool_answers_2xx_total", Counter, "Requests answered with success.";
         Answers3xx = "sluicegate_pool_answers_3xx_total", Counter, "Requests answered with a redirection.";

@@ -241,7 +241,7 @@ impl Shard<'_> {
     /// Both sides speak something else from here: the session is a tunnel.
     fn upgrade(&mut self, id: ConnId) {
         self.judge_backend(id, None);
-        self.record_request(id, CloseReason::Finished);
+        let upgraded = self.record_later(id);
         self.uncharge(id);
         self.give_back_pipes(id);
         let now = self.now();
@@ -260,7 +260,7 @@ impl Shard<'_> {
         // What came behind the two heads belongs to the tunnel.
         let mut tunnel = Tunnel::new();
         let behind = [request.behind().to_vec(), std::mem::take(&mut request.reply)];
-        let mut kept = 0;
+        let mut kept = upgraded.as_ref().map_or(0, |upgraded| upgraded.held());
         let held = Way::BOTH.map(|way| {
             let bytes = &behind[way.ix()];
             if bytes.is_empty() {
@@ -274,7 +274,7 @@ impl Shard<'_> {
             ring.cancel(Op::Edges.key(id), Op::Edges.verb());
         }
         conn.touched = now;
-        conn.state = State::Open(Box::new(Open { tunnel, held, pipes: [None, None], timeouts }));
+        conn.state = State::Open(Box::new(Open { tunnel, held, pipes: [None, None], timeouts, upgraded }));
         let (pool, upstream) = (conn.pool, request.upstream.take());
         request.input.clear();
         request.head = None;

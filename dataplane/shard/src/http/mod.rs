@@ -19,7 +19,7 @@ mod finish;
 mod guest;
 mod head;
 pub(crate) mod idle;
-mod record;
+pub(crate) mod record;
 mod reply;
 mod request;
 pub(crate) mod route;
@@ -168,6 +168,12 @@ impl Shard<'_> {
         };
         let total = since(began, limits.total, CloseReason::TotalTimeout);
         now_and_then.into_iter().chain(total).min_by_key(|(due, _)| *due)
+    }
+
+    /// When the request under way has taken too long altogether, whatever it is at.
+    pub(crate) fn total_due(&mut self, id: ConnId) -> Option<Tick> {
+        let began = self.conns.get_mut(id)?.request.as_ref()?.began_micros;
+        self.http_timeouts(id).total.map(|total| Tick(began / 1000).after(total))
     }
 
     /// Sees to it that the timer fires no later than the deadline. Mostly it fires earlier, set for what was under way

@@ -10,15 +10,65 @@ use policy::record::{ClientAddr, Record, RequestRecord, Word, Words};
 use std::time::{SystemTime, UNIX_EPOCH};
 use wire::tunnel::Way;
 
+/// A request that has become a tunnel, until that is recorded.
+#[derive(Debug)]
+pub(crate) struct Upgraded {
+    record: RequestRecord,
+    words: Box<[u8]>,
+    began_micros: u64,
+    bytes_before: [u64; 2],
+}
+
+impl Upgraded {
+    /// Memory that it takes. Unit: bytes.
+    pub fn held(&self) -> u64 {
+        self.words.len() as u64
+    }
+}
+
 impl Shard<'_> {
     /// Called once for each request, when it ends.
     pub(super) fn record_request(&mut self, id: ConnId, reason: CloseReason) {
+        let mut text = std::mem::take(&mut self.spare.words);
+        if let Some(record) = self.count_request(id, reason, &mut text) {
+            self.log(Record::Request(record), &text);
+        }
+        self.spare.words = text;
+    }
+
+    /// The request becomes a tunnel: it counts as answered, and has its line when the tunnel ends.
+    pub(super) fn record_later(&mut self, id: ConnId) -> Option<Box<Upgraded>> {
+        let mut text = std::mem::take(&mut self.spare.words);
+        let record = self.count_request(id, CloseReason::Finished, &mut text);
+        let words = text.as_slice().into();
+        self.spare.words = text;
+        let request = self.conns.get_mut(id)?.request.as_ref()?;
+        let (began_micros, bytes_before) = (request.began_micros, request.bytes_before);
+        Some(Box::new(Upgraded { record: record?, words, began_micros, bytes_before }))
+    }
+
+    /// The tunnel that a request became has ended.
+    pub(crate) fn record_upgraded(&mut self, id: ConnId, upgraded: &Upgraded, reason: CloseReason) {
+        let Upgraded { record, words, began_micros, bytes_before } = upgraded;
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        let moved = Way::BOTH.map(|way| conn.bytes[way.ix()] - bytes_before[way.ix()]);
+        let record = RequestRecord {
+            bytes_in: moved[Way::In.ix()],
+            bytes_out: moved[Way::Out.ix()],
+            duration_micros: self.now_micros.saturating_sub(*began_micros),
+            reason,
+            ..record.clone()
+        };
+        self.log(Record::Request(record), words);
+    }
+
+    /// Counts the outcome, and what is to be recorded of it; its words are written to `text`.
+    fn count_request(&mut self, id: ConnId, reason: CloseReason, text: &mut Vec<u8>) -> Option<RequestRecord> {
         let now_micros = self.now_micros;
         let shard = self.setup.id;
-        let mut text = std::mem::take(&mut self.spare.words);
         text.clear();
-        let Some(conn) = self.conns.get_mut(id) else { return };
-        let Conn { request: Some(request), .. } = conn else { return };
+        let conn = self.conns.get_mut(id)?;
+        let Conn { request: Some(request), .. } = conn else { return None };
         let counters = self.counters.pool(conn.pool.0);
         counters.add(PoolCounter::Requests, 1);
         counters.ended(reason as usize);
@@ -36,7 +86,7 @@ impl Shard<'_> {
         let since_began = |micros: u64| u32::try_from(micros.saturating_sub(began)).unwrap_or(u32::MAX);
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros() as u64;
         let moved = Way::BOTH.map(|way| conn.bytes[way.ix()] - request.bytes_before[way.ix()]);
-        let record = RequestRecord {
+        Some(RequestRecord {
             pool: conn.pool,
             endpoint: request.served_by,
             generation: conn.number,
@@ -59,10 +109,8 @@ impl Shard<'_> {
             attempts: conn.attempts,
             reused: request.reused,
             logged: conn.logged,
-            words: words(request, conn.logged, &mut text),
-        };
-        self.log(Record::Request(record), &text);
-        self.spare.words = text;
+            words: words(request, conn.logged, text),
+        })
     }
 }
 

@@ -517,7 +517,6 @@ fn a_guest_that_is_upgraded_is_its_new_pools_for_good() {
     socket.echo(1_000).unwrap();
     assert_eq!((counted(&rig, 0), counted(&rig, 1)), ([1, 0, 0], [1, 1, 1]));
     assert_eq!(rig.ended(0, CloseReason::Finished), 1);
-    assert_eq!(rig.request().pool, PoolSlot(1));
     // The pool that it came in for is none of its business any more.
     rig.apply(|site| drop(site.pools.remove(&0)));
     assert_eq!(released(&mut rig).iter().filter(|(pool, _)| *pool == PoolSlot(0)).count(), 2, "root and policy");
@@ -527,8 +526,8 @@ fn a_guest_that_is_upgraded_is_its_new_pools_for_good() {
     rig.close_address(0);
     socket.echo(1_000).unwrap();
     socket.close().unwrap();
-    let record = rig.record();
-    assert_eq!((record.pool, record.reason), (PoolSlot(1), CloseReason::Finished));
+    let record = rig.request();
+    assert_eq!((record.pool, record.status, record.reason), (PoolSlot(1), 101, CloseReason::Finished));
     rig.until("it has ended", |rig| rig.shard(0, ShardCounter::Connections) == 0);
     assert_eq!(counted(&rig, 1), [0; 3], "its figures went with it");
 }

@@ -2,9 +2,9 @@
 
 use crate::rig::Rig;
 use crate::rig::site::{Http, Site};
-use crate::{client_of, rig_of, site_of};
+use crate::{client_of, rig_of, site_of, target_of};
 use harness::http::received::FILLER;
-use harness::http::{Conduct, Origin, Request};
+use harness::http::{Conduct, Origin, Request, WebSocket};
 use link::counters::{EndpointCounter, PoolCounter};
 use policy::close::CloseReason;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -96,6 +96,23 @@ fn who_waits_too_long_is_told_so_and_may_ask_again() {
         assert_eq!(second.exchange(&Request::get("h", "/2")).unwrap().status, 503);
         assert_eq!(rig.request().reason, CloseReason::QueueTimeout);
     }
+}
+
+/// The time for all of a request goes on while it waits for a backend.
+#[test]
+fn who_waits_longer_than_a_request_may_take_is_told_so() {
+    let origin = Origin::good();
+    let mut http = Http::new();
+    http.timeouts.total = Some(Duration::from_millis(50));
+    let mut site = site_of(&[&origin], http);
+    site.pool().backend(0).max_connections = Some(1);
+    site.pool().queue_wait = Duration::from_secs(600);
+    let mut rig = Rig::new(site);
+    let tunnel = WebSocket::open(&target_of(&rig), "h", "/").unwrap();
+    assert_eq!(client_of(&rig).exchange(&Request::get("h", "/")).unwrap().status, 504);
+    assert_eq!(rig.request().reason, CloseReason::TotalTimeout);
+    assert_eq!(rig.pool(0, PoolCounter::Waiting), 0);
+    tunnel.close().unwrap();
 }
 
 #[test]

@@ -16,8 +16,17 @@ fn a_web_socket_is_a_tunnel_to_its_end() {
     assert_eq!(socket.receive(), Ok(harness::http::websocket::Message::Binary(payload)));
     socket.close().expect("a proper end");
     assert_eq!(site.origin.seen().upgraded, 1);
+    // One line, when it is over.
     let log = site.appliance.wait_access_log(1);
-    assert_eq!((&log[0]["status"], &log[0]["reason"]), (&101.into(), &"finished".into()));
+    assert_eq!(
+        (&log[0]["status"], &log[0]["reason"], &log[0]["target"]),
+        (&101.into(), &"finished".into(), &"/chat".into())
+    );
+    let moved = ["bytes_in", "bytes_out"].map(|key| log[0][key].as_u64().expect("a number"));
+    assert!(moved.iter().all(|bytes| (1_431_000..1_500_000).contains(bytes)), "{log:?}");
+    site.client().exchange(&Request::get("h", "/after")).expect("an answer");
+    let log = site.appliance.wait_access_log(2);
+    assert_eq!((log.len(), &log[1]["target"]), (2, &"/after".into()));
 }
 
 /// Requests may come before the switch on the same connection.
