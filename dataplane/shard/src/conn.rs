@@ -6,6 +6,7 @@ use crate::ring::{Key, Verb};
 use policy::close::CloseReason;
 use policy::generation::Timeouts;
 use policy::ids::{EndpointSlot, GenerationId, PoolSlot};
+use policy::record::ClientAddr;
 use policy::reload::{PolicyLease, RootLease, Session};
 use policy::tick::Tick;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -263,6 +264,15 @@ impl Conn {
         match side {
             Side::Front => Some(self.front.as_fd()),
             Side::Back => self.back.as_ref().map(AsFd::as_fd),
+        }
+    }
+
+    /// The client, as records say it.
+    pub fn client_addr(&self) -> ClientAddr {
+        match self.client {
+            Peer::Ip(address) => ClientAddr::Ip(address),
+            Peer::Unix => ClientAddr::Unix,
+            Peer::Unknown => ClientAddr::Unknown,
         }
     }
 

@@ -4,12 +4,12 @@
 use crate::conn::{Conn, Failure, Lease, Op, Open, Side, State};
 use crate::conns::ConnId;
 use crate::ring::Outcome;
-use crate::ring::socket::{self, Peer, READABLE};
+use crate::ring::socket::{self, READABLE};
 use crate::serve::Shard;
 use link::counters::{PoolCounter, ShardCounter};
 use policy::close::CloseReason;
 use policy::ids::{EndpointSlot, PoolSlot, ShardId};
-use policy::record::{ClientAddr, Record, TunnelRecord};
+use policy::record::{Record, TunnelRecord};
 use policy::reload::Session;
 use std::os::fd::AsFd;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -340,11 +340,7 @@ fn record_of(
         pool: conn.pool,
         endpoint: reached,
         generation: conn.number,
-        client: match conn.client {
-            Peer::Ip(address) => ClientAddr::Ip(address),
-            Peer::Unix => ClientAddr::Unix,
-            Peer::Unknown => ClientAddr::Unknown,
-        },
+        client: conn.client_addr(),
         started_micros: since_epoch.saturating_sub(duration),
         connect_micros: u32::try_from(conn.connected_micros.saturating_sub(conn.accepted_micros)).unwrap_or(u32::MAX),
         duration_micros: duration,

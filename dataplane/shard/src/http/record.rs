@@ -2,11 +2,10 @@
 
 use crate::conn::Conn;
 use crate::conns::ConnId;
-use crate::ring::socket::Peer;
 use crate::serve::Shard;
 use link::counters::PoolCounter;
 use policy::close::CloseReason;
-use policy::record::{ClientAddr, Record, RequestRecord, Word, Words};
+use policy::record::{Record, RequestRecord, Word, Words};
 use std::time::{SystemTime, UNIX_EPOCH};
 use wire::tunnel::Way;
 
@@ -67,7 +66,7 @@ impl Shard<'_> {
         let now_micros = self.now_micros;
         let shard = self.setup.id;
         text.clear();
-        let conn = self.conns.get_mut(id)?;
+        let conn = &*self.conns.get_mut(id)?;
         let Conn { request: Some(request), .. } = conn else { return None };
         let counters = self.counters.pool(conn.pool.0);
         counters.add(PoolCounter::Requests, 1);
@@ -90,11 +89,7 @@ impl Shard<'_> {
             pool: conn.pool,
             endpoint: request.served_by,
             generation: conn.number,
-            client: match conn.client {
-                Peer::Ip(address) => ClientAddr::Ip(address),
-                Peer::Unix => ClientAddr::Unix,
-                Peer::Unknown => ClientAddr::Unknown,
-            },
+            client: conn.client_addr(),
             started_micros: since_epoch.saturating_sub(duration),
             connect_micros: if request.exchange.is_some() { since_began(conn.connected_micros) } else { 0 },
             first_byte_micros: if request.first_byte_micros > 0 { since_began(request.first_byte_micros) } else { 0 },

@@ -2,12 +2,12 @@
 //!
 //! Owns line ends: after it, every line ends with CRLF and no line is longer than its bound. Looks at each byte
 //! once, however the bytes arrive, and says the same in one piece as in many: of two violations it tells the one
-//! that shows first. Does not know what stands in the lines.
+//! that shows first. Does not know what stands in the lines, but for one that says by itself that no other will come.
 
 use crate::h1::bytes::is_tchar;
 use crate::h1::limits::{FIELDS_MAX, Limits};
 use crate::h1::violation::Violation;
-use memchr::memchr;
+use memchr::{memchr, memchr_iter};
 
 /// How far the end of a section has been looked for. A fresh one for each head; kept while it is incomplete.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -66,6 +66,10 @@ impl Search {
             };
             if end == line || bytes[end - 1] != b'\r' {
                 return Err(Violation::BareLf);
+            }
+            // Without a version it is a request of HTTP/0.9, and nothing else would come.
+            if first && memchr_iter(b' ', &bytes[line..end]).nth(1).is_none() {
+                return Err(Violation::RequestLine);
             }
             self.line = end as u32 + 1;
             self.looked = self.line;
@@ -150,6 +154,9 @@ mod tests {
         check(Request, "\r\n\n", Err(Violation::BareLf));
         check(Request, "\x16\x03\x01", Err(Violation::NotHttp));
         check(Request, " G / H\r\n", Err(Violation::NotHttp));
+        check(Request, "GET /\r\n", Err(Violation::RequestLine));
+        check(Request, "GET\r\n", Err(Violation::RequestLine));
+        check(Request, "GET /\r", Ok(None));
         check(Request, "G / H\n", Err(Violation::BareLf));
         check(Request, "G / H\r\na:b\n", Err(Violation::BareLf));
         check(Request, "G / H\r\n\n", Err(Violation::BareLf));
@@ -160,7 +167,7 @@ mod tests {
     #[test]
     fn bounds() {
         use Section::{Request, Response};
-        check(Request, "GET /45678901234\r\n\r\n", Ok(Some((0, 20))));
+        check(Request, "GET /456789012 4\r\n\r\n", Ok(Some((0, 20))));
         check(Request, "GET /456789012345\r\n\r\n", Err(Violation::RequestLineTooLong));
         check(Request, "GET /456789012345", Ok(None));
         check(Request, "GET /4567890123456", Err(Violation::RequestLineTooLong));

@@ -24,6 +24,7 @@ use wire::tunnel::Way;
 /// | `e`, `f` | the client's end is seen as soon as it has said all, or the origin's |
 /// | `b`, `d` | the client is reset, or the origin |
 /// | `w`, `c` | the origin takes no more, or the client |
+/// | `k` | from here on content is kept so that it can be said again, or not any more |
 /// | `a` | what may safely be sent again is sent again |
 ///
 /// After the script both say all they have to say, end, and take what comes. Then: nothing was consumed that was not
@@ -44,7 +45,7 @@ fn played(data: &[u8]) -> Option<Play> {
     let (client, origin) = (expanded(client), expanded(origin));
     let mut play = Play::begin(client, origin)?;
     let mut script = Script::new(script);
-    while let Some(event) = script.event(b"ioptefbdwca") {
+    while let Some(event) = script.event(b"ioptefbdwcka") {
         match event {
             b'i' => play.step(Way::In, SIZES[script.digit()]),
             b'o' => play.step(Way::Out, SIZES[script.digit()]),
@@ -56,6 +57,7 @@ fn played(data: &[u8]) -> Option<Play> {
             b'd' => play.break_source(Way::Out),
             b'w' => play.break_sink(Way::In),
             b'c' => play.break_sink(Way::Out),
+            b'k' => play.keeps = !play.keeps,
             _ => play.send_again(),
         }
         play.check();
@@ -90,8 +92,6 @@ pub(super) struct Play {
     /// The client's bytes, head and all.
     pub client: Vec<u8>,
     pub request: RequestHead,
-    /// The request's head as the origin gets it.
-    head_out: Vec<u8>,
     pub lines: [Line; 2],
     pub origin: Vec<u8>,
     pub answer: Option<ResponseHead>,
@@ -101,6 +101,9 @@ pub(super) struct Play {
     pipes: bool,
     pipes_given: usize,
     agains: usize,
+    keeps: bool,
+    /// All that was put for the origin, if it was all kept.
+    replay: Option<Vec<u8>>,
 }
 
 /// One direction.
@@ -163,11 +166,11 @@ impl Play {
         let mut head_out = Vec::new();
         write::request(&mut head_out, &client, &request, &to, [].into_iter());
         let inward = Line { received: request.bytes, held: head_out.clone(), ..Line::default() };
+        let exchange = Exchange::new(&request, head_out.len() as u64, &LIMITS);
         Some(Play {
-            exchange: Exchange::new(&request, head_out.len() as u64, &LIMITS),
+            exchange,
             client,
             request,
-            head_out,
             lines: [inward, Line::default()],
             origin,
             answer: None,
@@ -176,6 +179,8 @@ impl Play {
             pipes: true,
             pipes_given: 0,
             agains: 0,
+            keeps: false,
+            replay: Some(head_out),
         })
     }
 
@@ -217,13 +222,18 @@ impl Play {
             }
             Step::Frame => {
                 let held = &mut self.lines[way.ix()].held;
+                let before = held.len();
                 self.exchange.frame(way, |bytes| held.extend_from_slice(bytes));
+                if let (Way::In, Some(replay)) = (way, &mut self.replay) {
+                    replay.extend_from_slice(&held[before..]);
+                }
             }
             Step::Fill { at_most } => match self.receive(way, limit.min(at_most as usize)) {
                 Some(bytes) if bytes.is_empty() => self.exchange.ended(way),
                 Some(bytes) => {
                     self.lines[way.ix()].pipe.extend_from_slice(&bytes);
                     self.exchange.filled(way, bytes.len() as u64);
+                    self.replay = self.replay.take().filter(|_| way == Way::Out);
                 }
                 None => {}
             },
@@ -270,12 +280,20 @@ impl Play {
             return self.look_for_heads();
         }
         let Line { kept, held, .. } = &mut self.lines[way.ix()];
+        let before = held.len();
         let consumed = match self.exchange.next(way) {
             Step::Discard => self.exchange.discard(kept, &LIMITS, &mut Fields::new()),
             _ => self.exchange.forward(way, kept, &LIMITS, &mut Fields::new(), |bytes| held.extend_from_slice(bytes)),
         };
         assert!(consumed <= kept.len(), "{way:?}: {consumed} of {} consumed", kept.len());
         kept.drain(..consumed);
+        if way == Way::In && consumed > 0 {
+            self.replay = self.replay.take().filter(|_| self.keeps);
+        }
+        if let (Way::In, Some(replay)) = (way, &mut self.replay) {
+            replay.extend_from_slice(&held[before..]);
+            self.exchange.kept();
+        }
     }
 
     fn look_for_heads(&mut self) {
@@ -339,13 +357,16 @@ impl Play {
             return;
         }
         self.agains += 1;
+        let replay = self.replay.clone().expect("content was taken that cannot be said again");
+        let again = replay.len() as u64;
         let [inward, outward] = &mut self.lines;
-        assert_eq!(inward.received, self.request.bytes, "content was taken that cannot be said again");
-        *inward = Line { received: inward.received, held: self.head_out.clone(), ends: inward.ends, ..Line::default() };
+        let (received, kept) = (inward.received, std::mem::take(&mut inward.kept));
+        let (ends, end_told) = (inward.ends, inward.end_told);
+        *inward = Line { received, kept, held: replay, ends, end_told, ..Line::default() };
         let (received, sink) = (outward.received, std::mem::take(&mut outward.sink));
         *outward = Line { received, sink, ends: outward.ends, ..Line::default() };
         self.search = Search::default();
-        self.exchange.again(self.head_out.len() as u64);
+        self.exchange.again(again);
     }
 
     /// What belongs to nobody any more is thrown away, as the machine asks.
@@ -404,11 +425,12 @@ mod tests {
     /// A corpus that ends in one way only would show nothing of the others.
     #[test]
     fn kept_plays_end_in_every_way() {
-        let (mut ends, mut pipes, mut agains) = (BTreeSet::new(), 0, 0);
+        let (mut ends, mut pipes, mut agains, mut contents) = (BTreeSet::new(), 0, 0, 0);
         for (name, bytes) in corpus::of("exchange") {
             let play = played(&bytes).unwrap_or_else(|| panic!("{name} is no play: its client sends no request"));
             pipes += play.pipes_given;
             agains += play.agains;
+            contents += usize::from(play.agains > 0 && play.lines[Way::In.ix()].received > play.request.bytes);
             ends.insert(match play.exchange.standing() {
                 Standing::Open => "open",
                 Standing::Switched => "switched",
@@ -424,7 +446,10 @@ mod tests {
         }
         let all = ["answered", "client-left", "cut", "refused-client", "refused-origin", "switched", "unanswered"];
         assert_eq!(ends, all.into());
-        assert!(pipes >= 3 && agains >= 2, "{pipes} pipes, {agains} sent again");
+        assert!(
+            pipes >= 3 && agains >= 4 && contents >= 2,
+            "{pipes} pipes, {agains} sent again, {contents} with content"
+        );
     }
 
     #[test]
