@@ -4,12 +4,13 @@
 //! warning, and only a document without errors is warned about.
 
 use crate::address::ListenList;
+use crate::division;
 use crate::document::{Carries, Config, Document, Group, GroupContent, HttpContent, List, Pool, PoolContent, Sealed};
 use crate::draft::{BackendDraft, Draft, GroupDraft, PoolDraft};
 use crate::fit;
-use crate::form::Shards;
+use crate::form::{HostList, Shards};
 use crate::keys::{AccessFormat, AccessLog, LogSink, Service};
-use crate::overlap::{self, Listed};
+use crate::overlap::{self, Party};
 use crate::page;
 use crate::place::{At, Span};
 use crate::problem::{Code, Problem, Problems};
@@ -20,6 +21,7 @@ use crate::tree::Node;
 use crate::warn;
 use policy::generation::Address;
 use policy::{PoolId, ShardSet};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -74,18 +76,25 @@ fn seal_lists(draft: &Draft<'_>) -> BTreeMap<Arc<str>, Arc<List>> {
 
 fn seal(draft: Draft<'_>, lists: BTreeMap<Arc<str>, Arc<List>>) -> Option<(Config, RuleSpans)> {
     let mut spans = RuleSpans::default();
-    let pools = draft.pools.into_iter().map(|pool| seal_pool(pool, &lists, &mut spans));
-    let pools = pools.collect::<Option<BTreeMap<_, _>>>()?;
+    let pools = draft.pools.into_iter().map(|pool| pool_content(pool, &lists, &mut spans));
+    let pools = pools.collect::<Option<Vec<_>>>()?;
+    let mut divisions = division::divide(pools.iter());
+    let sealed = pools.into_iter().map(|pool| {
+        let division = divisions.remove(&pool.id);
+        (pool.id.clone(), Arc::new(Sealed::new(PoolContent { division, ..pool })))
+    });
+    let pools: BTreeMap<PoolId, Arc<Pool>> = sealed.collect();
     let (appliance, reload) = (draft.appliance?, draft.reload?);
     let (access_log, event_log) = (draft.access_log?, draft.event_log?);
     Some((Sealed::new(Document { appliance, reload, access_log, event_log, lists, pools }), spans))
 }
 
-fn seal_pool(
+/// All of it but what follows from the other pools.
+fn pool_content(
     draft: PoolDraft<'_>,
     lists: &BTreeMap<Arc<str>, Arc<List>>,
     spans: &mut RuleSpans,
-) -> Option<(PoolId, Arc<Pool>)> {
+) -> Option<PoolContent> {
     let id = PoolId::new(draft.id);
     let (switches, create, limits, timeouts) = (draft.switches?, draft.create?, draft.limits?, draft.timeouts?);
     let service = create.service;
@@ -95,6 +104,7 @@ fn seal_pool(
             let rules = rules::seal(draft.rules)?;
             spans.push(id.clone(), rules.spans);
             Some(HttpContent {
+                hosts: draft.hosts?,
                 settings: draft.http?,
                 timeouts: draft.http_timeouts?,
                 lists: rules::named_lists(&rules.sealed, lists),
@@ -105,8 +115,7 @@ fn seal_pool(
     };
     // In the order of a table's keys, which is that of the ids.
     let groups = draft.groups.into_iter().map(|group| seal_group(group, service)).collect::<Option<Vec<_>>>()?;
-    let pool = Sealed::new(PoolContent { id: id.clone(), switches, create, limits, timeouts, http, groups });
-    Some((id, Arc::new(pool)))
+    Some(PoolContent { id, switches, create, limits, timeouts, http, groups, division: None })
 }
 
 fn seal_group(draft: GroupDraft<'_>, service: Service) -> Option<Arc<Group>> {
@@ -199,17 +208,24 @@ fn check_backends(pool: &str, group: &GroupDraft<'_>, problems: &mut Problems) {
 }
 
 fn check_addresses(draft: &Draft<'_>, problems: &mut Problems) {
-    let lists: Vec<(&PoolDraft<'_>, Vec<(Address, &Node)>)> = draft
-        .pools
-        .iter()
-        .filter_map(|pool| Some((pool, ListenList::items(node_at(pool.node, &["create", "listen"])?).collect())))
-        .collect();
-    let listed = lists
-        .iter()
-        .flat_map(|(pool, list)| list.iter().map(|(address, node)| Listed { pool: pool.id, address, span: node.span }));
+    let parties: Vec<Party<'_>> = draft.pools.iter().map(party).collect();
     let control_socket = draft.appliance.as_ref().and_then(|appliance| appliance.control_socket.as_deref());
     let span = span_at(draft.tree, &["appliance", "control_socket"]);
-    overlap::check(control_socket.map(|path| (path, span)), listed, problems);
+    overlap::check(control_socket.map(|path| (path, span)), &parties, problems);
+}
+
+/// Read from the document once more: what is wrong in a list leaves the rest of it, and its places, to compare.
+fn party<'a>(pool: &'a PoolDraft<'_>) -> Party<'a> {
+    let listen = node_at(pool.node, &["create", "listen"]).into_iter().flat_map(ListenList::items);
+    let hosts = |node| HostList::items(node).map(|(host, node)| (host, node.span)).collect();
+    Party {
+        pool: pool.id,
+        service: pool.create.as_ref().map(|create| create.service),
+        shards: pool.create.as_ref().and_then(|create| create.shards),
+        shards_span: span_at(pool.node, &["create", "shards"]),
+        listen: listen.map(|(address, node)| (Cow::Owned(address), node.span)).collect(),
+        hosts: node_at(pool.node, &["hosts"]).map(hosts),
+    }
 }
 
 fn check_access_log(log: &AccessLog, tree: &Node, problems: &mut Problems) {

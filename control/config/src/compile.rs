@@ -15,9 +15,9 @@ use crate::slots::{EndpointIdentity, Slots};
 use policy::balance::maglev;
 use policy::generation::{
     Address, Balance, Change, CheckKind, Endpoint, Group as PolicyGroup, HealthCheck, HttpCheck, Listen,
-    PoolGeneration, PoolLimits, Timeouts, TunnelPolicy,
+    PoolGeneration, PoolLimits, Service, Timeouts, TunnelPolicy,
 };
-use policy::http::HttpTimeouts;
+use policy::http::{HostTest, HttpTimeouts, Member, Site, Sites};
 use policy::{EndpointSlot, GenerationId, JobId, ListenerSlot, PoolId, PoolSlot, ShardSet};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -87,6 +87,7 @@ pub fn compile(
         listeners: Vec::new(),
         left: Vec::new(),
         coming: HashSet::new(),
+        sites: HashMap::new(),
     };
     compiler.document(new);
     let Compiler { mut change, bind, mut endpoints, pools, listeners, left, .. } = compiler;
@@ -120,9 +121,11 @@ struct Compiler<'a> {
     pools: Vec<(PoolId, Option<RunningPool>)>,
     listeners: Vec<(Address, Listen)>,
     left: Vec<(Address, ListenerSlot)>,
-    /// Addresses that a pool has in the new configuration and had not in the old one. One that another pool
-    /// had is not left: it moves.
+    /// Addresses that lead to a pool in the new configuration and did not in the old one. One that led to another pool
+    /// is not left: it moves.
     coming: HashSet<&'a Address>,
+    /// Addresses that are divided, as far as they were compiled.
+    sites: HashMap<&'a Address, Arc<Site>>,
 }
 
 impl<'a> Compiler<'a> {
@@ -131,8 +134,8 @@ impl<'a> Compiler<'a> {
         let differs =
             |pool: &&'a Arc<Pool>| running.pools.get(&pool.id).is_none_or(|old| old.content.hash() != pool.hash());
         for pool in new.pools.values().filter(differs) {
-            let before = running.pools.get(&pool.id).map(|old| &*old.content.create.listen).unwrap_or_default();
-            self.coming.extend(pool.create.listen.iter().filter(|address| !before.contains(address)));
+            let before = running.pools.get(&pool.id).map(|old| old.content.leads()).unwrap_or_default();
+            self.coming.extend(pool.leads().iter().filter(|address| !before.contains(address)));
         }
         for (id, pool) in running.pools.iter().filter(|(id, _)| !new.pools.contains_key(id)) {
             self.remove_pool(id, pool);
@@ -144,13 +147,13 @@ impl<'a> Compiler<'a> {
 
     fn remove_pool(&mut self, id: &PoolId, pool: &RunningPool) {
         let slot = pool.generation.slot;
-        pool.content.create.listen.iter().for_each(|address| self.leave(address));
+        pool.content.leads().iter().for_each(|address| self.leave(address));
         pool.generation.endpoints().for_each(|endpoint| self.endpoint_gone(slot, endpoint));
         self.change.pools.push((slot, None));
         self.pools.push((id.clone(), None));
     }
 
-    fn pool(&mut self, pool: &Arc<Pool>, old: Option<&RunningPool>) {
+    fn pool(&mut self, pool: &'a Arc<Pool>, old: Option<&RunningPool>) {
         let slot = match old {
             Some(old) => old.generation.slot,
             None => self.slots.name_pool(&pool.id),
@@ -159,8 +162,9 @@ impl<'a> Compiler<'a> {
         let listeners = self.listeners(pool, slot, shards, old);
         let (groups, group_bytes) = self.groups(pool, slot, old);
         let policy = self.policy(pool, slot, old.map(|old| &old.generation.policy));
-        let (service, service_bytes) = service::compile(pool, old);
-        let bytes = size_of::<PoolGeneration>() + size_of_val(&*listeners) + group_bytes + service_bytes;
+        let (sites, site_bytes) = self.sites(pool, slot, old);
+        let (service, service_bytes) = service::compile(pool, sites, old);
+        let bytes = size_of::<PoolGeneration>() + size_of_val(&*listeners) + group_bytes + service_bytes + site_bytes;
         let generation = Arc::new(PoolGeneration {
             part: self.slots.part(),
             id: pool.id.clone(),
@@ -186,12 +190,12 @@ impl<'a> Compiler<'a> {
         shards: ShardSet,
         old: Option<&RunningPool>,
     ) -> Box<[ListenerSlot]> {
-        let before = old.map(|old| &*old.content.create.listen).unwrap_or_default();
-        for address in before.iter().filter(|address| !pool.create.listen.contains(address)) {
+        let before = old.map(|old| old.content.leads()).unwrap_or_default();
+        for address in before.iter().filter(|address| !pool.leads().contains(address)) {
             self.leave(address);
         }
-        let mut listeners = Vec::with_capacity(pool.create.listen.len());
-        for address in &pool.create.listen {
+        let mut listeners = Vec::with_capacity(pool.leads().len());
+        for address in pool.leads() {
             listeners.push(match self.running.listeners.get(address) {
                 Some(listen) if before.contains(address) => listen.listener,
                 Some(listen) => self.moves(address, listen, slot, shards),
@@ -200,6 +204,50 @@ impl<'a> Compiler<'a> {
         }
         listeners.sort();
         listeners.into()
+    }
+
+    /// How its requests are divided, and what keeping that costs; of a site all its pools bear a part. The old ones as far
+    /// as they would come out the same.
+    fn sites(&mut self, pool: &'a Arc<Pool>, slot: PoolSlot, old: Option<&RunningPool>) -> (Sites, usize) {
+        let before = old.and_then(|old| match &old.generation.service {
+            Service::Http(service) => Some((&old.content, &service.sites)),
+            Service::Tcp => None,
+        });
+        let mut bytes = 0;
+        let mut at = Vec::with_capacity(pool.sites().len());
+        for (address, content) in pool.sites() {
+            let listener = match self.running.listeners.get(address) {
+                Some(listen) => listen.listener,
+                None => self.slots.name_listener(address).0,
+            };
+            let known = before.filter(|(old, _)| old.site(address).is_some_and(|old| old.hash() == content.hash()));
+            let site = match (self.sites.get(address), known.and_then(|(_, sites)| sites.at(listener))) {
+                (Some(site), _) | (None, Some(site)) => site.clone(),
+                (None, None) => self.site(content.pools.iter().map(|(id, hosts)| (id, &hosts[..]))),
+            };
+            self.sites.insert(address, site.clone());
+            bytes += site.bytes().div_ceil(site.members().len());
+            at.push((listener, site));
+        }
+        let elsewhere = match (pool.hosts(), before) {
+            ([], _) => None,
+            (hosts, Some((old, sites))) if old.hosts() == hosts => sites.elsewhere().cloned(),
+            (hosts, _) => Some(self.site([(&pool.id, hosts)].into_iter())),
+        };
+        bytes += elsewhere.as_ref().map_or(0, |site| site.bytes()) + size_of_val(&*at);
+        debug_assert!(elsewhere.as_ref().is_none_or(|site| site.members()[0].slot == slot));
+        (Sites::new(at, elsewhere), bytes)
+    }
+
+    fn site<'p>(&mut self, pools: impl Iterator<Item = (&'p PoolId, &'p [HostTest])>) -> Arc<Site> {
+        let members = pools.map(|(id, hosts)| {
+            let slot = match self.running.pools.get(id) {
+                Some(running) => running.generation.slot,
+                None => self.slots.name_pool(id),
+            };
+            (Member { id: id.clone(), slot }, hosts.to_vec())
+        });
+        Arc::new(Site::new(members.collect()).expect("in a configuration each host of an address has one pool"))
     }
 
     fn comes(&mut self, pool: &Pool, address: &Address, slot: PoolSlot, shards: ShardSet) -> ListenerSlot {

@@ -4,13 +4,15 @@
 //! validate. Every subtree carries the hash of its content, so equality costs sixteen bytes; formatting,
 //! order of tables, comments, and where in which file something stood leave no trace.
 
+use crate::check::pool_path;
+use crate::division::{self, Division};
 use crate::form::Shown;
 use crate::keys::{
-    AccessLog, AddressList, Appliance, Backend, Balancing, Conditions, Create, Eject, EventLog, Health, Http,
+    AccessLog, AddressList, Appliance, Backend, Balancing, Conditions, Create, Eject, EventLog, Health, Hosts, Http,
     HttpGroup, HttpTimes, Limits, Page, PoolSwitches, Reload, Retry, Rule, TcpGroup, Timeouts,
 };
-use crate::overlap::{self, Listed};
-use crate::problem::Problems;
+use crate::overlap::{self, Party};
+use crate::problem::{Code, Problem, Problems};
 use crate::rules;
 use crate::schema::Key;
 use policy::PoolId;
@@ -53,6 +55,8 @@ pub struct PoolContent {
     pub http: Option<HttpContent>,
     /// Sorted by id, none twice, at least one; a TCP pool has exactly one.
     pub groups: Vec<Arc<Group>>,
+    /// What follows from the other pools. `None`: no address is shared, and it takes all hosts.
+    pub division: Option<Arc<Division>>,
 }
 
 impl PoolContent {
@@ -69,6 +73,7 @@ impl PoolContent {
 /// What only an HTTP pool has.
 #[derive(Clone, PartialEq, Debug)]
 pub struct HttpContent {
+    pub hosts: Hosts,
     pub settings: Http,
     pub timeouts: HttpTimes,
     /// In the order in which they are asked; ids are unique. None: everything goes to the only group.
@@ -169,12 +174,12 @@ impl Digest {
     }
 
     /// Names and shown values hold no NUL.
-    fn text(&mut self, text: &str) {
+    pub(crate) fn text(&mut self, text: &str) {
         self.0.update(text.as_bytes());
         self.0.update(&[0]);
     }
 
-    fn hash(&mut self, hash: ContentHash) {
+    pub(crate) fn hash(&mut self, hash: ContentHash) {
         self.0.update(&hash.0);
     }
 
@@ -186,7 +191,7 @@ impl Digest {
         }
     }
 
-    fn count(&mut self, count: usize) {
+    pub(crate) fn count(&mut self, count: usize) {
         self.0.update(&(count as u64).to_le_bytes());
     }
 }
@@ -258,14 +263,15 @@ impl Canonical for GroupContent {
 
 impl Canonical for PoolContent {
     fn digest(&self, digest: &mut Digest) {
-        let PoolContent { id, switches, create, limits, timeouts, http, groups } = self;
+        let PoolContent { id, switches, create, limits, timeouts, http, groups, division } = self;
         digest.text(id.as_str());
         switches.each(&mut |key, value| digest.key(key, &value));
         create.each(&mut |key, value| digest.key(key, &value));
         limits.each(&mut |key, value| digest.key(key, &value));
         timeouts.each(&mut |key, value| digest.key(key, &value));
         digest.count(usize::from(http.is_some()));
-        if let Some(HttpContent { settings, timeouts, rules, pages, lists }) = http {
+        if let Some(HttpContent { hosts, settings, timeouts, rules, pages, lists }) = http {
+            hosts.each(&mut |key, value| digest.key(key, &value));
             settings.each(&mut |key, value| digest.key(key, &value));
             timeouts.each(&mut |key, value| digest.key(key, &value));
             digest.count(rules.len());
@@ -276,6 +282,10 @@ impl Canonical for PoolContent {
         }
         digest.count(groups.len());
         groups.iter().for_each(|group| digest.hash(group.hash()));
+        digest.count(usize::from(division.is_some()));
+        if let Some(division) = division {
+            division.digest(digest);
+        }
     }
 }
 
@@ -296,8 +306,8 @@ impl Config {
     /// This configuration with these pools as `other` has them, and all that belongs to no pool. For a
     /// document that was read while other pools were being changed by others.
     ///
-    /// Error: a pool that it takes and one that it keeps listen on the same address, or one that it keeps uses a list
-    /// that `other` has differently.
+    /// Error: a pool that it takes and one that it keeps cannot both have an address, or one that it keeps would have to
+    /// divide an address otherwise, or uses a list that `other` has differently.
     pub fn taking(&self, other: &Config, pools: &BTreeSet<PoolId>) -> Result<Config, Problems> {
         let mut document = (**other).clone();
         document.pools.clone_from(&self.pools);
@@ -311,11 +321,32 @@ impl Config {
         for pool in document.pools.values() {
             rules::check_kept_lists(pool, &document.lists, &mut problems);
         }
-        let listed = document.pools.values().flat_map(|pool| {
-            pool.create.listen.iter().map(|address| Listed { pool: pool.id.as_str(), address, span: None })
-        });
+        let parties: Vec<Party<'_>> = document.pools.values().map(|pool| Party::of(pool)).collect();
         let control_socket = document.appliance.control_socket.as_deref();
-        overlap::check(control_socket.map(|path| (path, None)), listed, &mut problems);
+        overlap::check(control_socket.map(|path| (path, None)), &parties, &mut problems);
+        if problems.is_empty() {
+            document.divide(pools, &mut problems);
+        }
         if problems.is_empty() { Ok(Sealed::new(document)) } else { Err(problems) }
+    }
+}
+
+impl Document {
+    /// Brings what follows from all pools together up to date, which may change these pools and no others.
+    fn divide(&mut self, may_change: &BTreeSet<PoolId>, problems: &mut Problems) {
+        let mut divisions = division::divide(self.pools.values().map(|pool| &***pool));
+        for (id, pool) in &mut self.pools {
+            let division = divisions.remove(id);
+            if pool.division == division {
+                continue;
+            }
+            if may_change.contains(id) {
+                *pool = Arc::new(Sealed::new(PoolContent { division, ..(***pool).clone() }));
+                continue;
+            }
+            let message = format!("the addresses of pool `{id}` would be divided otherwise, and another change has it");
+            let problem = Problem::error(Code::Clash, pool_path(id.as_str(), "create.listen"), None, message);
+            problems.push(problem.accepted("the same document once more"));
+        }
     }
 }

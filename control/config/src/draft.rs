@@ -6,7 +6,7 @@
 use crate::address::{ID_ACCEPTED, is_id, parse_backend};
 use crate::document::RuleContent;
 use crate::keys::{
-    AccessLog, AddressList, Appliance, Backend, Balancing, Conditions, Create, Eject, EventLog, Health, Http,
+    AccessLog, AddressList, Appliance, Backend, Balancing, Conditions, Create, Eject, EventLog, Health, Hosts, Http,
     HttpGroup, HttpTimes, Limits, Page, PoolSwitches, Reload, Retry, Rule, TcpGroup, Timeouts,
 };
 use crate::place::{At, Span};
@@ -31,6 +31,7 @@ pub(crate) struct PoolDraft<'t> {
     pub(crate) create: Option<Create>,
     pub(crate) limits: Option<Limits>,
     pub(crate) timeouts: Option<Timeouts>,
+    pub(crate) hosts: Option<Hosts>,
     pub(crate) http: Option<Http>,
     pub(crate) http_timeouts: Option<HttpTimes>,
     pub(crate) groups: Vec<GroupDraft<'t>>,
@@ -118,6 +119,7 @@ impl<'t> PoolDraft<'t> {
             create,
             limits: Limits::read(child(node, "limits"), &at.key("limits"), problems),
             timeouts: Timeouts::read(child(node, "timeouts"), &at.key("timeouts"), problems),
+            hosts: Hosts::read(node, &at, problems),
             http: Http::read(child(node, "http"), &at.key("http"), problems),
             http_timeouts: HttpTimes::read(child(node, "timeouts"), &at.key("timeouts"), problems),
             groups: entries(node, "group").map(|(id, entry)| GroupDraft::read(id, entry, &at, problems)).collect(),

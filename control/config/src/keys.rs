@@ -8,7 +8,7 @@
 use crate::address::{BackendAddress, BackendId, GroupName, ListenList};
 use crate::class::{Category, Class, Reach, Reason};
 use crate::form::{
-    Bytes, ContentType, Count, Denial, Edits, FileMode, FilePath, Flag, Form, HashedBy, HeaderEdits, LogLine,
+    Bytes, ContentType, Count, Denial, Edits, FileMode, FilePath, Flag, Form, HashedBy, HeaderEdits, HostList, LogLine,
     LogTemplate, Maybe, MethodName, Named, Nested, NotNested, OneOf, Patterns, Plain, Redirect, RedirectTo, Respond,
     Response, Rewrite, Rewriting, ShardCount, ShardList, Shards, Shown, Sources, StatusRanges, Statuses, Target, Texts,
     Time, ValueTest, words,
@@ -23,7 +23,7 @@ use crate::tree::{Node, Table};
 use policy::ShardSet;
 use policy::generation::{Address, Endpoint};
 use policy::http::affinity::HashOn;
-use policy::http::{Chain, EscapedSlash, FIELDS_MAX, Limits as HeadLimits, Prefix, Upgrades};
+use policy::http::{Chain, EscapedSlash, FIELDS_MAX, HostTest, Limits as HeadLimits, Prefix, Upgrades};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -231,17 +231,27 @@ keys! {
             Soft, Log, NextConnection, "pool_access_log": "A connection is logged as it was decided when it began.";
     }
 
+    /// Which requests are the pool's own where it shares an address with other HTTP pools.
+    table Hosts at "pool.*" of Http, keys begin "pool.*." {
+        /// Hosts whose requests are the pool's own, whatever their port. A name goes before a `*.name`, and a longer one of
+        /// these before a shorter. Not written: all that no other pool at the address takes. What is no pool's is answered
+        /// with 421.
+        hosts: Vec<HostTest> = HostList, default(Vec::new());
+            Soft, Rules, NextRequest, "pool_hosts": "Asked of each request, also on connections that are open.";
+    }
+
     /// What the pool is created as.
     table Create at "pool.*.create", keys begin "pool.*.create." {
         /// What the pool speaks.
         service: Service = OneOf::<Service>::words(), required;
             Hard, Creation, PoolRestart, "create_service": "Connections are handled by the machinery of their service from their first byte on.";
 
-        /// Where clients come in. No address may serve two pools.
+        /// Where clients come in. HTTP pools may have addresses in common; `hosts` says whose a request is.
         listen: Vec<Address> = ListenList, required;
             Soft, Listen, Now, "listen": "An added address is bound before anything else happens; a removed one serves what it has already let in.",
             except Hard, Creation, PoolRestart, "create_listen_replaced": "No address stays, so this is another service under the same name; clients of the old addresses would be refused." when "every address is replaced at once",
             except Soft, Listen, Now, "listen_moved": "Its sockets stay open, and the other pool serves every connection from then on." when "the address served another pool until now",
+            except Soft, Listen, Now, "listen_shared": "Its sockets stay open, and its pools divide its requests by host, also on connections that are open." when "another pool has the address before and after",
             except Hard, Creation, PoolRestart, "create_listen_resharded": "Its sockets belong to the shards of the pool that it served until now; remove it there first, then add it here." when "the address served a pool on other shards until now",
             except Hard, Creation, PoolRestart, "create_listen_inherited": "A pool that goes takes its addresses with it; move the address first, or remove the pool first." when "the address served a pool until now that goes in the same change",
             except Hard, Creation, PoolRestart, "create_listen_overlaps": "The port is still held by an address that leaves in this change; remove that first, then add this one." when "the address contains, or is contained in, one of the same port that leaves in the same change";

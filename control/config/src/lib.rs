@@ -31,6 +31,7 @@ mod address;
 mod check;
 mod class;
 mod compile;
+mod division;
 mod document;
 mod draft;
 mod draw;
@@ -43,6 +44,7 @@ mod overlap;
 mod page;
 mod place;
 mod plan;
+mod plan_listen;
 mod plan_rules;
 mod prefix;
 mod problem;
@@ -54,6 +56,7 @@ mod rules;
 mod running;
 mod schema;
 mod service;
+mod share;
 mod slots;
 mod source;
 mod strict;
@@ -66,6 +69,7 @@ mod written;
 
 pub use class::{Category, Class, Reach, Reason};
 pub use compile::{Bind, Compiled, compile};
+pub use division::Division;
 pub use document::{
     Carries, Config, Document, Group, GroupContent, HttpContent, List, Pool, PoolContent, RuleContent, Sealed,
 };
@@ -76,8 +80,8 @@ pub use form::{
 };
 pub use keys::{
     AccessFormat, AccessLog, AddressList, Algorithm, Appliance, Backend, Balancing, CheckWord, Conditions, Create,
-    Eject, EventFormat, EventLevel, EventLog, Health, Http, HttpGroup, HttpTimes, Limits, LogSink, Page, PoolSwitches,
-    Reload, Retry, Root, Rule, Service, TABLES, TcpGroup, Timeouts, keys,
+    Eject, EventFormat, EventLevel, EventLog, Health, Hosts, Http, HttpGroup, HttpTimes, Limits, LogSink, Page,
+    PoolSwitches, Reload, Retry, Root, Rule, Service, TABLES, TcpGroup, Timeouts, keys,
 };
 pub use load::{DOCUMENT_BYTES_MAX, FILE_BYTES_MAX, INCLUDE_DEPTH_MAX, INCLUDES_MAX};
 pub use place::{Place, Span};

@@ -1,38 +1,70 @@
-//! One address leads to one pool. Overlaps are found as `bind` would find them.
+//! Addresses do not get into each other's way. Overlaps are found as `bind` would find them; HTTP pools may have the very same
+//! address, and what must agree then is [`share`]'s.
 
 use crate::check::pool_path;
+use crate::document::PoolContent;
+use crate::keys::Service;
 use crate::place::Span;
 use crate::problem::{Code, Problem, Problems};
+use crate::share::{self, Sharer};
+use policy::ShardSet;
 use policy::generation::Address;
+use policy::http::HostTest;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
-/// An address that a pool listens on.
-pub(crate) struct Listed<'a> {
+/// A pool as it stands beside others: where it listens, and what must agree if another listens there too.
+pub(crate) struct Party<'a> {
     pub(crate) pool: &'a str,
-    pub(crate) address: &'a Address,
-    pub(crate) span: Option<Span>,
+    /// `None`: it could not be read.
+    pub(crate) service: Option<Service>,
+    pub(crate) shards: Option<ShardSet>,
+    pub(crate) shards_span: Option<Span>,
+    pub(crate) listen: Vec<(Cow<'a, Address>, Option<Span>)>,
+    /// `None`: all that no other pool takes.
+    pub(crate) hosts: Option<Vec<(HostTest, Option<Span>)>>,
 }
 
-pub(crate) fn check<'a>(
-    control_socket: Option<(&'a Path, Option<Span>)>,
-    listed: impl Iterator<Item = Listed<'a>>,
-    problems: &mut Problems,
-) {
-    let mut taken = Taken::default();
-    if let Some((path, span)) = control_socket {
-        taken.unix.insert(path, Holder { pool: None, span });
-    }
-    for Listed { pool, address, span } in listed {
-        let Some((first, as_what)) = taken.take(address, Holder { pool: Some(pool), span }) else { continue };
-        let same = as_what == address.to_string();
-        // Twice in one list has been told by the list itself.
-        if same && first.pool == Some(pool) {
-            continue;
+impl<'a> Party<'a> {
+    pub(crate) fn of(pool: &'a PoolContent) -> Party<'a> {
+        let hosts = pool.hosts();
+        Party {
+            pool: pool.id.as_str(),
+            service: Some(pool.create.service),
+            shards: pool.create.shards,
+            shards_span: None,
+            listen: pool.create.listen.iter().map(|address| (Cow::Borrowed(address), None)).collect(),
+            hosts: (!hosts.is_empty()).then(|| hosts.iter().map(|host| (host.clone(), None)).collect()),
         }
-        let who = match first.pool {
-            Some(pool) => format!("pool `{pool}`"),
+    }
+}
+
+pub(crate) fn check(control_socket: Option<(&Path, Option<Span>)>, parties: &[Party<'_>], problems: &mut Problems) {
+    let mut taken = Taken::default();
+    let mut shared: BTreeMap<&Address, Vec<Sharer<'_>>> = BTreeMap::new();
+    if let Some((path, span)) = control_socket {
+        taken.unix.insert(path, Holder { party: None, span });
+    }
+    let listed =
+        parties.iter().flat_map(|party| party.listen.iter().map(move |(address, span)| (party, &**address, *span)));
+    for (party, address, span) in listed {
+        let Some((first, as_what)) = taken.take(address, Holder { party: Some(party), span }) else { continue };
+        let same = as_what == address.to_string();
+        if same && let Some(holder) = first.party {
+            // Twice in one list has been told by the list itself.
+            if std::ptr::eq(holder, party) {
+                continue;
+            }
+            if [holder, party].iter().all(|party| party.service != Some(Service::Tcp)) {
+                shared.entry(address).or_insert_with(|| vec![(holder, first.span)]).push((party, span));
+                continue;
+            }
+        }
+        let pool = party.pool;
+        let who = match first.party {
+            Some(party) => format!("pool `{}`", party.pool),
             None => "the control socket".into(),
         };
         let message = match same {
@@ -40,8 +72,13 @@ pub(crate) fn check<'a>(
             false => format!("pool `{pool}` listens on `{address}`, which overlaps `{as_what}` of {who}"),
         };
         let problem = Problem::error(Code::Clash, pool_path(pool, "create.listen"), span, message);
+        let problem = match same && first.party.is_some() {
+            true => problem.accepted("an address for each; only HTTP pools can share one, which `hosts` divides"),
+            false => problem,
+        };
         problems.push(problem.found(format!("\"{address}\"")).also(format!("taken by {who} here"), first.span));
     }
+    share::check(&shared.into_iter().collect::<Vec<_>>(), problems);
 }
 
 /// Whether two different addresses cannot be bound at the same time.
@@ -62,7 +99,7 @@ struct Taken<'a> {
 #[derive(Clone, Copy)]
 struct Holder<'a> {
     /// `None`: the control socket.
-    pool: Option<&'a str>,
+    party: Option<&'a Party<'a>>,
     span: Option<Span>,
 }
 

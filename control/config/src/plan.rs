@@ -8,12 +8,12 @@ use crate::class::{Category, Class, Reach, Reason};
 use crate::document::{Carries, Config, Document, Group, GroupContent, HttpContent, Pool, PoolContent, Sealed};
 use crate::form::Shown;
 use crate::keys::{Backend, Create, Eject, Health, Service};
-use crate::overlap;
+use crate::plan_listen::Owners;
 use crate::schema::Key;
 use policy::PoolId;
 use policy::generation::{Address, ContentHash};
 use serde::Serialize;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// What a change would do.
@@ -128,7 +128,7 @@ pub enum PlanWarningCode {
 pub struct Touches {
     #[serde(serialize_with = "all_as_text")]
     pub pools: BTreeSet<PoolId>,
-    /// Addresses that are added or removed.
+    /// Addresses that lead elsewhere, those that are added and removed included.
     #[serde(serialize_with = "all_as_text")]
     pub listeners: BTreeSet<Address>,
 }
@@ -167,6 +167,12 @@ pub mod happenings {
         Reach::Now,
         "pool_removed",
         "Its addresses are left; connections that it has go on until they end.",
+    );
+    pub const HOSTS_DIVIDED: Reason = soft(
+        Category::Rules,
+        Reach::NextRequest,
+        "hosts_divided",
+        "Other pools that have the address take other hosts there than before, so it has others too.",
     );
     pub const GROUP_RENAMED: Reason = soft(
         Category::Backends,
@@ -244,6 +250,7 @@ pub mod happenings {
     pub const ALL: &[Reason] = &[
         POOL_ADDED,
         POOL_REMOVED,
+        HOSTS_DIVIDED,
         GROUP_RENAMED,
         GROUP_ADDED,
         GROUP_REMOVED,
@@ -265,12 +272,8 @@ pub mod happenings {
 
 /// What turns `old` into `new`.
 pub fn diff(old: &Config, new: &Config) -> Plan {
-    let mut diff = Diff {
-        owners: Owners { old, new, before: None, after: None },
-        changes: Vec::new(),
-        warnings: Vec::new(),
-        touches: Touches::default(),
-    };
+    let mut diff =
+        Diff { owners: Owners::new(old, new), changes: Vec::new(), warnings: Vec::new(), touches: Touches::default() };
     if old.hash() != new.hash() {
         diff.document(old, new);
     }
@@ -278,67 +281,10 @@ pub fn diff(old: &Config, new: &Config) -> Plan {
 }
 
 pub(crate) struct Diff<'a> {
-    owners: Owners<'a>,
-    changes: Vec<PlannedChange>,
+    pub(crate) owners: Owners<'a>,
+    pub(crate) changes: Vec<PlannedChange>,
     warnings: Vec<PlanWarning>,
-    touches: Touches,
-}
-
-/// Which pool an address leads to, before and after. Made when first asked: most changes move no address.
-struct Owners<'a> {
-    old: &'a Config,
-    new: &'a Config,
-    before: Option<OwnerMap<'a>>,
-    after: Option<OwnerMap<'a>>,
-}
-
-type OwnerMap<'a> = HashMap<&'a Address, &'a Arc<Pool>>;
-
-impl<'a> Owners<'a> {
-    fn before(&mut self, address: &Address) -> Option<&'a Arc<Pool>> {
-        self.before.get_or_insert_with(|| owners(self.old)).get(address).copied()
-    }
-
-    fn after(&mut self, address: &Address) -> Option<&'a Arc<Pool>> {
-        self.after.get_or_insert_with(|| owners(self.new)).get(address).copied()
-    }
-
-    /// Why an address comes to or goes from a pool as a matter of another address or pool. `None`: no other has to do with
-    /// it.
-    fn exception(&mut self, pool: &PoolContent, address: &Address, kind: ChangeKind) -> Option<&'static str> {
-        if kind == ChangeKind::Added && self.before(address).is_none() && self.port_is_held(address) {
-            return Some("create_listen_overlaps");
-        }
-        let (from, to) = (self.before(address)?, self.after(address)?);
-        if from.id == to.id {
-            return None;
-        }
-        let added = kind == ChangeKind::Added;
-        debug_assert_eq!(if added { &to.id } else { &from.id }, &pool.id);
-        Some(match added {
-            true if !self.new.pools.contains_key(&from.id) => "create_listen_inherited",
-            true if from.create.shards != to.create.shards => "create_listen_resharded",
-            _ => "listen_moved",
-        })
-    }
-}
-
-impl Owners<'_> {
-    /// Whether an address that leaves has the port of this new one. (One that stays is an error of the document.)
-    fn port_is_held(&mut self, address: &Address) -> bool {
-        let before: Vec<&Address> = self
-            .before
-            .get_or_insert_with(|| owners(self.old))
-            .keys()
-            .copied()
-            .filter(|old| overlap::overlaps(old, address))
-            .collect();
-        before.into_iter().any(|old| self.after(old).is_none())
-    }
-}
-
-fn owners(config: &Config) -> OwnerMap<'_> {
-    config.pools.values().flat_map(|pool| pool.create.listen.iter().map(move |address| (address, pool))).collect()
+    pub(crate) touches: Touches,
 }
 
 /// In an HTTP pool each request has a backend of its own, so what is asked of groups for each connection elsewhere
@@ -411,22 +357,25 @@ impl<'a> Diff<'a> {
         for address in &pool.create.listen {
             self.listen(pool, address, ChangeKind::Added, None);
         }
+        self.leads(&[], pool.leads());
     }
 
     fn pool_removed(&mut self, pool: &Pool) {
         self.touches.pools.insert(pool.id.clone());
-        self.touches.listeners.extend(pool.create.listen.iter().cloned());
+        self.leads(pool.leads(), &[]);
         let path = format!("pool.{}", pool.id);
         self.event(Some(&pool.id), path.clone(), Object::Pool, ChangeKind::Removed, happenings::POOL_REMOVED);
+        let shares = pool.create.listen.iter().any(|address| !self.owners.after(address).is_empty());
+        let addresses = if shares { "those of its addresses that no other pool has" } else { "its addresses" };
         let message = format!(
-            "Pool `{}` goes, and its addresses with it; sessions that it has end by themselves and cannot come back.",
+            "Pool `{}` goes, and {addresses} with it; sessions that it has end by themselves and cannot come back.",
             pool.id
         );
         self.warn(PlanWarningCode::PoolRemoved, path, &pool.id, message);
     }
 
     fn pool(&mut self, old: &'a PoolContent, new: &'a PoolContent) {
-        let PoolContent { id, switches, create, limits, timeouts, http, groups } = old;
+        let PoolContent { id, switches, create, limits, timeouts, http, groups, division } = old;
         self.touches.pools.insert(id.clone());
         let pool = Some(id);
         let at = format!("pool.{id}");
@@ -440,13 +389,18 @@ impl<'a> Diff<'a> {
         // Of another service nothing can be compared, and its change is a restart that says so.
         if let (Some(old), Some(new)) = (http, &new.http) {
             // Lists have been told where they stand.
-            let HttpContent { settings, timeouts, rules: _, pages: _, lists: _ } = old;
+            let HttpContent { hosts, settings, timeouts, rules: _, pages: _, lists: _ } = old;
+            hosts.diff(&new.hosts, &mut |key, old, new| self.hosts(id, key, old, new));
             let http = format!("{at}.http");
             settings.diff(&new.settings, &mut |key, old, new| self.key(pool, &http, Object::Pool, key, old, new));
             timeouts.diff(&new.timeouts, &mut |key, old, new| self.key(pool, &times, Object::Pool, key, old, new));
             self.rules_and_pages(id, old, new);
         }
         self.groups(id, groups, &new.groups);
+        self.leads(old.leads(), new.leads());
+        if *division != new.division {
+            self.division(old, new);
+        }
     }
 
     /// Groups by their names. Where one only is replaced by one only, it was renamed.
@@ -497,39 +451,6 @@ impl<'a> Diff<'a> {
                 self.listen(new, address, ChangeKind::Added, exception);
             }
         }
-    }
-
-    /// One address of a pool that comes or goes.
-    fn listen(&mut self, pool: &PoolContent, address: &Address, kind: ChangeKind, exception: Option<&'static str>) {
-        let key = Create::KEYS.iter().find(|key| key.name == "listen").expect("the key that this function is about");
-        let reason = match exception.or_else(|| self.owners.exception(pool, address, kind)) {
-            Some(code) => {
-                key.except.iter().find(|except| except.reason.code == code).expect("an exception of this key").reason
-            }
-            None => key.reason,
-        };
-        let path = format!("pool.{}.create.listen", pool.id);
-        if kind == ChangeKind::Added && reason.code == "listen_moved" {
-            let message = format!("`{address}` leads to pool `{}` from then on; is it the same service?", pool.id);
-            self.warn(PlanWarningCode::AddressMoved, path.clone(), &pool.id, message);
-        }
-        self.touches.listeners.insert(address.clone());
-        let value = serde_json::Value::from(address.to_string());
-        let (old, new) = match kind {
-            ChangeKind::Added => (serde_json::Value::Null, value),
-            ChangeKind::Removed | ChangeKind::Set => (value, serde_json::Value::Null),
-        };
-        let object = Object::Listen { address: address.clone() };
-        self.changes.push(PlannedChange {
-            path,
-            pool: Some(pool.id.to_string()),
-            object,
-            kind,
-            reason,
-            old,
-            new,
-            touched: None,
-        });
     }
 
     fn group(&mut self, pool: &PoolId, old: &'a Group, new: &'a Group) {
@@ -663,7 +584,7 @@ impl<'a> Diff<'a> {
         });
     }
 
-    fn warn(&mut self, code: PlanWarningCode, path: String, pool: &PoolId, message: String) {
+    pub(crate) fn warn(&mut self, code: PlanWarningCode, path: String, pool: &PoolId, message: String) {
         self.warnings.push(PlanWarning { code, path, pool: Some(pool.to_string()), message, touched: None });
     }
 }

@@ -12,13 +12,13 @@ use policy::http::affinity::HashOn;
 use policy::http::eject::EjectPolicy;
 use policy::http::retry::RetryPolicy;
 use policy::http::{
-    Action, ActionSpec, GroupHttp, GroupIx, HttpService, Limits, Page, Pages, Rule, RuleSpec, Rules, When,
+    Action, ActionSpec, GroupHttp, GroupIx, HttpService, Limits, Page, Pages, Rule, RuleSpec, Rules, Sites, When,
 };
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// The service, and what keeping it costs if its successor shares nothing of it.
-pub(crate) fn compile(pool: &Pool, old: Option<&RunningPool>) -> (Service, usize) {
+/// The service, and what keeping it costs if its successor shares nothing of it but `sites`.
+pub(crate) fn compile(pool: &Pool, sites: Sites, old: Option<&RunningPool>) -> (Service, usize) {
     let Some(content) = &pool.http else {
         return (Service::Tcp, 0);
     };
@@ -30,12 +30,13 @@ pub(crate) fn compile(pool: &Pool, old: Option<&RunningPool>) -> (Service, usize
     let service = match before {
         Some((old, service))
             if Arc::ptr_eq(&service.rules, &rules)
+                && service.sites.same(&sites)
                 && old.settings == content.settings
                 && old.pages == content.pages =>
         {
             service.clone()
         }
-        _ => Arc::new(service(content, rules)),
+        _ => Arc::new(service(content, rules, sites)),
     };
     let bytes = size_of::<HttpService>() + service.rules.shape().index_bytes + page_bytes(content);
     (Service::Http(service), bytes)
@@ -112,7 +113,7 @@ fn everywhere() -> Arc<Rules> {
     Arc::new(Rules::new(vec![Arc::new(rule)]).expect("one rule is a table"))
 }
 
-fn service(content: &HttpContent, rules: Arc<Rules>) -> HttpService {
+fn service(content: &HttpContent, rules: Arc<Rules>, sites: Sites) -> HttpService {
     let Http {
         head_max,
         line_max,
@@ -130,6 +131,7 @@ fn service(content: &HttpContent, rules: Arc<Rules>) -> HttpService {
     } = content.settings;
     HttpService {
         rules,
+        sites,
         request: Limits {
             line_bytes: line_max as usize,
             body_bytes: body_max.unwrap_or(u64::MAX),

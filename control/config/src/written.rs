@@ -57,8 +57,13 @@ struct Toml(String);
 
 impl Toml {
     fn pool(&mut self, pool: &PoolContent) {
-        let PoolContent { id, switches, create, limits, timeouts, http, groups } = pool;
-        self.table(&format!("[pool.{id}]"), Empty::Skipped, |visit| switches.each(visit));
+        let PoolContent { id, switches, create, limits, timeouts, http, groups, division: _ } = pool;
+        self.table(&format!("[pool.{id}]"), Empty::Skipped, |visit| {
+            switches.each(visit);
+            if let Some(http) = http {
+                http.hosts.each(visit);
+            }
+        });
         self.table(&format!("[pool.{id}.create]"), Empty::Written, |visit| create.each(visit));
         self.table(&format!("[pool.{id}.limits]"), Empty::Skipped, |visit| limits.each(visit));
         self.table(&format!("[pool.{id}.timeouts]"), Empty::Skipped, |visit| {
@@ -67,7 +72,7 @@ impl Toml {
                 http.timeouts.each(visit);
             }
         });
-        if let Some(HttpContent { settings, timeouts: _, rules, pages, lists: _ }) = http {
+        if let Some(HttpContent { hosts: _, settings, timeouts: _, rules, pages, lists: _ }) = http {
             self.table(&format!("[pool.{id}.http]"), Empty::Skipped, |visit| settings.each(visit));
             for page in pages {
                 self.table(&format!("[[pool.{id}.page]]"), Empty::Written, |visit| page.each(visit));
@@ -146,8 +151,13 @@ fn keys_json(each: impl FnOnce(Visit<'_>)) -> Value {
 }
 
 fn pool_json(pool: &PoolContent) -> Value {
-    let PoolContent { id: _, switches, create, limits, timeouts, http, groups } = pool;
-    let mut out = keys_json(|visit| switches.each(visit));
+    let PoolContent { id: _, switches, create, limits, timeouts, http, groups, division: _ } = pool;
+    let mut out = keys_json(|visit| {
+        switches.each(visit);
+        if let Some(http) = http {
+            http.hosts.each(visit);
+        }
+    });
     out["create"] = keys_json(|visit| create.each(visit));
     out["limits"] = keys_json(|visit| limits.each(visit));
     out["timeouts"] = keys_json(|visit| {
@@ -156,7 +166,7 @@ fn pool_json(pool: &PoolContent) -> Value {
             http.timeouts.each(visit);
         }
     });
-    if let Some(HttpContent { settings, timeouts: _, rules, pages, lists: _ }) = http {
+    if let Some(HttpContent { hosts: _, settings, timeouts: _, rules, pages, lists: _ }) = http {
         out["http"] = keys_json(|visit| settings.each(visit));
         out["page"] = pages.iter().map(|page| keys_json(|visit| page.each(visit))).collect();
         let rule = |rule: &RuleContent| {

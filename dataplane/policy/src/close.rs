@@ -80,6 +80,8 @@ reasons! {
     BodyTimeout = "body-timeout", Client;
     /// No rule of the pool matched.
     NoRule = "no-rule", Policy;
+    /// No pool takes the host of the request at the address where it came in.
+    Misdirected = "misdirected", Policy;
     /// A rule denied the request.
     Denied = "denied", Policy;
     /// What the backend answered cannot be understood.

@@ -300,6 +300,7 @@ impl Shard<'_> {
             state: State::Seeking,
             front_edge: Edge::default(),
             pool: slot,
+            came_by: self.listeners.came_by(handed.listener),
             number: root.number,
             logged: root.policy.access_log,
             lease: Lease::Root(lease),

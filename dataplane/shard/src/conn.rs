@@ -17,6 +17,7 @@ use crate::conns::ConnId;
 use crate::edge::Edge;
 use crate::http::Request;
 use crate::http::record::Upgraded;
+use crate::listeners::CameBy;
 use crate::pools::RowIx;
 
 /// The two ends of a connection.
@@ -221,7 +222,10 @@ pub struct Conn {
     pub state: State,
     /// What [`Op::Edges`] has told.
     pub front_edge: Edge,
+    /// The pool of its request that is under way, else the one that it came in for.
     pub pool: PoolSlot,
+    /// The address that it came in by.
+    pub came_by: CameBy,
     /// The pool generation that its decisions came from.
     pub number: GenerationId,
     pub lease: Lease,
@@ -280,6 +284,11 @@ impl Conn {
     /// The group that it is balanced over, by its place in the root that it leases.
     pub fn group(&self) -> usize {
         self.request.as_ref().map_or(ONLY_GROUP, |request| request.group)
+    }
+
+    /// Its request is another pool's than its session.
+    pub fn is_guest(&self) -> bool {
+        self.session.as_ref().is_some_and(|session| session.pool() != self.pool)
     }
 
     /// Ended for us: recorded, and holding nothing but its sockets.

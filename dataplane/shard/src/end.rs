@@ -61,6 +61,7 @@ fn manner(reason: CloseReason, cut: bool) -> Manner {
         | CloseReason::HeadTimeout
         | CloseReason::BodyTimeout
         | CloseReason::NoRule
+        | CloseReason::Misdirected
         | CloseReason::Denied
         | CloseReason::BadAnswer
         | CloseReason::NoAnswer
@@ -99,6 +100,7 @@ impl Shard<'_> {
         let cut_answer = self.drop_request(id, reason);
         let conn = self.conns.get_mut(id)?;
         let (slot, row) = (conn.pool, conn.row);
+        let home = conn.session.as_ref().map_or(slot, Session::pool);
         let permit = std::mem::take(&mut conn.pool_permit);
         let (lease, session) = (std::mem::take(&mut conn.lease), conn.session.take());
         let endpoint = conn.endpoint;
@@ -113,7 +115,7 @@ impl Shard<'_> {
             None if session.is_none() => self.record(id, reached, reason),
             None => {}
         }
-        self.count_end(slot, reason);
+        self.count_end(home, reason);
         let [cut_in, cut_out] = open.map_or([false; 2], |open| self.give_up_open(slot, *open));
         self.leave_line(id, slot, row);
         self.detach(id);
@@ -121,11 +123,12 @@ impl Shard<'_> {
             let waiters = self.quotas.pools.give_back(slot.0);
             self.ring_waiters(waiters);
         }
-        let pool = self.pool_mut(slot);
+        // Before the lease: what its end reports is true then, and a pool's figures are wiped before its slot is free.
+        self.go_home(id, home);
+        let pool = self.pool_mut(home);
         pool.connections -= 1;
         pool.undecided -= undecided;
-        // Before the lease: what its end reports is true then, and a pool's figures are wiped before its slot is free.
-        self.drop_pool_if_over(slot);
+        self.drop_pool_if_over(home);
         match session {
             Some(session) => self.give_session_back(session, lease),
             None => self.give_lease_back(lease),
@@ -136,7 +139,7 @@ impl Shard<'_> {
         Some(cut_out || cut_answer)
     }
 
-    fn count_end(&mut self, slot: PoolSlot, reason: CloseReason) {
+    pub(crate) fn count_end(&mut self, slot: PoolSlot, reason: CloseReason) {
         let counters = self.counters.pool(slot.0);
         counters.sub(PoolCounter::Connections, 1);
         counters.closed(reason as usize);
@@ -291,10 +294,10 @@ impl Shard<'_> {
         self.give_lease_back(std::mem::take(&mut conn.lease));
     }
 
-    /// A pool that nothing leads to is forgotten with its last connection.
+    /// A pool that nothing leads to is forgotten with its last connection and guest.
     pub(crate) fn drop_pool_if_over(&mut self, slot: PoolSlot) {
         let Some(row) = self.pools.get_mut(slot.ix()) else { return };
-        if row.as_ref().is_some_and(|pool| pool.forgotten && pool.connections == 0) {
+        if row.as_ref().is_some_and(|pool| pool.forgotten && pool.connections + pool.guests == 0) {
             *row = None;
             self.counters.pool(slot.0).wipe();
         }

@@ -25,13 +25,15 @@ pub struct Pool {
     pub connections: u32,
     /// Of these, the ones that have no tunnel yet.
     pub undecided: u32,
+    /// Requests under way on connections of other pools.
+    pub guests: u32,
     /// Bytes held for data between the two sides.
     pub buffered: u64,
     /// This shard's part of `create.memory`.
     pub memory: u64,
     /// Those of the newest generation.
     timeouts: Option<Timeouts>,
-    /// Nothing leads here any more; goes with the last connection.
+    /// Nothing leads here any more; goes with the last connection and guest.
     pub forgotten: bool,
 }
 
@@ -110,6 +112,7 @@ impl Pool {
             current: Vec::new(),
             connections: 0,
             undecided: 0,
+            guests: 0,
             buffered: 0,
             memory: 0,
             timeouts: None,

@@ -4,7 +4,7 @@ use crate::files::{self, Files};
 use crate::problems;
 use config::{Class, Config, Group, HttpContent, Parsed, Pool, diff};
 use policy::generation::{Address, Endpoint};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A document, in one file or in several (`#### NAME` begins another).
 ///
@@ -67,7 +67,7 @@ fn written_reads_the_same(config: &Config) {
 
 /// What slots and state hang on.
 fn identities(config: &Config) {
-    let mut listens = BTreeSet::new();
+    let mut listens: BTreeMap<&Address, Vec<&Pool>> = BTreeMap::new();
     for (id, pool) in &config.pools {
         assert_eq!(*id, pool.id);
         assert_id(id.as_str());
@@ -79,10 +79,25 @@ fn identities(config: &Config) {
         assert!(!pool.create.listen.is_empty() && pool.create.listen.is_sorted());
         for address in &pool.create.listen {
             assert!(!matches!(address, Address::Name { .. }), "{address} depends on a resolver");
-            assert!(listens.insert(address), "{address} leads to two pools");
+            listens.entry(address).or_default().push(pool);
         }
         pool.groups.iter().for_each(|group| members(group));
     }
+    listens.into_iter().for_each(|(address, pools)| shared(address, &pools));
+}
+
+/// Each request at an address is one pool's, or nobody's.
+fn shared(address: &Address, pools: &[&Pool]) {
+    let leads = pools.iter().filter(|pool| pool.leads().contains(address)).count();
+    assert_eq!(leads, 1, "{address} leads to one pool");
+    if pools.len() == 1 {
+        return;
+    }
+    let hosts = pools.iter().map(|pool| &pool.http.as_ref().expect("only pools of HTTP share an address").hosts.hosts);
+    assert!(hosts.clone().filter(|hosts| hosts.is_empty()).count() <= 1, "two take all hosts at {address}");
+    let all: Vec<_> = hosts.flatten().collect();
+    assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), all.len(), "a host is two pools' at {address}");
+    assert!(pools.iter().all(|pool| pool.create.shards == pools[0].create.shards), "{address}");
 }
 
 /// What rules lead to and name is there.

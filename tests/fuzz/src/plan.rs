@@ -6,7 +6,7 @@
 use crate::files::Files;
 use crate::running::{Ending, World};
 use config::{
-    ChangeKind, Class, Config, LIST_ENTRIES_SHOWN, Object, Plan, PlanWarningCode, PlannedChange, diff, happenings,
+    ChangeKind, Class, Config, LIST_ENTRIES_SHOWN, Object, Plan, PlanWarningCode, PlannedChange, Pool, diff, happenings,
 };
 use policy::PoolId;
 use policy::generation::Address;
@@ -70,6 +70,10 @@ fn check(plan: &Plan, old: &Config, new: &Config) {
 
     let (moves, others): (Vec<_>, Vec<_>) =
         plan.changes.iter().partition(|change| change.reason.code == happenings::RULE_MOVED.code);
+    let (divided, others): (Vec<_>, Vec<_>) =
+        others.into_iter().partition(|change| change.reason.code == happenings::HOSTS_DIVIDED.code);
+    let divided: BTreeSet<(PoolId, Address)> = divided.into_iter().map(at_address).collect();
+    assert_eq!(divided, neighbours_differ(old, new));
     let mut told: Vec<Difference> = others.into_iter().map(difference).collect();
     told.sort();
     moved(&moves, old, new);
@@ -122,15 +126,41 @@ fn moved(moves: &[&PlannedChange], old: &Config, new: &Config) {
     }
 }
 
+fn at_address(change: &PlannedChange) -> (PoolId, Address) {
+    let Object::Listen { address } = &change.object else { panic!("{change:?} is of no address") };
+    assert!(change.kind == ChangeKind::Set && change.old.is_null() && change.new.is_string());
+    (PoolId::new(change.pool.as_deref().expect("of a pool")), address.clone())
+}
+
+/// Pools that have an address before and after, where the other pools at it are others or take other hosts.
+fn neighbours_differ(old: &Config, new: &Config) -> BTreeSet<(PoolId, Address)> {
+    let others = |config: &Config, id: &PoolId, at: &Address| -> Vec<(PoolId, String)> {
+        let others = config.pools.values().filter(|pool| pool.id != *id && pool.create.listen.contains(at));
+        let hosts = |pool: &Pool| pool.http.as_ref().map_or_else(String::new, |http| format!("{:?}", http.hosts.hosts));
+        others.map(|pool| (pool.id.clone(), hosts(pool))).collect()
+    };
+    let stays = old.pools.iter().filter_map(|(id, old)| Some((id, old, new.pools.get(id)?)));
+    let at = stays.flat_map(|(id, before, after)| {
+        let both = before.create.listen.iter().filter(|at| after.create.listen.contains(at));
+        both.map(move |at| (id.clone(), at.clone()))
+    });
+    at.filter(|(id, at)| others(old, id, at) != others(new, id, at)).collect()
+}
+
 /// Pools that differ, and addresses that do not lead where they led.
 fn touched(old: &Config, new: &Config) -> (BTreeSet<PoolId>, BTreeSet<Address>) {
     let pools = |config: &Config| config.pools.iter().map(|(id, pool)| (id.clone(), pool.hash())).collect();
     let leads = |config: &Config| {
-        let all = config
-            .pools
-            .iter()
-            .flat_map(|(id, pool)| pool.create.listen.iter().map(move |at| (at.clone(), id.clone())));
-        all.collect()
+        let has_hosts = |pool: &Pool| pool.http.as_ref().is_some_and(|http| !http.hosts.hosts.is_empty());
+        let mut leads: BTreeMap<Address, (bool, PoolId)> = BTreeMap::new();
+        for (id, pool) in &config.pools {
+            for at in &pool.create.listen {
+                let candidate = (has_hosts(pool), id.clone());
+                let first = leads.entry(at.clone()).or_insert_with(|| candidate.clone());
+                *first = first.clone().min(candidate);
+            }
+        }
+        leads.into_iter().map(|(at, (_, id))| (at, id)).collect()
     };
     (changed_keys(pools(old), pools(new)), changed_keys(leads(old), leads(new)))
 }
@@ -246,7 +276,7 @@ impl Found {
         for (key, old) in old {
             if let Some(new) = new.get(key).filter(|new| *new != old && !apart(key, new)) {
                 let long = |value: &Value| value.as_array().is_some_and(|list| list.len() > LIST_ENTRIES_SHOWN);
-                match path.starts_with("list.") && (long(old) || long(new)) {
+                match (path.starts_with("list.") || key == "hosts") && (long(old) || long(new)) {
                     true => self.set(format!("{path}.{key}"), &Value::Null, &Value::Null),
                     false => self.set(format!("{path}.{key}"), old, new),
                 }

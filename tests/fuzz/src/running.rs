@@ -7,7 +7,7 @@ use crate::files::SHARDS;
 use config::{Compiled, Config, Live, Plan, Running, RunningPool, Shards, Slots, compile};
 use policy::balance::maglev;
 use policy::generation::{Address, Balance, Endpoint, Listen, Service};
-use policy::http::{Action, GroupIx};
+use policy::http::{Action, GroupIx, Whose};
 use policy::{EndpointSlot, JobId, ListenerSlot, PoolSlot, ShardSet};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -235,7 +235,7 @@ impl World {
         );
 
         let mut listeners: Vec<ListenerSlot> = Vec::new();
-        for address in &content.create.listen {
+        for address in content.leads() {
             let listen = &self.running.listeners[address];
             assert_eq!((listen.pool, listen.shards), (generation.slot, generation.shards), "{address}");
             listeners.push(listen.listener);
@@ -243,6 +243,7 @@ impl World {
         listeners.sort();
         assert_eq!(*generation.listeners, listeners[..]);
 
+        self.sites_agree(pool);
         rules_agree(pool);
         assert_eq!(generation.groups.len(), content.groups.len());
         generation
@@ -250,6 +251,31 @@ impl World {
             .iter()
             .zip(&content.groups)
             .for_each(|(group, content)| self.group_agrees(pool, group, content));
+    }
+
+    /// Each host that a pool of one of its addresses names is led to that pool, from whichever of them it is asked.
+    fn sites_agree(&self, pool: &RunningPool) {
+        let Service::Http(service) = &pool.generation.service else { return };
+        let has = |other: &RunningPool, address: &Address| other.content.create.listen.contains(address);
+        for address in &pool.content.create.listen {
+            let listener = self.running.listeners[address].listener;
+            for other in self.running.pools.values().filter(|other| has(other, address)) {
+                let http = other.content.http.as_ref().expect("only pools of HTTP share an address");
+                let named = http.hosts.hosts.iter().map(|host| host.to_string().replacen('*', "nobodys", 1));
+                // Longer than a host can be.
+                for host in named.filter(|host| host.len() <= 255) {
+                    let whose = service.sites.whose(pool.generation.slot, Some(listener), host.as_bytes());
+                    let is_it = match whose {
+                        Whose::Ours => other.content.id == pool.content.id,
+                        Whose::Theirs(member) => {
+                            (&member.id, member.slot) == (&other.content.id, other.generation.slot)
+                        }
+                        Whose::Nobodys { .. } => false,
+                    };
+                    assert!(is_it, "{host} at {address}: {whose:?}");
+                }
+            }
+        }
     }
 
     fn group_agrees(&self, pool: &RunningPool, group: &policy::generation::Group, content: &config::Group) {

@@ -140,6 +140,8 @@ path = ["/a", "/b"]
 path_template = "/users/{id}"
 path_regex = '^/v[0-9]+'
 host = "*.a.test"
+hosts = ["a.test", "*.a.test"]
+hosts = "B.test."
 method = ["GET", "POST"]
 header = { X-A = "1", X-B = true, X-C = { prefix = "x" } }
 query = { a = ["1", "2"] }

@@ -6,7 +6,7 @@ use crate::trace::Who;
 use crate::world::Env;
 use policy::generation::{Change, PoolGeneration};
 use policy::reload::{Adopter, Adoption, Deed, Order, Part, PolicyLease, Refusal, Report, RootLease, Session};
-use policy::{EndpointSlot, GenerationId, ListenerSlot, PartId, ShardId, Tick};
+use policy::{EndpointSlot, GenerationId, ListenerSlot, PartId, PoolSlot, ShardId, Tick};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -209,6 +209,11 @@ impl Shard {
                     env.tally.left += 1;
                     return None;
                 }
+                if env.dice.chance(20)
+                    && let Some(lease) = self.begin_elsewhere(&session, env)
+                {
+                    return Some(Connection { session: Some(session), state: State::Undecided { lease, tries: 0 } });
+                }
                 let lease = self.adopter.begin(&session);
                 let gone = self.adopter.pool(session.pool()).is_none();
                 let what = if gone { "begins a request of a gone pool" } else { "begins a request of" };
@@ -281,6 +286,17 @@ impl Shard {
             }
         };
         Some(Connection { session, state })
+    }
+
+    /// A request that is another pool's than its connection, if there is another.
+    fn begin_elsewhere(&mut self, session: &Session, env: &mut Env) -> Option<RootLease> {
+        let current = self.adopter.held().current.into_iter().map(|pool| pool.slot);
+        let others: Vec<PoolSlot> = current.filter(|slot| *slot != session.pool()).collect();
+        let slot = env.dice.pick(&others)?;
+        let lease = self.adopter.begin_at(slot).expect("a pool that is current");
+        env.trace.note(Who::Shard(self.id.0), "begins elsewhere a request of", u64::from(slot.0), 0);
+        env.witness.assert_newest_of(self.id, self.adopter.root(&lease));
+        Some(lease)
     }
 
     /// A connection ends while nothing is decided for it.

@@ -33,6 +33,15 @@ enum LeadsTo<'a> {
     Address { host: &'a str, port: u16 },
 }
 
+/// The pool that a request comes to.
+#[derive(Clone, Copy)]
+pub struct Led<'r> {
+    pub id: &'r PoolId,
+    pub pool: &'r RunningPool,
+    /// Else its connection is the pool's, and the request no pool's.
+    pub takes: bool,
+}
+
 /// A name and its value.
 pub type Pair<'a> = (&'a [u8], &'a [u8]);
 
@@ -74,28 +83,31 @@ impl<'a> Described<'a> {
     }
 
     /// The pool that it comes to, and if that is not clear, why.
-    pub fn pool<'r>(&self, running: &'r Running) -> Result<(&'r PoolId, &'r RunningPool), (ErrorCode, String)> {
+    pub fn pool<'r>(&self, running: &'r Running) -> Result<Led<'r>, (ErrorCode, String)> {
         let pools = &running.pools;
         match self.leads_to {
-            LeadsTo::Pool(name) => pools.get_key_value(&PoolId::new(name)).ok_or_else(|| {
-                (ErrorCode::NotFound, format!("there is no pool `{name}`; pools of HTTP are {}", of_http(pools.iter())))
-            }),
+            LeadsTo::Pool(name) => match pools.get_key_value(&PoolId::new(name)) {
+                Some((id, pool)) => Ok(Led { id, pool, takes: true }),
+                None => Err((
+                    ErrorCode::NotFound,
+                    format!("there is no pool `{name}`; pools of HTTP are {}", of_http(pools.iter())),
+                )),
+            },
             LeadsTo::Address { host, port } => {
                 let address: Option<IpAddr> = host.trim_matches(['[', ']']).parse().ok();
-                // One that listens on the address itself has its connections before one that listens on all.
-                let on = |wanted: &dyn Fn(IpAddr) -> bool| -> Vec<(&'r PoolId, &'r RunningPool)> {
-                    pools.iter().filter(|(_, pool)| listens(pool, port, wanted)).collect()
-                };
+                let on = |wanted: &dyn Fn(IpAddr) -> bool| self.led(running, port, wanted);
                 let found = match address {
                     None => on(&|_| true),
                     Some(address) => {
+                        // One that listens on the address itself has its connections before one that listens on all.
                         let exactly = on(&|listening| listening == address);
                         // A socket of IPv6 on all addresses takes IPv4 too.
                         let all = |any: IpAddr| any.is_unspecified() && (any.is_ipv6() || address.is_ipv4());
                         if exactly.is_empty() { on(&all) } else { exactly }
                     }
                 };
-                match &found[..] {
+                let takers: Vec<Led<'r>> = found.iter().filter(|led| led.takes).copied().collect();
+                match if takers.is_empty() { &found[..] } else { &takers[..] } {
                     [only] => Ok(*only),
                     [] => Err((
                         ErrorCode::NotFound,
@@ -109,12 +121,40 @@ impl<'a> Described<'a> {
                         ErrorCode::InvalidRequest,
                         format!(
                             "{host}:{port} could lead to several pools; accepted is `pool` with one of {}",
-                            of_http(several.iter().copied())
+                            of_http(several.iter().map(|led| (led.id, led.pool)))
                         ),
                     )),
                 }
             }
         }
+    }
+
+    /// Where each address with this port leads it, each pool once: as shards divide what comes in there.
+    fn led<'r>(&self, running: &'r Running, port: u16, wanted: &dyn Fn(IpAddr) -> bool) -> Vec<Led<'r>> {
+        let mut found: Vec<Led<'r>> = Vec::new();
+        for (address, listen) in &running.listeners {
+            if !matches!(address, Address::Ip(address) if address.port() == port && wanted(address.ip())) {
+                continue;
+            }
+            let owner = running.pools.iter().find(|(_, pool)| pool.generation.slot == listen.pool);
+            let Some((id, pool)) = owner else { continue };
+            let site = match &pool.generation.service {
+                Service::Http(service) => service.sites.at(listen.listener),
+                Service::Tcp => None,
+            };
+            let led = match site.map(|site| site.find(self.host.as_bytes())) {
+                None => Led { id, pool, takes: true },
+                Some(None) => Led { id, pool, takes: false },
+                Some(Some(member)) => match running.pools.get_key_value(&member.id) {
+                    Some((id, pool)) => Led { id, pool, takes: true },
+                    None => continue,
+                },
+            };
+            if !found.iter().any(|other| (other.id, other.takes) == (led.id, led.takes)) {
+                found.push(led);
+            }
+        }
+        found
     }
 
     pub fn pairs(&self) -> Vec<Pair<'a>> {
@@ -247,13 +287,6 @@ fn divide(authority: &str) -> Option<(&str, Option<u16>)> {
             Some((host, Some(port)))
         }
     }
-}
-
-fn listens(pool: &RunningPool, port: u16, wanted: &dyn Fn(IpAddr) -> bool) -> bool {
-    pool.content.create.listen.iter().any(|listen| match listen {
-        Address::Ip(address) => address.port() == port && wanted(address.ip()),
-        Address::Unix(_) | Address::Name { .. } => false,
-    })
 }
 
 /// Pools that a failure names.

@@ -14,9 +14,10 @@ use api::explain::{AskedRule, Candidate, Decision, EditKind, HeaderEdit, Sent};
 use api::order::Explain;
 use api::{ErrorCode, Explanation, Place};
 use config::RunningPool;
-use described::Described;
+use described::{Described, Led};
 use link::counters::EndpointCounter;
 use policy::PoolId;
+use policy::close::CloseReason;
 use policy::generation::{Group, Service};
 use policy::http::{
     Action, Expanded, Finding, HeadEdit, HttpService, Pairs, Request, Rule, Scratch, Step, Unfit, normalise,
@@ -31,12 +32,14 @@ pub fn explain(shared: &Shared, asked: &Explain) -> Result<Explanation, Box<Fail
         Box::new(failure)
     };
     let described = Described::read(asked).map_err(|message| failed(ErrorCode::InvalidRequest, message))?;
-    let (id, pool) = described.pool(&published.running).map_err(|(code, message)| failed(code, message))?;
+    let Led { id, pool, takes } =
+        described.pool(&published.running).map_err(|(code, message)| failed(code, message))?;
     let Service::Http(service) = &pool.generation.service else {
         let message = format!("pool `{id}` carries TCP, which has no rules; `status` shows its backends");
         return Err(failed(ErrorCode::InvalidRequest, message));
     };
-    Ok(Explainer { shared, published: &published, described: &described, id, pool, service }.explanation())
+    let explainer = Explainer { shared, published: &published, described: &described, id, pool, service };
+    Ok(if takes { explainer.explanation() } else { explainer.misdirected() })
 }
 
 struct Explainer<'a> {
@@ -49,9 +52,15 @@ struct Explainer<'a> {
 }
 
 impl Explainer<'_> {
-    fn explanation(&self) -> Explanation {
+    /// No pool takes its host where it comes in: nobody's rules are asked.
+    fn misdirected(&self) -> Explanation {
+        let decision = Decision::Refused { status: 421, reason: CloseReason::Misdirected.label().into() };
+        Explanation { decision, ..self.undecided() }
+    }
+
+    fn undecided(&self) -> Explanation {
         let Explainer { described, pool, service, .. } = self;
-        let mut explanation = Explanation {
+        Explanation {
             pool: self.id.to_string(),
             generation: pool.generation.number.0,
             method: described.method.into(),
@@ -63,7 +72,12 @@ impl Explainer<'_> {
             asked: Vec::new(),
             decision: Decision::NoRule { status: 404 },
             answer_headers: Vec::new(),
-        };
+        }
+    }
+
+    fn explanation(&self) -> Explanation {
+        let Explainer { described, service, .. } = self;
+        let mut explanation = self.undecided();
         let mut buffer = Vec::new();
         let path = match normalise(described.path.as_bytes(), service.escaped_slash, &mut buffer) {
             Ok(path) => path,
@@ -94,7 +108,8 @@ impl Explainer<'_> {
         let Step { route, id, finding } = step;
         // Compiled rules stand in the order of the document's.
         let content = self.pool.content.http.as_ref().and_then(|http| http.rules.get(route.0 as usize));
-        debug_assert!(content.is_some_and(|content| content.id == id));
+        // The rule of a pool that says none, which takes everything, nobody has written.
+        debug_assert!(content.is_none_or(|content| content.id == id));
         let place = content.and_then(|content| self.published.rule_places.find(self.id, content));
         AskedRule {
             rule: id.to_string(),

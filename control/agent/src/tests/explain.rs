@@ -217,6 +217,45 @@ fn the_pool_is_found_or_the_choice_is_told() {
     assert!(matches!(rig.call(Order::Explain(one)), Ok(Body::Explanation(told)) if told.pool == "api"));
 }
 
+/// As shards divide what comes in at an address.
+#[test]
+fn the_pool_of_a_shared_address_is_its_hosts() {
+    let listen = free_address();
+    let pool = |id: &str, hosts: &str, port: u16| {
+        format!(
+            "[pool.{id}]\n{hosts}\n[pool.{id}.create]\nservice = \"http\"\nlisten = [\"{listen}\"]\n\
+             [pool.{id}.group.main]\nbackend = [{{ address = \"127.0.0.1:{port}\" }}]\n"
+        )
+    };
+    let shop = pool("shop", "hosts = [\"shop.test\", \"*.shop.test\"]", 9001);
+    let api = |hosts: &str| pool("api", hosts, 9002);
+    let rig = Rig::new(&(shop.clone() + &api("hosts = [\"api.test\"]")));
+    let explained = |host: &str, pool: Option<&str>| {
+        let asked = Explain {
+            url: format!("http://{listen}/"),
+            host: Some(host.into()),
+            pool: pool.map(Into::into),
+            ..Explain::default()
+        };
+        match rig.call(Order::Explain(asked)) {
+            Ok(Body::Explanation(told)) => *told,
+            other => panic!("{other:?}"),
+        }
+    };
+    for (host, pool) in [("SHOP.test:80", "shop"), ("x.y.shop.test", "shop"), ("api.test", "api")] {
+        let told = explained(host, None);
+        assert!(told.pool == pool && matches!(told.decision, Decision::Group { .. }), "{host}: {told:?}");
+    }
+    let told = explained("other.test", None);
+    assert_eq!(told.decision, Decision::Refused { status: 421, reason: "misdirected".into() });
+    assert_eq!((told.pool.as_str(), told.normal_path, told.asked.len()), ("api", None, 0), "whose connection it is");
+    // Whoever names a pool means that one.
+    assert!(matches!(explained("other.test", Some("shop")).decision, Decision::Group { .. }));
+    rig.apply(&(shop + &api(""))).unwrap();
+    assert_eq!(explained("other.test", None).pool, "api");
+    assert_eq!(explained("shop.test", None).pool, "shop");
+}
+
 const LIST: &str = "[list.office]\nentries = [\"192.0.2.0/24\"]\n";
 
 fn db_at(listen: &str) -> String {

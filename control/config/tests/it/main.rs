@@ -12,6 +12,7 @@ mod hostile;
 mod includes;
 mod plans;
 mod rules;
+mod shares;
 
 use config::{Config, NoFiles, Parsed, Problems, Source, Surroundings, parse};
 use std::collections::BTreeMap;

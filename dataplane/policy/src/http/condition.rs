@@ -37,21 +37,25 @@ pub(super) const HOST_BYTES_MAX: usize = 255;
 
 impl<'a> View<'a> {
     pub fn new(request: &'a Request<'a>, buffer: &'a mut [u8; HOST_BYTES_MAX]) -> View<'a> {
-        let host = request.host.strip_suffix(b".").unwrap_or(request.host);
-        let host = match buffer.get_mut(..host.len()) {
-            Some(lower) if host.iter().any(u8::is_ascii_uppercase) => {
-                lower.copy_from_slice(host);
-                lower.make_ascii_lowercase();
-                lower
-            }
-            Some(_) => host,
-            None => b"",
-        };
-        View { request, host }
+        View { request, host: lower_host(request.host, buffer) }
     }
 
     pub fn path(self) -> &'a [u8] {
         self.request.path.as_bytes()
+    }
+}
+
+/// A host as names are compared with it: lower case, without a final dot; empty if nothing could name it.
+pub(super) fn lower_host<'a>(host: &'a [u8], buffer: &'a mut [u8; HOST_BYTES_MAX]) -> &'a [u8] {
+    let host = host.strip_suffix(b".").unwrap_or(host);
+    match buffer.get_mut(..host.len()) {
+        Some(lower) if host.iter().any(u8::is_ascii_uppercase) => {
+            lower.copy_from_slice(host);
+            lower.make_ascii_lowercase();
+            lower
+        }
+        Some(_) => host,
+        None => b"",
     }
 }
 
@@ -116,8 +120,9 @@ impl Condition {
 /// Where in the path something was captured, by the rule's own number of the name.
 pub(super) type CaptureSlots = [Option<Range<usize>>];
 
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum HostTest {
+/// What hosts are held against, where rules ask for them and where pools take them: a name, or all below a name.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum HostTest {
     /// Lower case, without a final dot.
     Exact(Box<str>),
     /// What stands behind the asterisk: `.example.com`.
@@ -125,10 +130,36 @@ pub(super) enum HostTest {
 }
 
 impl HostTest {
-    pub fn holds(&self, host: &[u8]) -> bool {
+    /// `example.com`, `*.example.com` or an address, in any case. `None`: it is none of these.
+    pub fn parse(host: &str) -> Option<HostTest> {
+        let lower = host.to_ascii_lowercase();
+        let (name, below) = lower.strip_prefix("*.").map_or((&*lower, false), |name| (name, true));
+        let name = name.strip_suffix('.').unwrap_or(name);
+        let address = name.starts_with('[') && name.ends_with(']') && !below;
+        let inside = if address { &name[1..name.len() - 1] } else { name };
+        let byte =
+            |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.') || address && byte == b':';
+        let fits = name.len() < HOST_BYTES_MAX && inside.split('.').all(|label| !label.is_empty());
+        (fits && inside.bytes().all(byte)).then(|| match below {
+            true => HostTest::Below(format!(".{name}").into()),
+            false => HostTest::Exact(name.into()),
+        })
+    }
+
+    pub(super) fn holds(&self, host: &[u8]) -> bool {
         match self {
             HostTest::Exact(exact) => host == exact.as_bytes(),
             HostTest::Below(suffix) => host.len() > suffix.len() && host.ends_with(suffix.as_bytes()),
+        }
+    }
+}
+
+/// As it is written: [`HostTest::parse`] reads it again.
+impl fmt::Display for HostTest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            HostTest::Exact(host) => f.write_str(host),
+            HostTest::Below(suffix) => write!(f, "*{suffix}"),
         }
     }
 }
@@ -265,8 +296,7 @@ impl fmt::Display for Condition {
             f.write_str(")")
         };
         match self {
-            Condition::Host(HostTest::Exact(host)) => write!(f, "host {host}"),
-            Condition::Host(HostTest::Below(suffix)) => write!(f, "host *{suffix}"),
+            Condition::Host(test) => write!(f, "host {test}"),
             Condition::Path(PathTest::Exact(path)) => write!(f, "path {}", path.escape_ascii()),
             Condition::Path(PathTest::Prefix(path)) => write!(f, "path prefix {}/", path.escape_ascii()),
             Condition::Path(PathTest::Template(template, _)) => write!(f, "path template {template}"),

@@ -210,19 +210,7 @@ impl Index {
         if let Some(root) = self.host(host) {
             found(root);
         }
-        if self.depths == 0 {
-            return;
-        }
-        let mut depth = host.iter().filter(|byte| **byte == b'.').count();
-        for (at, _) in host.iter().enumerate().filter(|(_, byte)| **byte == b'.') {
-            if at > 0
-                && self.depths >> depth.min(127) & 1 == 1
-                && let Some(root) = self.host(&host[at..])
-            {
-                found(root);
-            }
-            depth -= 1;
-        }
+        suffixes(host, self.depths).filter_map(|suffix| self.host(suffix)).for_each(found);
     }
 
     fn host(&self, name: &[u8]) -> Option<u32> {
@@ -333,8 +321,20 @@ impl Builder {
     }
 }
 
+/// The ends of a host that begin with a dot, the longest first, as far as their number of dots has its bit in `depths`.
+pub(super) fn suffixes(host: &[u8], depths: u128) -> impl Iterator<Item = &[u8]> {
+    let asked = if depths == 0 { b"" } else { host };
+    let mut depth = asked.iter().filter(|byte| **byte == b'.').count();
+    let dots = asked.iter().enumerate().filter(|(_, byte)| **byte == b'.');
+    dots.filter_map(move |(at, _)| {
+        let wanted = at > 0 && depths >> depth.min(127) & 1 == 1;
+        depth -= 1;
+        wanted.then(|| &asked[at..])
+    })
+}
+
 /// Multiply and fold, eight bytes at a time.
-fn hash(seed: u32, bytes: &[u8]) -> u64 {
+pub(super) fn hash(seed: u32, bytes: &[u8]) -> u64 {
     let fold = |a: u64, b: u64| {
         let product = u128::from(a) * u128::from(b);
         product as u64 ^ (product >> 64) as u64

@@ -179,7 +179,8 @@ impl Compiler {
                 Condition::Not(self.below(".not", |compiler| compiler.condition(one, depth + 1, false)).into())
             }
             When::Host(host) => self.below(".host", |compiler| {
-                let test = compiler.or(host_test(host), || HostTest::Exact("".into()));
+                let test = compiler
+                    .or(HostTest::parse(host).ok_or_else(|| Why::Host(host.clone())), || HostTest::Exact("".into()));
                 Condition::Host(test)
             }),
             When::Path(path) => self.below(".path", |compiler| {
@@ -354,21 +355,6 @@ const PROTECTED: [&str; 11] = [
     "upgrade",
     "http2-settings",
 ];
-
-fn host_test(host: &str) -> Result<HostTest, Why> {
-    let lower = host.to_ascii_lowercase();
-    let (name, below) = lower.strip_prefix("*.").map_or((&*lower, false), |name| (name, true));
-    let name = name.strip_suffix('.').unwrap_or(name);
-    let address = name.starts_with('[') && name.ends_with(']') && !below;
-    let inside = if address { &name[1..name.len() - 1] } else { name };
-    let byte = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.') || address && byte == b':';
-    let fits = name.len() < super::condition::HOST_BYTES_MAX && inside.split('.').all(|label| !label.is_empty());
-    match fits && inside.bytes().all(byte) {
-        true if below => Ok(HostTest::Below(format!(".{name}").into())),
-        true => Ok(HostTest::Exact(name.into())),
-        false => Err(Why::Host(host.to_owned())),
-    }
-}
 
 fn normal(path: &str) -> Result<Box<[u8]>, Why> {
     let mut buffer = Vec::new();

@@ -8,16 +8,19 @@ use super::eject::EjectPolicy;
 use super::path::EscapedSlash;
 use super::retry::RetryPolicy;
 use super::rules::Rules;
+use super::site::Sites;
 use std::sync::Arc;
 use std::time::Duration;
 use wire::h1::Limits;
 use wire::h1::write::{Chain, Upgrades};
 
 /// Requests of one pool.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct HttpService {
     /// The same while no rule changes, whatever else does.
     pub rules: Arc<Rules>,
+    /// Which requests of its connections are those of other pools, or nobody's.
+    pub sites: Sites,
     /// Of what clients send.
     pub request: Limits,
     /// Of what backends send.
@@ -36,7 +39,7 @@ pub struct HttpService {
 }
 
 /// What clients read in place of our own short texts.
-#[derive(Default, Debug)]
+#[derive(Clone, Default, Debug)]
 pub struct Pages {
     /// Sorted by status, none twice.
     pages: Box<[(u16, Page)]>,

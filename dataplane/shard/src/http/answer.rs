@@ -1,5 +1,6 @@
 //! Answers of our own: redirects, fixed texts, and every way in which a request can fail before its answer has begun.
 
+use super::guest::newest_root;
 use super::request::Stage;
 use crate::conn::{Conn, Lease, Op, Side, State};
 use crate::conns::ConnId;
@@ -26,19 +27,26 @@ pub(crate) struct Own {
     /// Type and bytes. `None`: the pool's page of the status, or a short text.
     content: Option<(Arc<str>, Arc<[u8]>)>,
     location: Option<Box<[u8]>>,
+    /// The client does well to ask on another connection.
+    parts: bool,
 }
 
 impl Own {
     pub fn failure(status: u16, why: CloseReason) -> Own {
-        Own { status, why, content: None, location: None }
+        Own { status, why, content: None, location: None, parts: false }
     }
 
     pub fn content(status: u16, content_type: Arc<str>, body: Arc<[u8]>) -> Own {
-        Own { status, why: CloseReason::Finished, content: Some((content_type, body)), location: None }
+        Own { status, why: CloseReason::Finished, content: Some((content_type, body)), location: None, parts: false }
     }
 
     pub fn redirect(status: u16, location: &[u8]) -> Own {
-        Own { status, why: CloseReason::Finished, content: None, location: Some(location.into()) }
+        Own { location: Some(location.into()), ..Own::failure(status, CloseReason::Finished) }
+    }
+
+    /// It is no pool's to which its connection leads. `parts`: another connection may lead further.
+    pub fn misdirected(parts: bool) -> Own {
+        Own { parts, ..Own::failure(421, CloseReason::Misdirected) }
     }
 }
 
@@ -62,6 +70,7 @@ fn status_of(reason: CloseReason) -> Option<u16> {
         CloseReason::HeadTimeout | CloseReason::BodyTimeout => Some(408),
         CloseReason::Refused => Some(400),
         CloseReason::NoRule => Some(404),
+        CloseReason::Misdirected => Some(421),
         CloseReason::Denied => Some(403),
         CloseReason::Panicked => Some(500),
         CloseReason::Finished
@@ -115,7 +124,7 @@ impl Shard<'_> {
         let Some(conn) = conns.get_mut(id) else { return };
         let Some(request) = &mut conn.request else { return };
         debug_assert!(request.exchange.as_ref().is_none_or(|exchange| exchange.may_answer()));
-        let front = front_after(request, own.why, parting);
+        let front = front_after(request, own.why, parting || own.parts);
         let persistence = if front == Front::Reuse { Persistence::Keep } else { Persistence::Close };
         spare.text.clear();
         let (content_type, body): (&str, &[u8]) = match (&own.content, &page) {
@@ -154,7 +163,11 @@ impl Shard<'_> {
         conn.state = State::Session;
         conn.touched = now;
         if let Lease::Root(lease) = std::mem::take(&mut conn.lease) {
-            adopter.end(lease, deeds);
+            match conn.is_guest() {
+                // The slot of the pool that it is counted at must stay that pool's.
+                true => conn.lease = Lease::Policy(adopter.exchange(lease, deeds)),
+                false => adopter.end(lease, deeds),
+            }
             self.perform();
         }
         self.send_answer(id);
@@ -164,10 +177,9 @@ impl Shard<'_> {
     fn page(&mut self, id: ConnId, status: u16) -> Option<Page> {
         let Shard { conns, adopter, .. } = self;
         let conn = conns.get_mut(id)?;
-        let root = match (&conn.lease, &conn.session) {
-            (Lease::Root(lease), _) => adopter.root(lease),
-            (_, Some(session)) => adopter.newest(session),
-            _ => return None,
+        let root = match &conn.lease {
+            Lease::Root(lease) => adopter.root(lease),
+            Lease::Policy(_) | Lease::None => newest_root(conn, adopter)?,
         };
         match &root.service {
             Service::Http(service) => service.pages.find(status).cloned(),
@@ -200,7 +212,8 @@ impl Shard<'_> {
         self.finish(id, why, front);
     }
 
-    /// Whether the client does well to come back on another connection.
+    /// Whether the client does well to come back on another connection: that is its session's matter, whosever the request
+    /// is.
     pub(super) fn is_parting(&mut self, id: ConnId) -> bool {
         let Shard { conns, adopter, .. } = self;
         let session = conns.get_mut(id).and_then(|conn| conn.session.as_ref());

@@ -11,6 +11,7 @@ use policy::close::CloseReason;
 use policy::generation::Balance;
 use policy::http::eject::{Effect, Outcome as Served};
 use policy::http::retry::{Attempted, Failure, Verdict, judge};
+use policy::reload::Session;
 use wire::h1::Peer;
 use wire::h1::exchange::{Ended, Front, Outcome, Retry, Standing, Upstream};
 use wire::tunnel::{Tunnel, Way};
@@ -150,11 +151,13 @@ impl Shard<'_> {
         let Some(conn) = self.conns.get_mut(id) else { return };
         let (lease, permit, pool) = (std::mem::take(&mut conn.lease), std::mem::take(&mut conn.pool_permit), conn.pool);
         let over = conn.request.as_ref().is_none_or(|request| request.client_ended && request.behind().is_empty());
-        self.end_lease(lease);
+        let home = conn.session.as_ref().map_or(pool, Session::pool);
         if permit {
             let waiters = self.quotas.pools.give_back(pool.0);
             self.ring_waiters(waiters);
         }
+        self.go_home(id, home);
+        self.end_lease(lease);
         match front {
             Front::Reuse if !over => self.when_clear(id, Then::Next),
             Front::Reuse | Front::Close => self.end_recorded(id, why, Manner::Close),
@@ -242,6 +245,10 @@ impl Shard<'_> {
         self.uncharge(id);
         self.give_back_pipes(id);
         let now = self.now();
+        let Some(home) = self.conns.get_mut(id).and_then(|conn| conn.session.as_ref()).map(Session::pool) else {
+            return;
+        };
+        self.settle_down(id, home);
         let Shard { conns, adopter, deeds, spare, ring, .. } = self;
         let Some(conn) = conns.get_mut(id) else { return };
         let (Some(session), Some(mut request)) = (conn.session.take(), conn.request.take()) else { return };

@@ -147,8 +147,13 @@ impl Shard<'_> {
             unreachable!("a pool's service is fixed when it is created")
         };
         request.limits = [service.request, service.response];
-        let Request { input, search, limits, fields, .. } = &mut **request;
-        match parse_request(input, search, &limits[0], fields) {
+        // How much content it may have is for the pool to say whose it will be.
+        let mut limits = service.request;
+        if !service.sites.is_empty() {
+            limits.body_bytes = u64::MAX;
+        }
+        let Request { input, search, fields, .. } = &mut **request;
+        match parse_request(input, search, &limits, fields) {
             Ok(None) => {
                 self.keep_time(id);
                 self.receive_head(id, true);

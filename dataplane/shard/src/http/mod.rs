@@ -1,5 +1,7 @@
 //! Requests on this shard: see "Life of a request" in `ARCHITECTURE.md`. Each module is a row of it.
 //!
+//! A request that is another pool's than its connection is a [`guest`] there.
+//!
 //! [`wire::h1`] understands and says, [`policy::http`] decides; here is what they ask for: memory, sockets, leases, and one
 //! answer to each request whatever goes wrong.
 //!
@@ -14,6 +16,7 @@
 pub(crate) mod answer;
 mod exchange;
 mod finish;
+mod guest;
 mod head;
 pub(crate) mod idle;
 pub(crate) mod record;
@@ -124,21 +127,20 @@ impl Shard<'_> {
         }
     }
 
-    /// The pool's service as the next request will read it.
+    /// The newest service of the pool whose request is under way, else of the session's.
     fn service(&mut self, id: ConnId) -> Option<Arc<HttpService>> {
         let Shard { conns, adopter, .. } = self;
-        let session = conns.get_mut(id)?.session.as_ref()?;
-        match &adopter.newest(session).service {
+        match &guest::newest_root(conns.get_mut(id)?, adopter)?.service {
             Service::Http(service) => Some(Arc::clone(service)),
             Service::Tcp => None,
         }
     }
 
-    /// The newest time-outs of the session's pool.
+    /// The newest time-outs of the pool whose request is under way, else of the session's.
     fn http_timeouts(&mut self, id: ConnId) -> HttpTimeouts {
         let Shard { conns, adopter, .. } = self;
-        let session = conns.get_mut(id).and_then(|conn| conn.session.as_ref());
-        session.and_then(|session| adopter.newest(session).policy.http).unwrap_or(TIMEOUTS)
+        let policy = conns.get_mut(id).and_then(|conn| guest::newest_policy(conn, adopter));
+        policy.and_then(|policy| policy.http).unwrap_or(TIMEOUTS)
     }
 
     /// When what is under way has taken too long, and what it then is.

@@ -2,8 +2,9 @@
 
 use super::Spare;
 use super::answer::Own;
+use super::guest::{Goes, goes};
 use super::request::Request;
-use crate::conn::{Lease, State};
+use crate::conn::{Conn, Lease, State};
 use crate::conns::ConnId;
 use crate::ring::socket::Peer;
 use crate::serve::Shard;
@@ -16,7 +17,7 @@ use policy::http::{
 use std::io::Write;
 use std::net::IpAddr;
 use std::sync::Arc;
-use wire::h1::RequestHead;
+use wire::h1::{Framing, RequestHead, Violation};
 
 /// What a request meets.
 pub(crate) enum Met {
@@ -26,12 +27,20 @@ pub(crate) enum Met {
 }
 
 impl Shard<'_> {
-    /// The head is complete: leases the newest root and does what its rules say.
+    /// The head is complete: leases the newest root of the pool whose request it is, and does what its rules say.
     pub(super) fn decide(&mut self, id: ConnId) {
-        let Shard { conns, adopter, .. } = self;
+        let Shard { conns, adopter, listeners, pools, .. } = self;
         let Some(conn) = conns.get_mut(id) else { return };
+        let goes = goes(conn, adopter, listeners);
         let session = conn.session.as_ref().expect("only a session has requests");
-        let lease = adopter.begin(session);
+        let lease = match goes {
+            Goes::Home | Goes::Nowhere { .. } => adopter.begin(session),
+            Goes::To(slot) => {
+                conn.pool = slot;
+                pools[slot.ix()].as_mut().expect("a pool that is current has a row").guests += 1;
+                adopter.begin_at(slot).expect("looked at just now")
+            }
+        };
         let root = adopter.root(&lease);
         conn.number = root.number;
         conn.logged = root.policy.access_log;
@@ -40,6 +49,12 @@ impl Shard<'_> {
         conn.tried.clear();
         conn.failure = CloseReason::NoBackend;
         conn.connected_micros = 0;
+        if let Goes::Nowhere { moved } = goes {
+            return self.answer(id, Own::misdirected(moved));
+        }
+        if let Err(violation) = hold_to_limits(conn, root) {
+            return self.refuse(id, wire::h1::Peer::Client, violation);
+        }
         match self.route(id) {
             Met::Group => {
                 if let Some(conn) = self.conns.get_mut(id) {
@@ -75,6 +90,20 @@ impl Shard<'_> {
         let met = meet(request, &asking, root, service, spare, &setup.hash_key);
         (request.head, request.input) = (Some(head), input);
         met
+    }
+}
+
+/// A head was held to the bounds of its session's pool, and its content, where it can be another pool's, to none.
+fn hold_to_limits(conn: &mut Conn, root: &PoolGeneration) -> Result<(), Violation> {
+    let guest = conn.is_guest();
+    let (Service::Http(service), Some(request)) = (&root.service, &mut conn.request) else { return Ok(()) };
+    if !guest && service.sites.is_empty() {
+        return Ok(());
+    }
+    request.limits = [service.request, service.response];
+    match request.head.as_ref().map(|head| head.framing) {
+        Some(Framing::Length(length)) if length > service.request.body_bytes => Err(Violation::BodyTooLarge),
+        _ => Ok(()),
     }
 }
 

@@ -6,6 +6,7 @@ mod rig;
 mod answers;
 mod exchanges;
 mod failures;
+mod hosts;
 mod reload;
 mod upstream;
 

@@ -27,6 +27,10 @@ pub struct Site {
 
 #[derive(Clone, PartialEq)]
 pub struct Pool {
+    /// `pool` and its slot, if it is called nothing else.
+    pub id: Option<&'static str>,
+    /// Those it takes where it shares a listener; none: what no other takes.
+    pub hosts: &'static [&'static str],
     pub listen: BTreeSet<u32>,
     /// By slot.
     pub backends: BTreeMap<u32, Backend>,
@@ -71,6 +75,7 @@ impl Http {
         let rules = specs.iter().map(|spec| Arc::new(Rule::compile(spec).unwrap())).collect();
         let mut service = HttpService {
             rules: Arc::new(Rules::new(rules).unwrap()),
+            sites: Sites::default(),
             request: Limits::REQUEST,
             response: Limits::RESPONSE,
             escaped_slash: EscapedSlash::Keep,
@@ -144,6 +149,51 @@ impl Site {
         self
     }
 
+    /// One more pool, of requests, at listener 0 like pool 0, and with these hosts.
+    pub fn sharing(self, slot: u32, hosts: &'static [&'static str], http: Http, backends: &[SocketAddr]) -> Site {
+        let mut site = self.with_pool(slot, backends);
+        let pool = site.pools.get_mut(&slot).unwrap();
+        (pool.listen, pool.hosts, pool.http) = (BTreeSet::from([0]), hosts, Some(http));
+        site
+    }
+
+    fn at(&self, listener: u32) -> impl Iterator<Item = (u32, &Pool)> {
+        let pools = self.pools.iter().filter(move |(_, pool)| pool.listen.contains(&listener));
+        pools.map(|(slot, pool)| (*slot, pool))
+    }
+
+    /// Listeners that lead to this pool.
+    fn leads_to(&self, slot: u32) -> Vec<u32> {
+        let owner = |listener: &u32| self.at(*listener).min_by_key(|(slot, pool)| (!pool.hosts.is_empty(), *slot));
+        let leads = |listener: &&u32| owner(listener).is_some_and(|(owner, _)| owner == slot);
+        self.pools[&slot].listen.iter().filter(leads).copied().collect()
+    }
+
+    /// All that follows for this pool from the others: the listeners that lead to it, and whose hosts are whose at each.
+    fn division(&self, slot: u32) -> (Vec<u32>, Vec<(u32, Shares)>) {
+        let pool = &self.pools[&slot];
+        let shared = pool.listen.iter().map(|listener| {
+            let member = |(slot, pool): (u32, &Pool)| (slot, pool.id(slot), pool.hosts);
+            (*listener, self.at(*listener).map(member).collect::<Shares>())
+        });
+        let shared = shared.filter(|(_, shares)| shares.len() > 1 || !pool.hosts.is_empty());
+        (self.leads_to(slot), shared.collect())
+    }
+
+    fn sites(&self, slot: u32) -> Sites {
+        let site = |shares: &[Share]| {
+            let pools = shares.iter().map(|(slot, id, hosts)| {
+                let hosts = hosts.iter().map(|host| HostTest::parse(host).unwrap()).collect();
+                (Member { id: id.clone(), slot: PoolSlot(*slot) }, hosts)
+            });
+            Arc::new(policy::http::Site::new(pools.collect()).expect("each host is one pool's"))
+        };
+        let pool = &self.pools[&slot];
+        let elsewhere = (!pool.hosts.is_empty()).then(|| site(&[(slot, pool.id(slot), pool.hosts)]));
+        let (_, shared) = self.division(slot);
+        Sites::new(shared.iter().map(|(listener, shares)| (ListenerSlot(*listener), site(shares))).collect(), elsewhere)
+    }
+
     /// Pool 0, changed.
     pub fn edited(mut self, edit: impl FnOnce(&mut Pool)) -> Site {
         edit(self.pool());
@@ -155,9 +205,19 @@ impl Site {
     }
 }
 
+/// A pool, its id and its hosts.
+type Share = (u32, PoolId, &'static [&'static str]);
+type Shares = Vec<Share>;
+
 impl Pool {
+    fn id(&self, slot: u32) -> PoolId {
+        self.id.map_or_else(|| PoolId::new(&format!("pool{slot}")), PoolId::new)
+    }
+
     fn new(listener: u32, backends: BTreeMap<u32, Backend>) -> Pool {
         Pool {
+            id: None,
+            hosts: &[],
             listen: BTreeSet::from([listener]),
             backends,
             least_connections: false,
@@ -220,10 +280,11 @@ impl Running {
         let slots: BTreeSet<u32> = self.site.pools.keys().chain(next.site.pools.keys()).copied().collect();
         for slot in slots {
             let (before, after) = (self.site.pools.get(&slot), next.site.pools.get(&slot));
-            if before == after {
+            let divided = |site: &Site| site.pools.contains_key(&slot).then(|| site.division(slot));
+            if before == after && divided(&self.site) == divided(&next.site) {
                 continue;
             }
-            let compiled = after.map(|pool| self.compile(slot, pool, number));
+            let compiled = after.map(|pool| self.compile(slot, pool, &next.site, number));
             change.pools.push((PoolSlot(slot), compiled.clone()));
             match compiled {
                 Some(pool) => next.pools.insert(slot, pool),
@@ -244,11 +305,11 @@ impl Running {
 
     fn listens(&self) -> Vec<Listen> {
         let shards = ShardSet::first(self.shards.into());
-        let of_pool = |(slot, pool): (&u32, &Pool)| -> Vec<Listen> {
-            let listen = |listener: &u32| Listen { listener: ListenerSlot(*listener), pool: PoolSlot(*slot), shards };
-            pool.listen.iter().map(listen).collect()
+        let of_pool = |slot: &u32| -> Vec<Listen> {
+            let listen = |listener| Listen { listener: ListenerSlot(listener), pool: PoolSlot(*slot), shards };
+            self.site.leads_to(*slot).into_iter().map(listen).collect()
         };
-        self.site.pools.iter().flat_map(of_pool).collect()
+        self.site.pools.keys().flat_map(of_pool).collect()
     }
 
     /// All of it; endpoints' states are the tests' own matter.
@@ -272,7 +333,7 @@ impl Running {
         self.site.places.get(&listener.0).cloned().unwrap_or(anywhere)
     }
 
-    fn compile(&self, slot: u32, pool: &Pool, number: GenerationId) -> Arc<PoolGeneration> {
+    fn compile(&self, slot: u32, pool: &Pool, site: &Site, number: GenerationId) -> Arc<PoolGeneration> {
         let old = self.pools.get(&slot);
         let policy = TunnelPolicy {
             part: next_part(),
@@ -289,15 +350,18 @@ impl Running {
         };
         Arc::new(PoolGeneration {
             part: next_part(),
-            id: PoolId::new(&format!("pool{slot}")),
+            id: pool.id(slot),
             slot: PoolSlot(slot),
             number,
             hash: ContentHash([0; 16]),
-            listeners: pool.listen.iter().map(|listener| ListenerSlot(*listener)).collect(),
+            listeners: site.leads_to(slot).into_iter().map(ListenerSlot).collect(),
             shards: ShardSet::first(self.shards.into()),
             limits: PoolLimits { max_connections: pool.max_connections, memory: pool.memory },
             policy,
-            service: pool.http.as_ref().map_or(Service::Tcp, |http| Service::Http(http.service.clone())),
+            service: pool.http.as_ref().map_or(Service::Tcp, |http| {
+                let service = HttpService { sites: site.sites(slot), ..(*http.service).clone() };
+                Service::Http(Arc::new(service))
+            }),
             groups: pool.groups().into_iter().map(|group| self.group(slot, pool, group)).collect(),
             bytes: 1000,
         })

@@ -7,6 +7,7 @@ mod bulk;
 mod changes;
 mod exchanges;
 mod forwarding;
+mod hosts;
 mod limits;
 mod lines;
 mod refusals;

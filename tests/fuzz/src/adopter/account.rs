@@ -26,6 +26,8 @@ pub(super) struct Account {
     /// Endpoints that have left the root and that the shard has not released.
     leaving: BTreeSet<EndpointSlot>,
     addresses: BTreeMap<ListenerSlot, Address>,
+    /// Connections that carry requests, by the pool that they came in for.
+    sessions: BTreeMap<PoolSlot, Sessions>,
     /// Jobs that are prepared, each with the addresses that it has bound.
     prepared: BTreeMap<JobId, BTreeSet<ListenerSlot>>,
     /// The address whose cancelled accept has just ended.
@@ -55,6 +57,13 @@ struct Root {
     policy: PartId,
     pool: PoolSlot,
     endpoints: BTreeSet<EndpointSlot>,
+}
+
+/// Of one pool; there are some.
+struct Sessions {
+    open: u32,
+    /// The root that they read since their pool is gone.
+    last: Option<PartId>,
 }
 
 struct Address {
@@ -131,6 +140,21 @@ impl Account {
         self.ended = Some(listener);
     }
 
+    /// `root`: what its address led to.
+    pub(super) fn session_begins(&mut self, pool: PoolSlot, root: PartId) {
+        let gone = !self.current.contains_key(&pool);
+        let sessions = self.sessions.entry(pool).or_insert(Sessions { open: 0, last: gone.then_some(root) });
+        sessions.open += 1;
+    }
+
+    pub(super) fn session_ends(&mut self, pool: PoolSlot) {
+        let sessions = self.sessions.get_mut(&pool).expect("a session of it has begun");
+        sessions.open -= 1;
+        if sessions.open == 0 {
+            self.sessions.remove(&pool);
+        }
+    }
+
     fn switch(&mut self, slot: PoolSlot, pool: Option<&Arc<PoolGeneration>>) {
         let old = self.current.remove(&slot);
         match pool {
@@ -139,12 +163,18 @@ impl Account {
                 self.roots.insert(pool.part, Root { policy: pool.policy.part, pool: slot, endpoints });
                 self.held.extend([pool.part, pool.policy.part]);
                 self.current.insert(slot, pool.part);
+                if let Some(sessions) = self.sessions.get_mut(&slot) {
+                    sessions.last = None;
+                }
             }
             // Whoever is still in the queue of one of its addresses is served by the last root.
             None => {
                 let orphans =
                     self.addresses.values_mut().filter(|address| address.pool == slot && address.last.is_none());
                 orphans.filter(|address| address.life != Life::Bound).for_each(|address| address.last = old);
+                if let Some(sessions) = self.sessions.get_mut(&slot) {
+                    sessions.last = sessions.last.or(old);
+                }
             }
         }
     }
@@ -172,6 +202,11 @@ impl Account {
     pub(super) fn serves(&self, listener: ListenerSlot) -> Option<PartId> {
         let address = self.addresses.get(&listener).filter(|address| address.life != Life::Bound)?;
         address.last.or_else(|| self.current(address.pool))
+    }
+
+    /// The root that the next request of a session of this pool reads.
+    pub(super) fn read_by_sessions(&self, pool: PoolSlot) -> PartId {
+        self.sessions[&pool].last.unwrap_or_else(|| self.current[&pool])
     }
 
     /// Whether the shard has been told to accept, and has not been told otherwise since.
@@ -303,7 +338,8 @@ impl Account {
 
     fn check_parts(&self, held: &Held, connections: &[Connection]) {
         let mut leases: BTreeMap<PartId, u32> = BTreeMap::new();
-        for part in self.addresses.values().filter_map(|address| address.last) {
+        let sessions = self.sessions.values().filter_map(|sessions| sessions.last);
+        for part in self.addresses.values().filter_map(|address| address.last).chain(sessions) {
             *leases.entry(part).or_default() += 1;
         }
         for connection in connections {

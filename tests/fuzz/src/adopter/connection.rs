@@ -2,11 +2,13 @@
 
 use super::account::Said;
 use super::{Script, Shard};
-use policy::reload::{Deed, PolicyLease, RootLease};
-use policy::{EndpointSlot, ListenerSlot, PartId, RootVersion};
+use policy::reload::{Deed, PolicyLease, RootLease, Session};
+use policy::{EndpointSlot, ListenerSlot, PartId, PoolSlot, RootVersion};
 
 /// A connection and what it may rely on.
 pub(super) struct Connection {
+    /// It carries requests, one of which is under way.
+    pub(super) session: Option<Session>,
     pub(super) lease: Lease,
     pub(super) endpoint: Option<EndpointSlot>,
 }
@@ -27,9 +29,28 @@ impl Shard {
         if let Some(part) = self.account.serves(listener).filter(|_| self.adopter.accepts()) {
             let lease = self.adopter.accept(listener);
             assert_eq!(self.adopter.root(&lease).part, part, "the root that serves listener {listener}");
-            self.connections.push(Connection { lease: Lease::Root(lease, part), endpoint: None });
+            self.connections.push(Connection { session: None, lease: Lease::Root(lease, part), endpoint: None });
             self.check();
         }
+    }
+
+    /// A client comes to the address, if it is open here, and asks something of this pool; of its connection's own where
+    /// that pool is not there.
+    pub(super) fn converse(&mut self, listener: ListenerSlot, pool: PoolSlot) {
+        let Some(part) = self.account.serves(listener).filter(|_| self.adopter.accepts()) else { return };
+        let mut deeds = Vec::new();
+        let lease = self.adopter.accept(listener);
+        let home = self.adopter.root(&lease).slot;
+        let session = self.adopter.converse(lease, &mut deeds);
+        self.account.session_begins(home, part);
+        let there = self.account.current(pool);
+        let lease = self.adopter.begin_at(pool);
+        assert_eq!(lease.as_ref().map(|lease| self.adopter.root(lease).part), there, "the newest root of pool {pool}");
+        let lease = lease.unwrap_or_else(|| self.adopter.begin(&session));
+        let part = self.adopter.root(&lease).part;
+        assert_eq!(part, there.unwrap_or_else(|| self.account.read_by_sessions(home)), "what a request reads");
+        self.connections.push(Connection { session: Some(session), lease: Lease::Root(lease, part), endpoint: None });
+        self.settle(deeds);
     }
 
     pub(super) fn accept_ended(&mut self, listener: ListenerSlot) -> Said {
@@ -56,20 +77,30 @@ impl Shard {
     pub(super) fn end_of(&mut self, mut connection: Connection) {
         let mut deeds = Vec::new();
         self.done_with_endpoint(&mut connection, &mut deeds);
-        match connection.lease {
-            Lease::Root(lease, _) => self.adopter.give_back(lease, &mut deeds),
-            Lease::Policy(lease, _) => self.adopter.give_back_policy(lease, &mut deeds),
+        match (connection.lease, connection.session) {
+            (Lease::Root(lease, _), None) => self.adopter.give_back(lease, &mut deeds),
+            (Lease::Policy(lease, _), None) => self.adopter.give_back_policy(lease, &mut deeds),
+            (lease, Some(session)) => {
+                match lease {
+                    Lease::Root(lease, _) => self.adopter.end(lease, &mut deeds),
+                    Lease::Policy(lease, _) => self.adopter.end_policy(lease, &mut deeds),
+                }
+                self.account.session_ends(session.pool());
+                self.adopter.part(session, &mut deeds);
+            }
         }
         self.settle(deeds);
     }
 
     /// To the newest root of its pool, if it has one.
     fn renew(&mut self, connection: Connection, deeds: &mut Vec<Deed>) -> Connection {
-        let Connection { lease: Lease::Root(lease, part), endpoint: None } = connection else { return connection };
+        let Connection { session, lease: Lease::Root(lease, part), endpoint: None } = connection else {
+            return connection;
+        };
         let newest = self.account.current(self.adopter.root(&lease).slot).unwrap_or(part);
         let lease = self.adopter.renew(lease, deeds);
         assert_eq!(self.adopter.root(&lease).part, newest);
-        Connection { lease: Lease::Root(lease, newest), endpoint: None }
+        Connection { session, lease: Lease::Root(lease, newest), endpoint: None }
     }
 
     /// One of the endpoints of the root that it leases.
@@ -92,10 +123,10 @@ impl Shard {
 
     /// From the root to its own policy, whatever is newest.
     fn decide(&mut self, connection: Connection, deeds: &mut Vec<Deed>) -> Connection {
-        let Connection { lease: Lease::Root(lease, part), endpoint } = connection else { return connection };
+        let Connection { session, lease: Lease::Root(lease, part), endpoint } = connection else { return connection };
         let lease = self.adopter.exchange(lease, deeds);
         let policy = self.adopter.policy(&lease).part;
         assert_eq!(policy, self.account.policy_of(part), "a decision goes with the policy of its own root");
-        Connection { lease: Lease::Policy(lease, policy), endpoint }
+        Connection { session, lease: Lease::Policy(lease, policy), endpoint }
     }
 }

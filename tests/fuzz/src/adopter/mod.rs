@@ -32,6 +32,7 @@ mod control;
 /// | `k` n | no handshake is pending on an address that it leaves |
 /// | `q`, `j` | the process stops; the stop's deadline has come |
 /// | `l` n | a client comes to an address |
+/// | `w` l pool | a client comes to an address, and its connection carries requests; the first is this pool's, if it is there |
 /// | `n` n | a connection turns to the newest root |
 /// | `b` n m, `u` n | it chooses a backend; it is done with it |
 /// | `x` n, `g` n | its decisions are taken; it ends |
@@ -39,7 +40,7 @@ mod control;
 pub fn adopter(data: &[u8]) {
     let mut shard = Shard::start();
     let mut script = Script::new(data);
-    while let Some(event) = script.event(b"pfcasoyzrtevkqjlnbuxgd") {
+    while let Some(event) = script.event(b"pfcasoyzrtevkqjlwnbuxgd") {
         shard.on(event, &mut script);
     }
     shard.end();
@@ -119,6 +120,10 @@ impl Shard {
             }
             b'j' => {}
             b'l' => self.accept(ListenerSlot(script.digit() as u32)),
+            b'w' => {
+                let listener = ListenerSlot(script.digit() as u32);
+                self.converse(listener, PoolSlot(script.digit() as u32 % POOLS));
+            }
             b'd' => {
                 if let Some(listener) = script.choose(&self.account.draining()).copied() {
                     self.accept_ended(listener);

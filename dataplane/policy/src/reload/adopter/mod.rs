@@ -22,7 +22,8 @@
 //! 5. the end: [`Adopter::give_back`] or [`Adopter::give_back_policy`].
 //!
 //! One that carries requests, one after the other, is a [`Session`]: [`Adopter::converse`] right after `accept`. Each
-//! request then passes through 2 to 4 with [`Adopter::begin`] before and [`Adopter::end`] or [`Adopter::end_policy`]
+//! request then passes through 2 to 4 with [`Adopter::begin`] before (or [`Adopter::begin_at`], where it is another
+//! pool's than its connection) and [`Adopter::end`] or [`Adopter::end_policy`]
 //! behind; the connection's own end is [`Adopter::part`], or [`Adopter::upgrade`] where it goes on as a tunnel.
 //!
 //! The shard keeps no `Arc` of a generation beyond the event: it borrows through its lease. Then what is
@@ -276,6 +277,12 @@ impl Adopter {
             Some(last) => self.roots.again(last),
             None => self.roots.lease(session.pool()).expect("a session's pool has a root"),
         }
+    }
+
+    /// A request begins that its connection's pool leaves to the one in this slot: it leases that one's newest root, and
+    /// moves and ends as any other. `None`: the slot is nobody's. Whether it is still that pool's, [`Adopter::pool`] tells.
+    pub fn begin_at(&mut self, slot: PoolSlot) -> Option<RootLease> {
+        self.roots.lease(slot)
     }
 
     /// What the next request of this session would read: for what is asked of its connection before there is one.
