@@ -69,7 +69,9 @@ fn every_balancer_of_requests_serves_with_all() {
         (0..300).for_each(|_| _ = origin_of(&mut client, &Request::get("h", "/")));
         let requests = group.requests();
         assert_eq!(requests.iter().sum::<u64>(), 300);
-        assert!(requests.iter().all(|count| *count >= 10), "{balance}: {requests:?}");
+        // Who was slow at first is not asked for seconds by one that goes by answers; but everybody is asked.
+        let least = if balance == "peak-ewma" { 1 } else { 10 };
+        assert!(requests.iter().all(|count| *count >= least), "{balance}: {requests:?}");
     }
 }
 
