@@ -1,6 +1,6 @@
 //! Answers of our own: redirects, fixed texts, and every way in which a request can fail before its answer has begun.
 
-use super::guest::newest_root;
+use super::guest::root_of;
 use super::request::Stage;
 use crate::conn::{Conn, Lease, Op, Side, State};
 use crate::conns::ConnId;
@@ -9,11 +9,10 @@ use crate::serve::Shard;
 use httpdate::HttpDate;
 use policy::close::CloseReason;
 use policy::generation::Service;
-use policy::http::Page;
+use policy::http::Action;
 use rustix::io::Errno;
 use std::io::Write;
 use std::os::fd::AsFd;
-use std::sync::Arc;
 use std::time::SystemTime;
 use wire::h1::exchange::{Front, Upstream};
 use wire::h1::write::{self, Edit, reason};
@@ -24,24 +23,25 @@ use wire::tunnel::Way;
 pub(crate) struct Own {
     status: u16,
     why: CloseReason,
-    /// Type and bytes. `None`: the pool's page of the status, or a short text.
-    content: Option<(Arc<str>, Arc<[u8]>)>,
-    location: Option<Box<[u8]>>,
+    /// Its content is what the rule says that the request met. Otherwise: the pool's page of the status, or a short text.
+    by_rule: bool,
+    /// Where to is the request's target now.
+    redirects: bool,
     /// The client does well to ask on another connection.
     parts: bool,
 }
 
 impl Own {
     pub fn failure(status: u16, why: CloseReason) -> Own {
-        Own { status, why, content: None, location: None, parts: false }
+        Own { status, why, by_rule: false, redirects: false, parts: false }
     }
 
-    pub fn content(status: u16, content_type: Arc<str>, body: Arc<[u8]>) -> Own {
-        Own { status, why: CloseReason::Finished, content: Some((content_type, body)), location: None, parts: false }
+    pub fn content(status: u16) -> Own {
+        Own { by_rule: true, ..Own::failure(status, CloseReason::Finished) }
     }
 
-    pub fn redirect(status: u16, location: &[u8]) -> Own {
-        Own { location: Some(location.into()), ..Own::failure(status, CloseReason::Finished) }
+    pub fn redirect(status: u16) -> Own {
+        Own { redirects: true, ..Own::failure(status, CloseReason::Finished) }
     }
 
     /// It is no pool's to which its connection leads. `parts`: another connection may lead further.
@@ -117,20 +117,32 @@ impl Shard<'_> {
     /// Answers a request of which the client has nothing yet but interim responses.
     pub(crate) fn answer(&mut self, id: ConnId, own: Own) {
         self.release_upstream(id, Upstream::Close);
-        let page = self.page(id, own.status);
         let now = self.now();
         let parting = self.is_parting(id);
         let Shard { conns, adopter, deeds, spare, .. } = self;
         let Some(conn) = conns.get_mut(id) else { return };
         let Some(request) = &mut conn.request else { return };
+        let root = root_of(&conn.lease, conn.session.as_ref(), conn.pool, adopter);
+        let service = match root.map(|root| &root.service) {
+            Some(Service::Http(service)) => Some(service),
+            Some(Service::Tcp) | None => None,
+        };
+        let by_rule = request.route.filter(|_| own.by_rule).zip(service);
+        let said = match by_rule.map(|(route, service)| &service.rules.rule(route).action) {
+            Some(Action::Respond { content_type, body, .. }) => Some((content_type, body)),
+            _ => {
+                // What the operator wants clients to read with this status.
+                let page = service.and_then(|service| service.pages.find(own.status));
+                page.map(|page| (&page.content_type, &page.body))
+            }
+        };
         debug_assert!(request.exchange.as_ref().is_none_or(|exchange| exchange.may_answer()));
         let front = front_after(request, own.why, parting || own.parts);
         let persistence = if front == Front::Reuse { Persistence::Keep } else { Persistence::Close };
         spare.text.clear();
-        let (content_type, body): (&str, &[u8]) = match (&own.content, &page) {
-            (Some((content_type, body)), _) => (content_type, body),
-            (None, Some(page)) => (&page.content_type, &page.body),
-            (None, None) => {
+        let (content_type, body): (&str, &[u8]) = match said {
+            Some((content_type, body)) => (content_type, body),
+            None => {
                 spare.text.extend_from_slice(own.status.to_string().as_bytes());
                 spare.text.push(b' ');
                 spare.text.extend_from_slice(reason(own.status).as_bytes());
@@ -139,7 +151,7 @@ impl Shard<'_> {
             }
         };
         let out = &mut request.out[Way::Out.ix()].bytes;
-        let location = own.location.as_deref().map(|location| (&b"Location"[..], location));
+        let location = own.redirects.then_some((&b"Location"[..], &request.target[..]));
         let kind = (own.status != 204 && !body.is_empty()).then_some((&b"Content-Type"[..], content_type.as_bytes()));
         let edits = request.response_edits.iter().filter_map(|edit| match edit {
             Edit::Add { name, value } | Edit::Set { name, value } => Some((name, value)),
@@ -171,20 +183,6 @@ impl Shard<'_> {
             self.perform();
         }
         self.send_answer(id);
-    }
-
-    /// What the operator wants clients to read with this status.
-    fn page(&mut self, id: ConnId, status: u16) -> Option<Page> {
-        let Shard { conns, adopter, .. } = self;
-        let conn = conns.get_mut(id)?;
-        let root = match &conn.lease {
-            Lease::Root(lease) => adopter.root(lease),
-            Lease::Policy(_) | Lease::None => newest_root(conn, adopter)?,
-        };
-        match &root.service {
-            Service::Http(service) => service.pages.find(status).cloned(),
-            Service::Tcp => None,
-        }
     }
 
     /// Goes on sending an answer of our own.

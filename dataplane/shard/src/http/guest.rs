@@ -16,7 +16,7 @@ use policy::close::CloseReason;
 use policy::generation::{PoolGeneration, Service, TunnelPolicy};
 use policy::http::Whose;
 use policy::ids::PoolSlot;
-use policy::reload::Adopter;
+use policy::reload::{Adopter, Session};
 
 /// Where a request goes whose head is complete.
 pub(super) enum Goes {
@@ -52,32 +52,29 @@ pub(super) fn goes(conn: &Conn, adopter: &Adopter, listeners: &Listeners) -> Goe
     }
 }
 
-/// The newest policy of the pool whose request is under way, else of the session's; a guest whose pool is gone has the one
-/// that it leases.
-pub(super) fn newest_policy<'a>(conn: &'a Conn, adopter: &'a Adopter) -> Option<&'a TunnelPolicy> {
+/// The policy that a request under way goes by: what it leases, to its end. Between two requests and while a head is read, the
+/// newest of the session's pool.
+pub(super) fn policy_of<'a>(conn: &'a Conn, adopter: &'a Adopter) -> Option<&'a TunnelPolicy> {
     let session = conn.session.as_ref()?;
-    if !conn.is_guest() {
-        return Some(&adopter.newest(session).policy);
-    }
-    let leased = || match &conn.lease {
-        Lease::Root(lease) => Some(&adopter.root(lease).policy),
-        Lease::Policy(lease) => Some(adopter.policy(lease)),
-        Lease::None => None,
-    };
-    adopter.current_policy(conn.pool).or_else(leased).map(|policy| &**policy)
+    Some(match &conn.lease {
+        Lease::Root(lease) => &adopter.root(lease).policy,
+        Lease::Policy(lease) => adopter.policy(lease),
+        Lease::None => &adopter.newest(session).policy,
+    })
 }
 
-/// As [`newest_policy`], of roots. `None`: a guest's pool is gone, and it leases no root of it any more.
-pub(super) fn newest_root<'a>(conn: &'a Conn, adopter: &'a Adopter) -> Option<&'a PoolGeneration> {
-    let session = conn.session.as_ref()?;
-    if !conn.is_guest() {
-        return Some(adopter.newest(session));
+/// As [`policy_of`], of roots; of a request that leases no root any more, its pool's newest. `None`: that is gone.
+pub(super) fn root_of<'a>(
+    lease: &'a Lease,
+    session: Option<&'a Session>,
+    pool: PoolSlot,
+    adopter: &'a Adopter,
+) -> Option<&'a PoolGeneration> {
+    if let Lease::Root(lease) = lease {
+        return Some(adopter.root(lease));
     }
-    let leased = || match &conn.lease {
-        Lease::Root(lease) => Some(adopter.root(lease)),
-        Lease::Policy(_) | Lease::None => None,
-    };
-    adopter.pool(conn.pool).or_else(leased).map(|root| &**root)
+    let home = adopter.newest(session?);
+    if home.slot == pool { Some(home) } else { adopter.pool(pool).map(|root| &**root) }
 }
 
 impl Shard<'_> {

@@ -33,11 +33,9 @@ use crate::conns::ConnId;
 use crate::ring::Outcome;
 use crate::serve::Shard;
 use policy::close::CloseReason;
-use policy::generation::Service;
-use policy::http::{HttpService, HttpTimeouts};
+use policy::http::HttpTimeouts;
 use policy::tick::Tick;
 use request::Stage;
-use std::sync::Arc;
 use std::time::Duration;
 use wire::tunnel::Way;
 
@@ -127,19 +125,10 @@ impl Shard<'_> {
         }
     }
 
-    /// The newest service of the pool whose request is under way, else of the session's.
-    fn service(&mut self, id: ConnId) -> Option<Arc<HttpService>> {
-        let Shard { conns, adopter, .. } = self;
-        match &guest::newest_root(conns.get_mut(id)?, adopter)?.service {
-            Service::Http(service) => Some(Arc::clone(service)),
-            Service::Tcp => None,
-        }
-    }
-
-    /// The newest time-outs of the pool whose request is under way, else of the session's.
+    /// The time-outs of the request under way, else of the session.
     fn http_timeouts(&mut self, id: ConnId) -> HttpTimeouts {
         let Shard { conns, adopter, .. } = self;
-        let policy = conns.get_mut(id).and_then(|conn| guest::newest_policy(conn, adopter));
+        let policy = conns.get_mut(id).and_then(|conn| guest::policy_of(conn, adopter));
         policy.and_then(|policy| policy.http).unwrap_or(TIMEOUTS)
     }
 

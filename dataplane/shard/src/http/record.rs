@@ -121,8 +121,8 @@ fn words(request: &super::Request, logged: bool, text: &mut Vec<u8>) -> Words {
         words.say(text, Word::Target, head.target.whole.of(input));
         words.say(text, Word::Host, head.host.map_or(b"", |host| host.whole.of(input)));
     }
-    words.say(text, Word::Rule, request.rule_name.as_deref().map_or(b"", str::as_bytes));
-    words.say(text, Word::Group, request.group_name.as_deref().map_or(b"", str::as_bytes));
+    words.say(text, Word::Rule, request.names.rule());
+    words.say(text, Word::Group, request.names.group());
     if let Some(head) = &request.head {
         let first = |name| head.fields.values(input, name).next().unwrap_or(b"");
         let id = if request.id.is_empty() { first(b"x-request-id") } else { &request.id };

@@ -7,11 +7,11 @@ use crate::conns::ConnId;
 use crate::ring::{Chunk, socket};
 use crate::serve::Shard;
 use link::counters::{CounterWriter, EndpointCounter};
+use policy::generation::Service;
 use policy::http::retry::is_idempotent;
 use policy::reload::{Adopter, Deed};
 use rustix::io::Errno;
 use std::os::fd::AsFd;
-use std::sync::Arc;
 use wire::h1::exchange::Standing;
 use wire::h1::write::{ToClient, response};
 use wire::h1::{Framing, Kind, Peer, Persistence, ResponseHead, Search, Version, parse_response};
@@ -54,12 +54,12 @@ impl Shard<'_> {
 
     /// The final head: the decisions are over, and the client is told.
     fn pass_on(&mut self, id: ConnId, head: ResponseHead) {
-        let telling = self.telling(id);
+        let parting = self.is_parting(id);
         let Shard { conns, adopter, deeds, counters, .. } = self;
         let Some(conn) = conns.get_mut(id) else { return };
         let Some(mut reply) = conn.request.as_mut().map(|request| std::mem::take(&mut request.reply)) else { return };
         let behind = head.bytes;
-        let content = pass_head(conn, (adopter, deeds), counters, &reply, head, &telling);
+        let content = pass_head(conn, (adopter, deeds), counters, &reply, head, parting);
         reply.drain(..behind);
         if let Some(request) = &mut conn.request {
             request.reply = reply;
@@ -74,7 +74,7 @@ impl Shard<'_> {
     /// Bytes of a backend of which nothing is kept: as a rule a whole head, and content behind it, which goes to the client
     /// as it lies there. `None`: that is not so, and nothing has happened.
     pub(super) fn pass_at_once(&mut self, id: ConnId, chunk: &Chunk) -> Option<Result<(), Errno>> {
-        let telling = self.telling(id);
+        let parting = self.is_parting(id);
         let Shard { conns, ring, adopter, deeds, counters, now_micros, .. } = self;
         let conn = conns.get_mut(id)?;
         let bytes = ring.bytes(chunk);
@@ -99,18 +99,13 @@ impl Shard<'_> {
             request.first_byte_micros = *now_micros;
         }
         let behind = &bytes[head.bytes..];
-        let sent = match pass_head(conn, (adopter, deeds), counters, bytes, head, &telling) {
+        let sent = match pass_head(conn, (adopter, deeds), counters, bytes, head, parting) {
             true => pass_content(conn, behind),
             false => Ok(()),
         };
         self.perform();
         self.keep_time(id);
         Some(sent)
-    }
-
-    /// What an answer is told besides what its backend says.
-    fn telling(&mut self, id: ConnId) -> Telling {
-        Telling { parting: self.is_parting(id), via: self.service(id).and_then(|service| service.via.clone()) }
     }
 
     /// Whether an answer with this status counts as none, and the request may be sent elsewhere.
@@ -154,26 +149,17 @@ impl Shard<'_> {
 /// Less content than this is cheaper copied behind its head than sent as a piece of its own.
 const COPIED_BYTES_MAX: usize = 2 << 10;
 
-struct Telling {
-    /// The client does well to come back on another connection.
-    parting: bool,
-    via: Option<Arc<str>>,
-}
-
-/// Writes a final head, found at the front of `bytes`, for the client. Whether what is behind it is content.
+/// Writes a final head, found at the front of `bytes`, for the client. Whether what is behind it is content. `parting`: the
+/// client does well to come back on another connection.
 fn pass_head(
     conn: &mut Conn,
     (adopter, deeds): (&mut Adopter, &mut Vec<Deed>),
     counters: &CounterWriter,
     bytes: &[u8],
     head: ResponseHead,
-    telling: &Telling,
+    parting: bool,
 ) -> bool {
     let Conn { request: Some(request), lease, endpoint, .. } = conn else { return false };
-    *lease = match std::mem::take(lease) {
-        Lease::Root(root) => Lease::Policy(adopter.exchange(root, deeds)),
-        other => other,
-    };
     if let (Some(endpoint), true) = (endpoint, head.status >= 500) {
         counters.endpoint(endpoint.0).add(EndpointCounter::ServerErrors, 1);
     }
@@ -181,9 +167,16 @@ fn pass_head(
     else {
         return false;
     };
-    let persistence = if telling.parting { Persistence::Close } else { exchange.may_keep() };
+    let via = match &*lease {
+        Lease::Root(root) => match &adopter.root(root).service {
+            Service::Http(service) => service.via.as_deref(),
+            Service::Tcp => None,
+        },
+        Lease::Policy(_) | Lease::None => None,
+    };
+    let persistence = if parting { Persistence::Close } else { exchange.may_keep() };
     let client = asked.as_ref().map_or(Version::Http11, |head| head.version);
-    let to = ToClient { client, persistence, via: telling.via.as_deref().map(str::as_bytes) };
+    let to = ToClient { client, persistence, via: via.map(str::as_bytes) };
     let before = out.bytes.len();
     let said = response(&mut out.bytes, bytes, &head, &to, response_edits.iter());
     let written = (out.bytes.len() - before) as u64;
@@ -196,6 +189,10 @@ fn pass_head(
     request.reply_fields = head.fields;
     // It will not be sent again.
     request.out[Way::In.ix()].let_go();
+    *lease = match std::mem::take(lease) {
+        Lease::Root(root) => Lease::Policy(adopter.exchange(root, deeds)),
+        other => other,
+    };
     content
 }
 

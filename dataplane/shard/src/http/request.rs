@@ -52,8 +52,7 @@ pub(crate) struct Request {
     /// Under which the origin and the log know it; empty: none.
     pub id: Vec<u8>,
     /// Names for the record.
-    pub rule_name: Option<std::sync::Arc<str>>,
-    pub group_name: Option<std::sync::Arc<str>>,
+    pub names: Names,
     /// The upstream connection that carries it, whose socket is the connection's.
     pub upstream: Option<UpstreamId>,
     /// The backend that was asked last.
@@ -81,6 +80,41 @@ pub(crate) struct Request {
     pub bytes_before: [u64; 2],
     /// Memory that the pool is charged for. Unit: bytes.
     pub charged: u64,
+}
+
+/// What its rule and group are called, as long as nothing else keeps them. Copied, because another owner of a generation's
+/// text is a write to memory that all shards share.
+#[derive(Default)]
+pub(crate) struct Names {
+    text: Vec<u8>,
+    rule_bytes: usize,
+}
+
+impl Names {
+    /// Before the group's.
+    pub fn set_rule(&mut self, name: &str) {
+        self.text.clear();
+        self.text.extend_from_slice(name.as_bytes());
+        self.rule_bytes = name.len();
+    }
+
+    pub fn set_group(&mut self, name: &str) {
+        self.text.truncate(self.rule_bytes);
+        self.text.extend_from_slice(name.as_bytes());
+    }
+
+    pub fn rule(&self) -> &[u8] {
+        &self.text[..self.rule_bytes]
+    }
+
+    pub fn group(&self) -> &[u8] {
+        &self.text[self.rule_bytes..]
+    }
+
+    fn clear(&mut self) {
+        self.text.clear();
+        self.rule_bytes = 0;
+    }
 }
 
 /// Where a request is, unless a backend is being chosen or connected to.
@@ -196,8 +230,7 @@ impl Request {
             response_edits: Expanded::default(),
             hash: 0,
             id: Vec::new(),
-            rule_name: None,
-            group_name: None,
+            names: Names::default(),
             upstream: None,
             served_by: None,
             status: 0,
@@ -241,7 +274,7 @@ impl Request {
         }
         self.request_edits.clear();
         self.response_edits.clear();
-        (self.rule_name, self.group_name) = (None, None);
+        self.names.clear();
         (self.served_by, self.status, self.violation) = (None, 0, None);
         (self.reused, self.wants_new, self.disregarded) = (false, false, false);
         (self.first_byte_micros, self.charged, self.disregarded_status) = (0, 0, 0);

@@ -16,7 +16,6 @@ use policy::http::{
 };
 use std::io::Write;
 use std::net::IpAddr;
-use std::sync::Arc;
 use wire::h1::{Framing, RequestHead, Violation};
 
 /// What a request meets.
@@ -135,7 +134,7 @@ fn meet(
     };
     request.route = service.rules.route(&asking.view(path), scratch);
     let rule = request.route.map(|route| service.rules.rule(route));
-    request.rule_name = rule.map(|rule| Arc::clone(&rule.id));
+    request.names.set_rule(rule.map_or("", |rule| &rule.id));
     if let Some(rule) = rule
         && let Err(unfit) = change(request, asking, rule, path, scratch, text)
     {
@@ -155,13 +154,15 @@ fn meet(
         None => Own::failure(404, CloseReason::NoRule),
         Some(Action::Group(ix)) => return group(request, asking, path, root, ix.0 as usize, key),
         Some(Action::Deny { status }) => Own::failure(*status, CloseReason::Denied),
-        Some(Action::Respond { status, content_type, body }) => {
-            Own::content(*status, Arc::clone(content_type), Arc::clone(body))
-        }
+        Some(Action::Respond { status, .. }) => Own::content(*status),
         Some(Action::Redirect { status, target }) => {
             text.clear();
             match target.expand(&asking.facts(&request.id, scratch.captures(path)), text) {
-                Ok(()) => Own::redirect(*status, text),
+                Ok(()) => {
+                    request.target.clear();
+                    request.target.extend_from_slice(text);
+                    Own::redirect(*status)
+                }
                 Err(_) => Own::failure(431, CloseReason::Refused),
             }
         }
@@ -179,7 +180,7 @@ fn group(
 ) -> Met {
     let group = &root.groups[ix];
     request.group = ix;
-    request.group_name = Some(Arc::clone(&group.id));
+    request.names.set_group(&group.id);
     if let (Balance::SourceHash(_), Some(http)) = (&group.balance, &group.http) {
         request.hash = http.hash.hash(&asking.view(path), key);
     }

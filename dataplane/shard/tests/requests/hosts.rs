@@ -471,22 +471,27 @@ fn a_guest_has_the_time_outs_pages_and_bounds_of_its_pool() {
     rig.stop();
 }
 
+/// Its own pool's, as they were when it began, whatever looks at it meanwhile.
 #[test]
-fn new_time_outs_reach_a_guest_under_way() {
+fn a_guest_under_way_keeps_its_time_outs() {
     let (a, b) = (Origin::good(), Origin::start(Conduct::StallsBeforeHead));
     let mut rig = Rig::new(two(&a, &b));
-    let mut client = client_of(&rig);
-    client.send(&Request::get("b.example", "/")).unwrap();
+    let mut under_way = client_of(&rig);
+    under_way.send(&Request::get("b.example", "/1")).unwrap();
     b.wait_seen("the request", |seen| seen.requests == 1);
     rig.apply(|site| {
         let pool = site.pools.get_mut(&1).unwrap();
-        let http = pool.http.as_mut().unwrap();
-        http.timeouts.first_byte = Some(Duration::from_millis(50));
-        // Without another time-out of streams, open tunnels would not be looked at.
+        pool.http.as_mut().unwrap().timeouts.first_byte = Some(Duration::from_millis(50));
+        // So that all of the pool's connections are looked at.
         pool.timeouts.idle = Some(Duration::from_secs(30));
     });
-    assert_eq!(client.read().unwrap().status, 504);
+    let mut client = client_of(&rig);
+    assert_eq!(client.exchange(&Request::get("b.example", "/2")).unwrap().status, 504);
+    assert_eq!(rig.request().reason, CloseReason::FirstByteTimeout);
     check(&mut client, "a.example", "pool0");
+    assert_eq!(rig.request().reason, CloseReason::Finished);
+    under_way.abort();
+    assert_eq!(rig.request().reason, CloseReason::ClientReset);
     client.close().unwrap();
     rig.stop();
 }
