@@ -491,7 +491,7 @@ fn a_guest_under_way_keeps_its_time_outs() {
     check(&mut client, "a.example", "pool0");
     assert_eq!(rig.request().reason, CloseReason::Finished);
     under_way.abort();
-    assert_eq!(rig.request().reason, CloseReason::ClientReset);
+    assert_eq!(rig.request().reason, CloseReason::ClientLeft);
     client.close().unwrap();
     rig.stop();
 }
