@@ -1,4 +1,4 @@
-//! nginx and Apache as origins: the same requests, whoever answers them.
+//! nginx, Apache and Python as origins: the same requests, whoever answers them.
 
 use crate::programs::installed;
 use crate::servers::Server;
@@ -81,5 +81,25 @@ fn every_answer_arrives(curl: &Path, server: &Server) {
     let log = site.close(asked.len());
     for status in [206, 304, 404, 405, 412, 416] {
         assert_eq!(count(&log, "status", status), 1, "{status}: {log:#?}");
+    }
+}
+
+/// One that closes after each answer, and one that does not; neither knows what to do with content.
+#[test]
+fn python_is_an_origin_of_either_version() {
+    let Some(curl) = installed("curl") else { return };
+    for protocol in ["HTTP/1.0", "HTTP/1.1"] {
+        let Some(server) = Server::python(protocol) else { return };
+        let sizes = [0, 1, 1_000, 100_000, 5_000_000];
+        let site = Site::before(&server.target);
+        for bytes in sizes {
+            let content = server.file(&format!("f{bytes}"), bytes);
+            for _ in 0..3 {
+                site.run_well(&curl, &["-sSf", "-o", "out", &site.url(&format!("/f{bytes}"))]);
+                assert_eq!(site.read("out"), content, "{protocol}, {bytes} bytes");
+            }
+        }
+        let log = site.close_expecting(|line| line["reason"] == "finished");
+        assert_eq!(count(&log, "status", 200), 3 * sizes.len(), "{log:#?}");
     }
 }

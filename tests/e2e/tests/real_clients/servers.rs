@@ -6,6 +6,7 @@ use harness::net::{Stream, Target};
 use harness::process::Process;
 use harness::wait::{Deadline, until};
 use rustix::process::Signal;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
@@ -63,6 +64,17 @@ impl Server {
         // One process, so that none can be left over.
         let program = words(&[apache.as_os_str(), "-X".as_ref(), "-f".as_ref(), file.as_os_str()]);
         Some(Server::start(&program, target, folder))
+    }
+
+    /// Python's own, if it is installed, in this version of HTTP.
+    pub fn python(protocol: &str) -> Option<Server> {
+        let python = installed("python3")?;
+        let (target, folder) = (Target::fresh(), folder());
+        let (address, files) = (target.ip(), folder.path().join("files").display().to_string());
+        let (ip, port) = (address.ip().to_string(), address.port().to_string());
+        let asked = ["-m", "http.server", &port, "--bind", &ip, "--directory", &files, "--protocol", protocol];
+        let program: Vec<&OsStr> = std::iter::once(python.as_os_str()).chain(asked.iter().map(OsStr::new)).collect();
+        Some(Server::start(&words(&program), target, folder))
     }
 
     fn start(program: &[String], target: Target, folder: TempDir) -> Server {

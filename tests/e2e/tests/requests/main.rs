@@ -12,7 +12,6 @@ mod limits;
 mod lines;
 mod refusals;
 mod rules;
-mod strangers;
 mod switches;
 mod unnoticed;
 
