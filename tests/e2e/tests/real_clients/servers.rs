@@ -8,6 +8,7 @@ use harness::wait::{Deadline, until};
 use rustix::process::Signal;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 use tempfile::TempDir;
 
 pub struct Server {
@@ -95,7 +96,10 @@ impl Server {
 
     /// A file of so many bytes.
     pub fn file(&self, name: &str, bytes: usize) -> Vec<u8> {
-        write_pattern(&self.files().join(name), bytes)
+        let path = self.files().join(name);
+        let content = write_pattern(&path, bytes);
+        make_old(&path);
+        content
     }
 
     /// A file with this in it, and the folders that lead there.
@@ -114,9 +118,17 @@ fn folder() -> TempDir {
     folder
 }
 
+/// Of a file that may yet change within the second, Apache says less than of one that is old.
+fn make_old(path: &Path) {
+    let file = std::fs::File::options().write(true).open(path).expect("it was just written");
+    let hour_ago = SystemTime::now() - Duration::from_secs(3_600);
+    file.set_modified(hour_ago).expect("its owner may say when it was written");
+}
+
 fn write(folder: &Path, name: &str, content: &str) -> PathBuf {
     let path = folder.join(name);
     std::fs::create_dir_all(path.parent().expect("it lies in a folder")).expect("a folder can be made");
     std::fs::write(&path, content).expect("a file can be written");
+    make_old(&path);
     path
 }
