@@ -72,6 +72,7 @@ impl<T: Copy + Eq + Hash> Line<T> {
         if self.len() >= self.waiting_max {
             return Err(Full);
         }
+        assert!(!self.place_of.contains_key(&token), "a connection waits in one place");
         let arrival = self.arrivals;
         self.arrivals += 1;
         let place = Place { token, arrival: Some(arrival), ahead: self.back, behind: NONE };
@@ -85,8 +86,7 @@ impl<T: Copy + Eq + Hash> Line<T> {
                 (self.places.len() - 1) as u32
             }
         };
-        let elsewhere = self.place_of.insert(token, at);
-        assert!(elsewhere.is_none(), "a connection waits in one place");
+        self.place_of.insert(token, at);
         match self.back {
             NONE => self.front = at,
             back => self.places[back as usize].behind = at,

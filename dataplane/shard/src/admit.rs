@@ -201,6 +201,8 @@ impl Shard<'_> {
             }
             let mut room = true;
             while room && let Some(id) = self.first_in_line(slot, at) {
+                // Of one whose handling panics nobody knows whether there is room for the next.
+                room = false;
                 self.guard(id, Handling::Line, |shard| room = shard.serve_first(id, slot, at));
             }
         }

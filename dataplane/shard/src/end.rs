@@ -18,6 +18,9 @@ use wire::tunnel::Way;
 /// How long a peer has to take what it was sent: its end, or all that comes before a reset.
 const FAREWELL: Duration = Duration::from_secs(1);
 
+/// For one that goes on sending.
+const FAREWELL_MAX: Duration = Duration::from_secs(10);
+
 /// Between two looks at what has not left for a peer that will be reset.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -219,6 +222,7 @@ impl Shard<'_> {
             Manner::Linger => {
                 let _ = socket::end_writing(conn.front.as_fd());
                 conn.state = State::Lingering;
+                conn.touched = now;
                 self.set_timer(id, now.after(FAREWELL));
                 // Where it waits for that already, this begins anew when that is cancelled.
                 self.watch(id, Op::Readable(Side::Front), READABLE);
@@ -246,10 +250,16 @@ impl Shard<'_> {
         if let Outcome::Received(chunk) = outcome {
             self.ring.recycle(chunk);
         }
+        let now = self.now();
         let Some(conn) = self.conns.get_mut(id) else { return };
         if let (State::Lingering, Op::Readable(Side::Front)) = (&conn.state, op) {
             match socket::discard(conn.front.as_fd(), DISCARD) {
-                Ok(false) => return self.watch(id, op, READABLE),
+                Ok(false) => {
+                    // As long as it sends, it has not read.
+                    let due = now.after(FAREWELL).min(conn.touched.after(FAREWELL_MAX));
+                    self.set_timer(id, due);
+                    return self.watch(id, op, READABLE);
+                }
                 Ok(true) | Err(_) => conn.state = State::Ending,
             }
         }

@@ -109,6 +109,7 @@ impl Shard<'_> {
             Deed::ForgetEndpoint(endpoint) => {
                 // The next identity that gets this slot starts unproven and from zero.
                 self.close_idle(endpoint);
+                self.unlist_idle(endpoint);
                 if let Some(row) = self.endpoints.get_mut(endpoint.ix()) {
                     *row = None;
                 }

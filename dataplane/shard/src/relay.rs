@@ -389,7 +389,10 @@ impl Shard<'_> {
     /// Waits for readiness of one side, unless that is under way.
     pub(crate) fn watch(&mut self, id: ConnId, op: Op, flags: PollFlags) {
         let (Op::Readable(side) | Op::Writable(side)) = op else { unreachable!("{op:?} is not a readiness") };
-        self.begin_op(id, op, side, |ring, key, socket| ring.readiness(key, socket, flags));
+        self.begin_op(id, op, side, |ring, key, socket| match op {
+            Op::Writable(_) => ring.writable(key, socket),
+            _ => ring.readiness(key, socket, flags),
+        });
     }
 
     /// Hears when a side breaks from which nothing is read, unless that is under way.

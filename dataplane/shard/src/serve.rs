@@ -17,7 +17,7 @@ use crate::orders::Switching;
 use crate::pools::{EndpointRow, Pool};
 use crate::relay;
 use crate::ring::pipe::Pipes;
-use crate::ring::socket::READABLE;
+use crate::ring::socket::{READABLE, WRITABLE};
 use crate::ring::{Completion, Key, Outcome, Ring, Verb, host};
 use crate::sweep::Sweep;
 use link::counters::{CounterPages, CounterWriter, PoolCounter, ShardCounter};
@@ -31,6 +31,7 @@ use policy::record::Record;
 use policy::reload::{Adopter, Deed, Order, Report};
 use policy::tick::Tick;
 use policy::wheel::{self, Wheel};
+use rustix::event::PollFlags;
 use std::collections::VecDeque;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -348,6 +349,12 @@ impl<'setup> Shard<'setup> {
         };
         if !more {
             conn.ops.finish(op);
+        } else if let (Op::Writable(_), Outcome::Ready(flags)) = (op, &outcome) {
+            if !flags.intersects(WRITABLE | PollFlags::ERR | PollFlags::HUP) {
+                return;
+            }
+            // Should it block again before this is done: whoever waits goes on once more at its last completion.
+            self.ring.cancel(op.key(id), op.verb());
         }
         let (over, session) = (conn.is_over(), conn.session.is_some());
         self.guard(id, Handling::Completion, |shard| match op {

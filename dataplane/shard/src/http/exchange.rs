@@ -346,7 +346,7 @@ impl Shard<'_> {
     }
 
     /// Reading or writing this side failed, in this direction.
-    fn broke(&mut self, id: ConnId, way: Way, side: Side) {
+    pub(super) fn broke(&mut self, id: ConnId, way: Way, side: Side) {
         self.tell(id, |request| {
             if let Some(exchange) = &mut request.exchange {
                 match side == Side::source(way) {

@@ -5,6 +5,7 @@ use super::request::{Stage, Then};
 use crate::conn::{Conn, Held, Lease, Op, Open, State};
 use crate::conns::ConnId;
 use crate::end::Manner;
+use crate::ring::socket;
 use crate::serve::Shard;
 use link::counters::{EndpointCounter, PoolCounter, ShardCounter};
 use policy::close::CloseReason;
@@ -12,6 +13,7 @@ use policy::generation::Balance;
 use policy::http::eject::{Effect, Outcome as Served};
 use policy::http::retry::{Attempted, Failure, Verdict, judge};
 use policy::reload::Session;
+use std::os::fd::AsFd;
 use wire::h1::Peer;
 use wire::h1::exchange::{Ended, Front, Outcome, Retry, Standing, Upstream};
 use wire::tunnel::{Tunnel, Way};
@@ -160,10 +162,18 @@ impl Shard<'_> {
         self.end_lease(lease);
         match front {
             Front::Reuse if !over => self.when_clear(id, Then::Next),
+            // What is not read makes a reset of the close, which overtakes the answer.
+            Front::Close if self.has_unread(id) => self.end_recorded(id, why, Manner::Linger),
             Front::Reuse | Front::Close => self.end_recorded(id, why, Manner::Close),
             Front::DrainThenClose => self.end_recorded(id, why, Manner::Linger),
             Front::Abort => self.end_recorded(id, why, Manner::Cut),
         }
+    }
+
+    /// Whether the client has sent what nobody has read. Costs a system call where the client is not watched.
+    fn has_unread(&mut self, id: ConnId) -> bool {
+        let Some(conn) = self.conns.get_mut(id) else { return false };
+        !conn.ops.contains(Op::Edges) && !socket::is_quiet(conn.front.as_fd()) || conn.front_edge.is_ready()
     }
 
     fn end_recorded(&mut self, id: ConnId, why: CloseReason, manner: Manner) {

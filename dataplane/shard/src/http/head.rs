@@ -4,13 +4,14 @@ use super::request::{Request, Stage};
 use super::{Spare, passes};
 use crate::conn::{Conn, Lease, Op, Side, State};
 use crate::conns::ConnId;
-use crate::ring::socket::READABLE;
+use crate::ring::socket::{Peer, READABLE};
 use crate::ring::{Chunk, Outcome};
 use crate::serve::Shard;
 use policy::close::CloseReason;
 use policy::generation::Service;
+use rustix::event::PollFlags;
 use std::os::fd::AsFd;
-use wire::h1::{Framing, Method, Peer, Version, parse_request};
+use wire::h1::{Framing, Method, Version, parse_request};
 use wire::tunnel::Way;
 
 /// Most bytes that are read at once from a client. Unit: bytes.
@@ -41,6 +42,9 @@ impl Shard<'_> {
         request.begin_anew();
         if request.input.is_empty() {
             spare.take_back(request);
+            if self.stop_by.is_some() || self.overdue {
+                return self.dismiss(id);
+            }
             self.watch_front(id);
             self.receive_head(id, true);
         } else {
@@ -79,14 +83,18 @@ impl Shard<'_> {
     /// The ring tells that something has come from the client.
     pub(super) fn on_front_edge(&mut self, id: ConnId, outcome: Outcome) {
         let Some(conn) = self.conns.get_mut(id) else { return };
-        conn.front_edge.note(if let Outcome::Ready(flags) = outcome { flags } else { READABLE });
+        let flags = if let Outcome::Ready(flags) = outcome { flags } else { READABLE };
+        conn.front_edge.note(flags);
+        // A Unix socket hangs up when its peer closes, whatever is still to be read from it: an end and no reset.
+        let unix = matches!(conn.client, Peer::Unix);
+        let broken = flags.contains(PollFlags::ERR) || flags.contains(PollFlags::HUP) && !unix;
         // The kernel had no room to tell more.
         self.watch_front(id);
         match self.stage(id) {
-            // Who is looking for a backend is not listened to.
-            None if !self.rests(id) => {}
-            None | Some(Stage::Head) => self.read_front(id),
+            // Its peer has broken: there is nobody to be answered, and nothing of it is still worth reading.
+            Some(Stage::Exchange) if broken => self.broke(id, Way::In, Side::Front),
             Some(Stage::Exchange) => self.drive_exchange(id, Way::In, true),
+            None | Some(Stage::Head) => self.go_on(id, Way::In),
             Some(Stage::Answering | Stage::Clearing(_)) => {}
         }
     }
@@ -104,7 +112,7 @@ impl Shard<'_> {
     }
 
     /// Between two requests.
-    fn rests(&mut self, id: ConnId) -> bool {
+    pub(super) fn rests(&mut self, id: ConnId) -> bool {
         self.conns.get_mut(id).is_some_and(|conn| matches!(conn.state, State::Session) && conn.request.is_none())
     }
 
@@ -138,8 +146,14 @@ impl Shard<'_> {
     pub(super) fn read_head(&mut self, id: ConnId) {
         let Shard { conns, adopter, .. } = self;
         let Some(conn) = conns.get_mut(id) else { return };
-        let (Some(request), Some(session)) = (&mut conn.request, &conn.session) else { return };
-        debug_assert_eq!(request.stage, Stage::Head);
+        let (State::Session, Some(request), Some(session)) = (&conn.state, &mut conn.request, &conn.session) else {
+            return;
+        };
+        // A request is decided for once.
+        if request.stage != Stage::Head {
+            debug_assert!(false, "a head is read in {:?}", request.stage);
+            return;
+        }
         if !std::mem::take(&mut request.fresh) {
             return self.receive_head(id, true);
         }
@@ -173,7 +187,7 @@ impl Shard<'_> {
                     _ => self.decide(id),
                 }
             }
-            Err(violation) => self.refuse(id, Peer::Client, violation),
+            Err(violation) => self.refuse(id, wire::h1::Peer::Client, violation),
         }
     }
 

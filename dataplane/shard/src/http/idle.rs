@@ -202,6 +202,14 @@ impl Shard<'_> {
         self.close_oldest(slot, usize::MAX);
     }
 
+    /// The slot will be another backend's.
+    pub(crate) fn unlist_idle(&mut self, slot: EndpointSlot) {
+        let row = self.endpoints.get_mut(slot.ix()).and_then(Option::as_mut);
+        if row.is_some_and(|row| std::mem::take(&mut row.idle.listed)) {
+            self.idle.slots.retain(|listed| *listed != slot);
+        }
+    }
+
     /// The process has no descriptor left: idle connections are the first to give way.
     pub(crate) fn close_all_idle(&mut self) {
         for slot in std::mem::take(&mut self.idle.slots) {

@@ -106,7 +106,9 @@ impl Shard<'_> {
     /// One direction of whatever is under way.
     pub(crate) fn go_on(&mut self, id: ConnId, way: Way) {
         match self.stage(id) {
-            None => self.read_front(id),
+            None if self.rests(id) => self.read_front(id),
+            // Its request is looking for a backend: whatever comes from the client waits.
+            None => {}
             Some(Stage::Head) => match self.conns.get_mut(id).and_then(|conn| conn.request.as_ref()) {
                 Some(request) if !request.fresh => self.read_front(id),
                 _ => self.read_head(id),

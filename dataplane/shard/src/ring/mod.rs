@@ -312,6 +312,12 @@ impl Ring {
         self.tell_edges(key, descriptor, socket::READABLE);
     }
 
+    /// Tells when `descriptor` can be written to, or breaks, until cancelled. An end of what its peer says is told as well, and
+    /// is no reason to write: asked for once only, it would end the wait before there is room, again and again.
+    pub fn writable(&mut self, key: Key, descriptor: BorrowedFd<'_>) {
+        self.tell_edges(key, descriptor, socket::WRITABLE);
+    }
+
     fn tell_edges(&mut self, key: Key, descriptor: BorrowedFd<'_>, flags: PollFlags) {
         let entry = opcode::PollAdd::new(Fd(descriptor.as_raw_fd()), u32::from(flags.bits())).multi(true).build();
         self.push(entry, key, Verb::Readiness);

@@ -7,6 +7,7 @@ mod answers;
 mod exchanges;
 mod failures;
 mod hosts;
+mod partings;
 mod reload;
 mod upstream;
 
