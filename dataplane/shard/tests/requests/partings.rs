@@ -22,7 +22,10 @@ fn requests_that_come_together_wait_for_a_full_backend_one_by_one() {
     site.pool().backend(0).max_connections = Some(2);
     (site.pool().queue, site.pool().queue_wait) = (CLIENTS as u32, Duration::from_secs(600));
     let rig = Rig::new(site);
-    let requests: Vec<Request> = (0..REQUESTS).map(|nr| Request::get("h", &format!("/{nr}"))).collect();
+    // Together more than is read of a client at once, so that there is always more where a request waits.
+    let padding = |nr: usize| "p".repeat([10, 300, 3_000][nr % 3]);
+    let request = |nr| Request::get("h", &format!("/{nr}")).field("X-Padding", padding(nr));
+    let requests: Vec<Request> = (0..REQUESTS).map(request).collect();
     let target = target_of(&rig);
     std::thread::scope(|scope| {
         for _ in 0..CLIENTS {
@@ -68,16 +71,19 @@ fn a_client_that_has_asked_all_and_reads_slowly_costs_no_turns() {
 fn an_answer_is_not_lost_to_what_the_client_sends_behind_its_last_request() {
     let origin = Origin::good();
     let mut rig = rig_of(&[&origin]);
-    for last in ["Connection: close\r\n", ""] {
+    let ask = Request::get("h", "/").field(FILLER, LARGE);
+    for (nr, watched) in [(1, false), (3, true)] {
         let mut client = client_of(&rig);
-        let version = if last.is_empty() { "HTTP/1.0" } else { "HTTP/1.1" };
-        let head = format!("GET / {version}\r\nHost: h\r\n{FILLER}: 200000\r\n{last}\r\n");
-        client.send_raw(format!("{head}GET /more HTTP/1.1\r\nHost: h\r\n\r\n").as_bytes()).unwrap();
+        if watched {
+            client.exchange(&Request::get("h", "/")).unwrap();
+            rig.request();
+        }
+        client.send(&ask.clone().field("Connection", "close")).unwrap();
+        origin.wait_seen("the request", |seen| seen.requests == nr);
         client.send_raw(b"\r\n").unwrap();
-        client.expect("GET");
-        assert_eq!(rig.request().reason, CloseReason::Finished);
         let response = client.read().unwrap();
-        assert_eq!(response.received().unwrap().filler, 200_000);
+        assert_eq!(response.received().unwrap().filler, LARGE);
+        assert_eq!(rig.request().reason, CloseReason::Finished);
         client.wait_end().unwrap();
     }
 }
