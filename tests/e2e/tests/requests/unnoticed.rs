@@ -232,13 +232,15 @@ fn show_the_witnesses_what_failure_is(site: &Site) {
         assert!(moved.by(witness) > 0, "{void}: {witness}: {moved}");
     }
 
-    // An answer whose head is of one label and whose origin is of another, and one that says no generation.
+    // An answer whose head is of one label and whose origin is of another, and one that says no generation. The origin is not one
+    // of the site's, which are to meet no client that leaves in the middle.
+    let of_another = Origin::named("a@2", Conduct::Good);
     let mark = "{ set = { X-Label = \"1\" } }";
     let mixing = |http: &str| {
         Pool::http("bad")
             .listen(&front)
             .keys(".http", http)
-            .backend("x", site.origins[2][0].target())
+            .backend("x", of_another.target())
             .rule(&format!("group = \"main\"\nrequest_headers = {mark}\nresponse_headers = {mark}"))
     };
     for http in ["generation_header = true", ""] {
