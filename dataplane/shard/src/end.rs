@@ -18,7 +18,7 @@ use wire::tunnel::Way;
 /// How long a peer has to take what it was sent: its end, or all that comes before a reset.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-/// For one that goes on sending.
+/// For one that goes on sending, or has not taken all.
 const FAREWELL_MAX: Duration = Duration::from_secs(10);
 
 /// Between two looks at what has not left for a peer that will be reset.
@@ -329,6 +329,9 @@ impl Shard<'_> {
             State::Connecting { .. } => self.give_up_attempt(id, Failure::TimedOut),
             State::Open(_) => self.look_after(id),
             State::Session => self.on_session_timer(id),
+            State::Lingering if socket::unsent(conn.front.as_fd()) > 0 && conn.touched.after(FAREWELL_MAX) > now => {
+                self.set_timer(id, now.after(FAREWELL));
+            }
             State::Lingering => self.abandon(id),
             State::Resetting { .. } => self.reset_when_sent(id),
             State::Ending => {}

@@ -162,18 +162,21 @@ impl Shard<'_> {
         self.end_lease(lease);
         match front {
             Front::Reuse if !over => self.when_clear(id, Then::Next),
-            // What is not read makes a reset of the close, which overtakes the answer.
-            Front::Close if self.has_unread(id) => self.end_recorded(id, why, Manner::Linger),
+            // What is not read by then makes a reset of the close, which overtakes the answer (RFC 9112 section 9.6).
+            Front::Close if self.may_be_cut_off(id) => self.end_recorded(id, why, Manner::Linger),
             Front::Reuse | Front::Close => self.end_recorded(id, why, Manner::Close),
             Front::DrainThenClose => self.end_recorded(id, why, Manner::Linger),
             Front::Abort => self.end_recorded(id, why, Manner::Cut),
         }
     }
 
-    /// Whether the client has sent what nobody has read. Costs a system call where the client is not watched.
-    fn has_unread(&mut self, id: ConnId) -> bool {
+    /// Whether the client has sent what nobody has read, or may still do so before it has its answer. Costs a system call or
+    /// two for a connection that is closed by us.
+    fn may_be_cut_off(&mut self, id: ConnId) -> bool {
         let Some(conn) = self.conns.get_mut(id) else { return false };
-        !conn.ops.contains(Op::Edges) && !socket::is_quiet(conn.front.as_fd()) || conn.front_edge.is_ready()
+        let front = conn.front.as_fd();
+        let unread = conn.front_edge.is_ready() || !conn.ops.contains(Op::Edges) && !socket::is_quiet(front);
+        unread || socket::unsent(front) > 0
     }
 
     fn end_recorded(&mut self, id: ConnId, why: CloseReason, manner: Manner) {

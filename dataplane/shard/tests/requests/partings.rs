@@ -88,6 +88,22 @@ fn an_answer_is_not_lost_to_what_the_client_sends_behind_its_last_request() {
     }
 }
 
+/// Nor to what it sends when all of the answer has been given to the kernel.
+#[test]
+fn an_answer_is_not_lost_to_what_comes_after_its_end() {
+    let origin = Origin::good();
+    let mut rig = rig_of(&[&origin]);
+    let mut client = client_of(&rig);
+    client.shrink_receive_buffer(4 << 10);
+    const BYTES: u64 = 300_000;
+    client.send(&Request::get("h", "/").field(FILLER, BYTES).field("Connection", "close")).unwrap();
+    assert_eq!(rig.request().reason, CloseReason::Finished);
+    client.send_raw(b"\r\n").unwrap();
+    let response = client.read().unwrap();
+    assert_eq!(response.received().unwrap().filler, BYTES);
+    client.wait_end().unwrap();
+}
+
 /// It was told to keep its connection before the stop began, and then has nothing under way.
 #[test]
 fn a_session_that_comes_to_rest_after_the_stop_has_begun_is_let_go() {
