@@ -6,7 +6,7 @@
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use policy::http::{
-    ActionSpec, EscapedSlash, GroupIx, Headers, PathSpec, Request, Rule, RuleSpec, Rules, Scratch, When, normalise,
+    ActionSpec, EscapedSlash, Headers, PathSpec, Request, Rule, RuleSpec, Rules, Scratch, When, normalise,
 };
 use std::hint::black_box;
 use std::sync::Arc;
@@ -139,7 +139,7 @@ fn rules() -> Rules {
             id: format!("r{order}").into(),
             order,
             when,
-            action: ActionSpec::Group(GroupIx(0)),
+            action: ActionSpec::Group(GroupSlot(0)),
             request_edits: vec![],
             response_edits: vec![],
             rewrite: None,

@@ -9,8 +9,9 @@
 //! never pins rules, backends or tables.
 
 use crate::http::{GroupHttp, HttpService, HttpTimeouts};
-use crate::ids::{EndpointSlot, GenerationId, ListenerSlot, PartId, PoolId, PoolSlot, RootVersion, ShardSet};
+use crate::ids::{EndpointSlot, GenerationId, GroupSlot, ListenerSlot, PartId, PoolId, PoolSlot, RootVersion, ShardSet};
 use crate::reload::Committed;
+use crate::tree::Tree;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -33,11 +34,17 @@ pub struct PoolGeneration {
     pub limits: PoolLimits,
     pub policy: Arc<TunnelPolicy>,
     pub service: Service,
-    /// Sorted by id, none twice. A pool of streams has exactly one.
-    pub groups: Box<[Arc<Group>]>,
-    /// Heap bytes reachable from here and from nowhere else: what keeping this part costs.
+    /// A pool of streams has exactly one.
+    pub groups: Groups,
+    /// Heap bytes reachable from here and from no other pool's generation: what keeping this part costs if it shares
+    /// nothing with what runs.
     pub bytes: u64,
+    /// Heap bytes of the generation before that this one does not share. 0: it was the first.
+    pub replaced_bytes: u64,
 }
+
+/// The groups of one pool.
+pub type Groups = Tree<GroupSlot, Arc<Group>>;
 
 /// What a pool carries.
 #[derive(Clone, Debug)]
@@ -48,14 +55,24 @@ pub enum Service {
 }
 
 impl PoolGeneration {
-    /// The group that has this endpoint, and the endpoint.
-    pub fn find(&self, slot: EndpointSlot) -> Option<(&Arc<Group>, &Arc<Endpoint>)> {
-        self.groups.iter().find_map(|group| Some((group, group.find(slot)?)))
+    pub fn group(&self, slot: GroupSlot) -> Option<&Arc<Group>> {
+        self.groups.get(&slot)
+    }
+
+    /// The one group of a pool that has no other.
+    pub fn only_group(&self) -> Option<&Arc<Group>> {
+        self.groups.values().next().filter(|_| self.groups.len() == 1)
+    }
+
+    /// The endpoint of this slot, and its group, which has this one.
+    pub fn find(&self, group: GroupSlot, slot: EndpointSlot) -> Option<(&Arc<Group>, &Arc<Endpoint>)> {
+        let group = self.group(group)?;
+        Some((group, group.find(slot)?))
     }
 
     /// Those of all its groups; each belongs to one group only.
     pub fn endpoints(&self) -> impl Iterator<Item = &Arc<Endpoint>> {
-        self.groups.iter().flat_map(|group| group.endpoints.iter())
+        self.groups.values().flat_map(|group| group.endpoints.iter())
     }
 }
 
@@ -94,6 +111,7 @@ pub struct PoolLimits {
 /// The backends of a pool and how one is chosen.
 #[derive(Debug)]
 pub struct Group {
+    pub slot: GroupSlot,
     pub id: Arc<str>,
     pub balance: Balance,
     /// Sorted by `slot`; at most [`Group::ENDPOINTS_MAX`].
@@ -112,6 +130,13 @@ pub struct Group {
 
 impl Group {
     pub const ENDPOINTS_MAX: usize = 100_000;
+
+    /// Groups by their slots.
+    pub fn table(groups: impl IntoIterator<Item = Arc<Group>>) -> Groups {
+        let mut groups: Vec<_> = groups.into_iter().map(|group| (group.slot, group)).collect();
+        groups.sort_by_key(|(slot, _)| *slot);
+        Tree::from_sorted(groups)
+    }
 
     /// The endpoint of this slot, if the group has it.
     pub fn find(&self, slot: EndpointSlot) -> Option<&Arc<Endpoint>> {
@@ -140,6 +165,8 @@ pub enum Balance {
 #[derive(Debug, PartialEq)]
 pub struct Endpoint {
     pub slot: EndpointSlot,
+    /// Of its pool.
+    pub group: GroupSlot,
     pub id: Arc<str>,
     pub address: Address,
     /// 0 takes no new connections but stays in the table; at most [`Endpoint::WEIGHT_MAX`].

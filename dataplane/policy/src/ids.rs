@@ -4,6 +4,8 @@
 //! its group, a listen address). They stay with the identity from generation to generation and are used
 //! again only after every shard has released them, so the shard's state is a slab indexed by slot.
 
+use crate::tree::{Key, hash, spread};
+use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -46,6 +48,11 @@ index! {
     EndpointSlot(u32)
 }
 index! {
+    /// A group's identity: its pool and its id. Never another group's in the life of the process, so tables by it are
+    /// not dense.
+    GroupSlot(u32)
+}
+index! {
     /// A listen address's identity.
     ListenerSlot(u32)
 }
@@ -63,6 +70,18 @@ index! {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct RootVersion(pub u64);
 
+impl Key for GroupSlot {
+    fn cut(&self) -> u64 {
+        spread(self.0.into())
+    }
+}
+
+impl Key for PoolSlot {
+    fn cut(&self) -> u64 {
+        spread(self.0.into())
+    }
+}
+
 impl From<JobId> for GenerationId {
     fn from(job: JobId) -> GenerationId {
         GenerationId(job.0)
@@ -78,6 +97,18 @@ impl PoolId {
         PoolId(name.into())
     }
     pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Key for PoolId {
+    fn cut(&self) -> u64 {
+        hash(0, self.0.as_bytes())
+    }
+}
+
+impl Borrow<str> for PoolId {
+    fn borrow(&self) -> &str {
         &self.0
     }
 }

@@ -16,9 +16,10 @@ pub mod queue;
 pub mod record;
 pub mod reload;
 pub mod tick;
+pub mod tree;
 pub mod wheel;
 
 pub use ids::{
-    EndpointSlot, GenerationId, JobId, ListenerSlot, PartId, PoolId, PoolSlot, RootVersion, ShardId, ShardSet,
+    EndpointSlot, GenerationId, GroupSlot, JobId, ListenerSlot, PartId, PoolId, PoolSlot, RootVersion, ShardId, ShardSet,
 };
 pub use tick::Tick;

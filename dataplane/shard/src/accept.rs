@@ -10,7 +10,7 @@ use crate::serve::Shard;
 use link::counters::{PoolCounter, ShardCounter};
 use policy::close::CloseReason;
 use policy::generation::Service;
-use policy::ids::{ListenerSlot, RootVersion, ShardId};
+use policy::ids::{GroupSlot, ListenerSlot, RootVersion, ShardId};
 use policy::tick::Tick;
 use rustix::io::Errno;
 use std::os::fd::{AsFd, OwnedFd};
@@ -307,6 +307,7 @@ impl Shard<'_> {
             session: None,
             request: None,
             endpoint: None,
+            group: GroupSlot(0),
             row: RowIx::default(),
             pool_permit: false,
             attempts: 0,

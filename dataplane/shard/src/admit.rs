@@ -16,9 +16,6 @@ use policy::balance::{Ask, Pick, hash_source};
 use policy::close::CloseReason;
 use policy::ids::{EndpointSlot, PoolSlot};
 
-/// A pool of streams has one group; a request has the one that its rule names.
-pub(crate) const ONLY_GROUP: usize = 0;
-
 /// What there is for a connection right now.
 enum Choice {
     Endpoint(EndpointSlot),
@@ -80,10 +77,15 @@ impl Shard<'_> {
 
     /// The row of the group that serves it, by the root that it leases.
     fn row_for(&mut self, id: ConnId) -> RowIx {
-        let Shard { conns, pools, .. } = self;
+        let Shard { conns, pools, adopter, .. } = self;
         let conn = conns.get_mut(id).expect("decided for by its own event");
         let pool = pools[conn.pool.ix()].as_ref().expect("kept while it has connections");
-        conn.row = pool.row_of(conn.group());
+        let Lease::Root(lease) = &conn.lease else { unreachable!("an undecided connection leases a root") };
+        conn.group = match &conn.request {
+            Some(request) => request.group,
+            None => adopter.root(lease).only_group().expect("a pool of streams has one group").slot,
+        };
+        conn.row = pool.row_of(conn.group);
         conn.row
     }
 
@@ -105,8 +107,9 @@ impl Shard<'_> {
             }
         }
         let Lease::Root(lease) = &conn.lease else { unreachable!("renewed above") };
-        let group = &adopter.root(lease).groups[conn.group()];
-        let row = pool.row_mut(row);
+        let group = adopter.root(lease).group(conn.group).expect("its row is of this root");
+        let at = row;
+        let row = pool.row_mut(at);
         row.forgive(now, |slot| counters.endpoint(slot.0).set(EndpointCounter::Ejected, 0));
         let source = match (&conn.request, conn.client) {
             (Some(request), _) => request.hash,
@@ -115,23 +118,29 @@ impl Shard<'_> {
             (None, Peer::Unix | Peer::Unknown) => random,
         };
         let ask = Ask { source, random, tried: &conn.tried };
-        loop {
+        let mut full = false;
+        let choice = loop {
             match row.picker.pick(&ask) {
                 // The pool has changed and gone while this connection was busy with a backend of an older root.
-                Pick::Endpoint { slot: endpoint, .. } if find(group, endpoint).is_none() => return Choice::Nobody,
+                Pick::Endpoint { slot: endpoint, .. } if find(group, endpoint).is_none() => break Choice::Nobody,
                 Pick::Endpoint { slot: endpoint, .. } if quotas.endpoints.take_or_wait(endpoint.0) => {
-                    return Choice::Endpoint(endpoint);
+                    break Choice::Endpoint(endpoint);
                 }
                 Pick::Endpoint { slot: endpoint, .. } => {
                     // Other shards have filled it. We are noted as waiting and will be rung.
                     row.picker.set_full(endpoint, true);
                     row.full.push(endpoint);
-                    note(held_up, slot);
+                    full = true;
                 }
-                Pick::Busy => return Choice::Wait,
-                Pick::Nobody => return Choice::Nobody,
+                Pick::Busy => break Choice::Wait,
+                Pick::Nobody => break Choice::Nobody,
             }
+        };
+        if full {
+            pool.note_held_up(at);
+            note(held_up, slot);
         }
+        choice
     }
 
     /// The end of the line, with the time that the group allows.
@@ -141,7 +150,8 @@ impl Shard<'_> {
         let (slot, row, permit) = (conn.pool, conn.row, conn.pool_permit);
         let Lease::Root(lease) = &conn.lease else { unreachable!("an undecided connection leases a root") };
         let root = self.adopter.root(lease);
-        let deadline = now.after(root.groups[conn.group()].queue_wait);
+        let group = root.group(conn.group).expect("its row is of this root");
+        let deadline = now.after(group.queue_wait);
         let pool_is_full =
             !permit && root.limits.max_connections.is_some_and(|cap| self.quotas.pools.used(slot.0) >= cap);
         if self.pool_mut(slot).row_mut(row).line.push(id, deadline).is_err() {
@@ -149,6 +159,7 @@ impl Shard<'_> {
             return self.fail(id, reason);
         }
         self.counters.pool(slot.0).add(PoolCounter::Waiting, 1);
+        self.pool_mut(slot).note_held_up(row);
         note(&mut self.held_up, slot);
         let due = self.total_due(id).map_or(deadline, |total| total.min(deadline));
         self.set_timer(id, due);
@@ -180,11 +191,11 @@ impl Shard<'_> {
         let mut ix = 0;
         while let Some(slot) = self.held_up.get(ix).copied() {
             self.serve_pool(slot);
-            let pool = self.pools[slot.ix()].as_ref();
-            if pool.is_none_or(|pool| pool.all().all(|(_, row)| row.line.is_empty())) {
+            let mut pool = self.pools[slot.ix()].as_mut();
+            if pool.as_ref().is_none_or(|pool| !pool.somebody_waits()) {
                 self.quotas.pools.unwait(slot.0);
             }
-            if pool.is_none_or(|pool| pool.all().all(|(_, row)| row.line.is_empty() && row.full.is_empty())) {
+            if pool.as_mut().is_none_or(|pool| pool.held_up().is_empty()) {
                 self.held_up.swap_remove(ix);
             } else {
                 ix += 1;
@@ -194,7 +205,7 @@ impl Shard<'_> {
 
     fn serve_pool(&mut self, slot: PoolSlot) {
         let Some(pool) = &mut self.pools[slot.ix()] else { return };
-        for at in pool.places() {
+        for at in pool.held_up() {
             let Some(row) = self.pools[slot.ix()].as_mut().and_then(|pool| pool.find_mut(at)) else { continue };
             for endpoint in row.full.drain(..) {
                 row.picker.set_full(endpoint, false);

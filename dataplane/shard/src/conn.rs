@@ -5,14 +5,13 @@ use crate::ring::socket::{self, Peer};
 use crate::ring::{Key, Verb};
 use policy::close::CloseReason;
 use policy::generation::Timeouts;
-use policy::ids::{EndpointSlot, GenerationId, PoolSlot};
+use policy::ids::{EndpointSlot, GenerationId, GroupSlot, PoolSlot};
 use policy::record::ClientAddr;
 use policy::reload::{PolicyLease, RootLease, Session};
 use policy::tick::Tick;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use wire::tunnel::{Tunnel, Way};
 
-use crate::admit::ONLY_GROUP;
 use crate::conns::ConnId;
 use crate::edge::Edge;
 use crate::http::Request;
@@ -234,7 +233,8 @@ pub struct Conn {
     /// The one under way, from its first byte on.
     pub request: Option<Box<Request>>,
     pub endpoint: Option<EndpointSlot>,
-    /// The row of the group that serves it, once that is decided.
+    /// The group that serves it, once that is decided, and its row.
+    pub group: GroupSlot,
     pub row: RowIx,
     /// Counts against the pool's cap. (Against the backend's while `endpoint` is set.)
     pub pool_permit: bool,
@@ -279,11 +279,6 @@ impl Conn {
     /// Whoever is still there when the sockets are closed shall see a reset.
     pub fn reset_on_close(&self) {
         [Side::Front, Side::Back].into_iter().filter_map(|side| self.socket(side)).for_each(socket::reset_on_close);
-    }
-
-    /// The group that it is balanced over, by its place in the root that it leases.
-    pub fn group(&self) -> usize {
-        self.request.as_ref().map_or(ONLY_GROUP, |request| request.group)
     }
 
     /// Its request is another pool's than its session.

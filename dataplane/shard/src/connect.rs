@@ -2,7 +2,6 @@
 
 use crate::conn::{Failure, Lease, Op, State};
 use crate::conns::ConnId;
-use crate::pools::find;
 use crate::ring::Outcome;
 use crate::ring::socket;
 use crate::serve::Shard;
@@ -34,7 +33,7 @@ impl Shard<'_> {
         let Some(conn) = self.conns.get_mut(id) else { return };
         let Lease::Root(lease) = &conn.lease else { unreachable!("an undecided connection leases a root") };
         let root = self.adopter.root(lease);
-        let endpoint = find(&root.groups[conn.group()], slot).expect("it was chosen from this root");
+        let (_, endpoint) = root.find(conn.group, slot).expect("it was chosen from this root");
         let limit = root.policy.timeouts.connect;
         let row = self.endpoints[slot.ix()].as_mut().expect("the endpoints of a root have rows");
         let Some(target) = row.next_address(endpoint) else { return self.connect_failed(id, Failure::Refused) };
@@ -94,7 +93,8 @@ impl Shard<'_> {
         }
         let is_request = conn.request.is_some();
         let Lease::Root(lease) = &conn.lease else { unreachable!("an undecided connection leases a root") };
-        let attempts_left = conn.tried.len() < self.adopter.root(lease).groups[conn.group()].attempts as usize;
+        let group = self.adopter.root(lease).group(conn.group);
+        let attempts_left = group.is_some_and(|group| conn.tried.len() < group.attempts as usize);
         if is_request && failure != Failure::Removed {
             let served = if failure == Failure::TimedOut { Served::TimedOut } else { Served::ConnectFailed };
             self.judge_backend(id, Some(served));

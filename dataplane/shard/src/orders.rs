@@ -136,7 +136,7 @@ impl Shard<'_> {
     }
 
     /// A pool slot means something else now: what belongs to identities is brought in line. Costs what differs, and
-    /// a comparison of pointers for each endpoint that does not.
+    /// a comparison of pointers for each endpoint of a group that does.
     fn switched(&mut self, slot: PoolSlot, before: Option<Arc<PoolGeneration>>) {
         if let Some(before) = &before {
             self.close_idle_of_the_gone(before, slot);
@@ -148,7 +148,7 @@ impl Shard<'_> {
         let mut waiters = self.quotas.pools.set(slot.0, root.limits.max_connections);
         for endpoint in pools::changed_in_pool(before.as_deref(), &root) {
             grow(&mut self.endpoints, endpoint.slot.ix());
-            self.endpoints[endpoint.slot.ix()].get_or_insert_with(EndpointRow::new).pool = Some(slot);
+            self.endpoints[endpoint.slot.ix()].get_or_insert_with(EndpointRow::new).of = Some((slot, endpoint.group));
             waiters |= self.quotas.endpoints.set(endpoint.slot.0, endpoint.max_connections);
         }
         let pool = self.pools[slot.ix()].get_or_insert_with(|| Box::new(Pool::new()));
@@ -179,7 +179,7 @@ impl Shard<'_> {
     fn renew_the_lines(&mut self, slot: PoolSlot) {
         let Shard { pools, conns, adopter, deeds, .. } = self;
         let Some(pool) = &pools[slot.ix()] else { return };
-        for id in pool.all().flat_map(|(_, row)| row.line.iter()) {
+        for id in pool.waiting() {
             if let Some(conn) = conns.get_mut(id)
                 && let Lease::Root(lease) = std::mem::take(&mut conn.lease)
             {
@@ -198,12 +198,11 @@ impl Shard<'_> {
         let row = self.endpoints[slot.ix()].get_or_insert_with(EndpointRow::new);
         row.health = health;
         row.addresses = addresses;
-        let Some(pool) = row.pool else { return };
+        let Some((pool, group)) = row.of else { return };
         let Shard { pools, adopter, endpoints, .. } = self;
         let (Some(Some(pool)), Some(root)) = (pools.get_mut(pool.ix()), adopter.pool(pool)) else { return };
-        let found = root.groups.iter().enumerate().find_map(|(ix, group)| Some((ix, pools::find(group, slot)?)));
-        if let (Some((ix, endpoint)), Some(row)) = (found, &endpoints[slot.ix()]) {
-            let at = pool.row_of(ix);
+        if let (Some((group, endpoint)), Some(row)) = (root.find(group, slot), &endpoints[slot.ix()]) {
+            let at = pool.row_of(group.slot);
             let picker = &mut pool.row_mut(at).picker;
             picker.set_health(slot, row.health);
             picker.set_resolved(slot, row.reachable(endpoint));
@@ -224,14 +223,15 @@ impl Shard<'_> {
 /// Everything of a change that can fail on a shard: its tables must hold what the change brings.
 fn make_room(change: &Change, bounds: &Bounds, quotas: &mut ShardQuotas) -> Result<(), Refusal> {
     let full = |table, bound| Err(Refusal::TableFull { table, bound });
-    for (slot, pool) in &change.pools {
+    for (slot, _) in &change.pools {
         if slot.ix() >= bounds.pools || quotas.pools.ensure(slot.0).is_err() {
             return full("pool", bounds.pools);
         }
-        for endpoint in pool.iter().flat_map(|pool| pool.endpoints()) {
-            if endpoint.slot.ix() >= bounds.endpoints || quotas.endpoints.ensure(endpoint.slot.0).is_err() {
-                return full("endpoint", bounds.endpoints);
-            }
+    }
+    // Those that stay have had their rows before.
+    for (_, endpoint) in &change.endpoints_come {
+        if endpoint.ix() >= bounds.endpoints || quotas.endpoints.ensure(endpoint.0).is_err() {
+            return full("endpoint", bounds.endpoints);
         }
     }
     match change.listen.iter().find(|listen| listen.listener.ix() >= bounds.listeners) {

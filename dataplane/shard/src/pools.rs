@@ -5,12 +5,13 @@ use crate::conns::ConnId;
 use crate::http::idle::Idle;
 use crate::ring::socket::SocketAddress;
 use policy::balance::Picker;
-use policy::generation::{Address, Endpoint, Group, Health, PoolGeneration, Timeouts};
+use policy::generation::{Address, Endpoint, Group, Groups, Health, PoolGeneration, Timeouts};
 use policy::http::eject::Ejector;
 use policy::http::retry::Budget;
-use policy::ids::{EndpointSlot, PoolSlot, ShardId};
+use policy::ids::{EndpointSlot, GroupSlot, PoolSlot, ShardId};
 use policy::queue::Line;
 use policy::tick::Tick;
+use policy::tree::{self, Difference};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,9 +19,13 @@ use std::sync::Arc;
 /// One pool on one shard.
 pub struct Pool {
     /// A row stays where it is while its group is in the newest generation or anything holds it.
-    rows: Vec<Option<GroupRow>>,
-    /// The row of each group of the newest generation, in its order.
-    current: Vec<RowIx>,
+    rows: Vec<Option<Box<GroupRow>>>,
+    /// Of `rows`.
+    free: Vec<RowIx>,
+    /// Rows by their groups, all that there are.
+    at: HashMap<GroupSlot, RowIx>,
+    /// Rows in whose line somebody waits, or that have filled endpoints noted; others may be among them.
+    held_up: Vec<RowIx>,
     /// Front connections that were not ended yet.
     pub connections: u32,
     /// Of these, the ones that have no tunnel yet.
@@ -37,13 +42,13 @@ pub struct Pool {
     pub forgotten: bool,
 }
 
-/// A group of a pool on this shard, whatever its place in a generation.
+/// A group of a pool on this shard.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct RowIx(u16);
+pub struct RowIx(u32);
 
-/// One group of a pool. Its identity is its id.
+/// One group of a pool.
 pub struct GroupRow {
-    id: Arc<str>,
+    slot: GroupSlot,
     pub picker: Picker,
     /// Connections that wait for a permit of the pool or for a backend, in the order in which they came.
     pub line: Line<ConnId>,
@@ -61,9 +66,9 @@ pub struct GroupRow {
 }
 
 impl GroupRow {
-    fn new(id: Arc<str>, shard: ShardId) -> GroupRow {
+    fn new(slot: GroupSlot, shard: ShardId) -> GroupRow {
         GroupRow {
-            id,
+            slot,
             picker: Picker::of_shard(shard),
             line: Line::new(0),
             full: Vec::new(),
@@ -109,7 +114,9 @@ impl Pool {
     pub fn new() -> Pool {
         Pool {
             rows: Vec::new(),
-            current: Vec::new(),
+            free: Vec::new(),
+            at: HashMap::new(),
+            held_up: Vec::new(),
             connections: 0,
             undecided: 0,
             guests: 0,
@@ -121,7 +128,7 @@ impl Pool {
     }
 
     /// Takes over what a new generation says, `old` being what was current until now, if there was one. What belongs to
-    /// identities stays. Answers with connections that wait for a group that is no more.
+    /// identities stays. Answers with connections that wait for a group that is no more. Costs what differs.
     pub fn adopt(
         &mut self,
         shard: ShardId,
@@ -131,79 +138,103 @@ impl Pool {
     ) -> Vec<ConnId> {
         let shards = new.shards.len().max(1) as u32;
         self.memory = new.limits.memory / u64::from(shards);
-        let was = old.map_or(&[][..], |old| &old.groups);
-        let in_place = |(at, group): (&RowIx, &Arc<Group>)| self.row(*at).id == group.id;
-        // Mostly the same groups in the same places.
-        let same = self.current.len() == new.groups.len() && self.current.iter().zip(&new.groups).all(in_place);
-        let stranded = if same { Vec::new() } else { self.line_up(shard, new) };
-        for (ix, group) in new.groups.iter().enumerate() {
-            let old = was.binary_search_by(|old| old.id.cmp(&group.id)).ok().map(|at| &*was[at]);
-            if !old.is_some_and(|old| std::ptr::eq(old, &**group)) {
-                self.row_mut(self.current[ix]).adopt(old, group, shards, endpoints);
+        let mut gone = Vec::new();
+        let none = Groups::new();
+        if old.is_none() {
+            // Whatever is here is of an earlier life of the pool.
+            gone.extend(self.at.iter().filter(|(slot, _)| !new.groups.contains_key(*slot)).map(|(_, at)| *at));
+        }
+        for difference in tree::diff(old.map_or(&none, |old| &old.groups), &new.groups) {
+            match difference {
+                Difference::Changed { old, new, .. } if Arc::ptr_eq(old, new) => {}
+                Difference::Changed { old, new, .. } => {
+                    let at = self.row_of(new.slot);
+                    self.row_mut(at).adopt(Some(old), new, shards, endpoints);
+                }
+                Difference::Added { new, .. } => {
+                    let at = self.at.get(&new.slot).copied().unwrap_or_else(|| self.insert(new.slot, shard));
+                    let row = self.row_mut(at);
+                    row.named = true;
+                    row.adopt(None, new, shards, endpoints);
+                }
+                Difference::Removed { key, .. } => gone.extend(self.at.get(key)),
             }
         }
-        stranded
-    }
-
-    /// Finds or makes the row of each group.
-    fn line_up(&mut self, shard: ShardId, new: &PoolGeneration) -> Vec<ConnId> {
-        self.rows.iter_mut().flatten().for_each(|row| row.named = false);
-        let mut known: HashMap<Arc<str>, RowIx> = self.all().map(|(at, row)| (row.id.clone(), at)).collect();
-        self.current.clear();
-        for group in &new.groups {
-            let at = known.remove(&group.id).unwrap_or_else(|| self.insert(GroupRow::new(group.id.clone(), shard)));
-            self.row_mut(at).named = true;
-            self.current.push(at);
-        }
         let mut stranded = Vec::new();
-        for at in known.into_values() {
-            stranded.extend(self.row(at).line.iter());
+        for at in gone {
+            let row = self.row_mut(at);
+            row.named = false;
+            stranded.extend(row.line.iter());
             self.drop_row_if_over(at);
         }
         stranded
     }
 
-    fn insert(&mut self, row: GroupRow) -> RowIx {
-        let free = self.rows.iter().position(Option::is_none).unwrap_or_else(|| {
+    fn insert(&mut self, slot: GroupSlot, shard: ShardId) -> RowIx {
+        let at = self.free.pop().unwrap_or_else(|| {
             self.rows.push(None);
-            self.rows.len() - 1
+            RowIx(u32::try_from(self.rows.len() - 1).expect("a document has fewer groups"))
         });
-        self.rows[free] = Some(row);
-        RowIx(u16::try_from(free).expect("a generation has fewer groups, and old rows are used again"))
+        self.rows[at.0 as usize] = Some(Box::new(GroupRow::new(slot, shard)));
+        self.at.insert(slot, at);
+        at
     }
 
     fn drop_row_if_over(&mut self, at: RowIx) {
         let row = self.row(at);
         if !row.named && row.busy == 0 && row.line.is_empty() {
-            self.rows[usize::from(at.0)] = None;
+            let slot = row.slot;
+            self.at.remove(&slot);
+            self.rows[at.0 as usize] = None;
+            self.free.push(at);
+            self.held_up.retain(|other| *other != at);
         }
     }
 
-    /// The row of a group of the newest generation, by its place there.
-    pub fn row_of(&self, group: usize) -> RowIx {
-        self.current[group]
+    /// Somebody waits here, or knows an endpoint to be full.
+    pub fn note_held_up(&mut self, at: RowIx) {
+        if !self.held_up.contains(&at) {
+            self.held_up.push(at);
+        }
+    }
+
+    /// Rows that were noted. Those that are not held up any more are forgotten.
+    pub fn held_up(&mut self) -> Vec<RowIx> {
+        let mut held_up = std::mem::take(&mut self.held_up);
+        held_up.retain(|at| {
+            let row = self.rows[at.0 as usize].as_ref();
+            row.is_some_and(|row| !row.line.is_empty() || !row.full.is_empty())
+        });
+        self.held_up.clone_from(&held_up);
+        held_up
+    }
+
+    /// Whether somebody waits in one of its lines.
+    pub fn somebody_waits(&self) -> bool {
+        self.held_up.iter().any(|at| !self.row(*at).line.is_empty())
+    }
+
+    /// The row of a group that a root names which is the newest of its pool, or was the last.
+    pub fn row_of(&self, group: GroupSlot) -> RowIx {
+        self.at[&group]
     }
 
     pub fn row(&self, at: RowIx) -> &GroupRow {
-        self.rows[usize::from(at.0)].as_ref().expect("a row stays while anything holds it")
+        self.rows[at.0 as usize].as_ref().expect("a row stays while anything holds it")
     }
 
     pub fn row_mut(&mut self, at: RowIx) -> &mut GroupRow {
-        self.rows[usize::from(at.0)].as_mut().expect("a row stays while anything holds it")
+        self.rows[at.0 as usize].as_mut().expect("a row stays while anything holds it")
     }
 
     /// `None`: it is gone.
     pub fn find_mut(&mut self, at: RowIx) -> Option<&mut GroupRow> {
-        self.rows.get_mut(usize::from(at.0))?.as_mut()
+        self.rows.get_mut(at.0 as usize)?.as_deref_mut()
     }
 
-    /// Where rows may be, now and while some of them go.
-    pub fn places(&self) -> impl Iterator<Item = RowIx> + use<> {
-        (0..self.rows.len() as u16).map(RowIx)
-    }
-
-    pub fn all(&self) -> impl Iterator<Item = (RowIx, &GroupRow)> {
-        (0..).map(RowIx).zip(&self.rows).filter_map(|(at, row)| Some((at, row.as_ref()?)))
+    /// Connections that wait in any of its lines.
+    pub fn waiting(&self) -> impl Iterator<Item = ConnId> {
+        self.held_up.iter().flat_map(|at| self.row(*at).line.iter())
     }
 
     /// A connection does not count at this endpoint of the row any more.
@@ -217,7 +248,7 @@ impl Pool {
     /// It waits no more; whether it did.
     pub fn leave_line(&mut self, at: RowIx, id: ConnId) -> bool {
         // The row of one that does not wait may be gone.
-        let Some(Some(row)) = self.rows.get_mut(usize::from(at.0)) else { return false };
+        let Some(row) = self.find_mut(at) else { return false };
         let left = row.line.remove(id);
         self.drop_row_if_over(at);
         left
@@ -229,16 +260,20 @@ impl Pool {
     }
 }
 
-/// Endpoints of `new`, of all its groups, that are not the same objects in the group of the same id in `old`.
+/// Endpoints of `new`, of all its groups, that are not the same objects in the same group of `old`.
 pub fn changed_in_pool<'a>(
     old: Option<&'a PoolGeneration>,
     new: &'a PoolGeneration,
 ) -> impl Iterator<Item = &'a Arc<Endpoint>> {
-    let was = old.map_or(&[][..], |old| &old.groups);
-    new.groups.iter().flat_map(move |group| {
-        let old = was.binary_search_by(|old| old.id.cmp(&group.id)).ok().map(|at| &was[at]);
-        let same = old.is_some_and(|old| Arc::ptr_eq(old, group));
-        (!same).then(|| changed(old.map(|old| &**old), group)).into_iter().flatten()
+    static NONE: Groups = Groups::new();
+    let differences = tree::diff(old.map_or(&NONE, |old| &old.groups), &new.groups);
+    differences.flat_map(|difference| {
+        let (old, new) = match difference {
+            Difference::Changed { old, new, .. } if !Arc::ptr_eq(old, new) => (Some(&**old), Some(new)),
+            Difference::Added { new, .. } => (None, Some(new)),
+            Difference::Changed { .. } | Difference::Removed { .. } => (None, None),
+        };
+        new.into_iter().flat_map(move |new| changed(old, new))
     })
 }
 
@@ -263,8 +298,8 @@ pub fn find(group: &Group, slot: EndpointSlot) -> Option<&Arc<Endpoint>> {
 
 /// One endpoint on one shard: what control told of it, and where the next attempt goes.
 pub struct EndpointRow {
-    /// The pool that names it. `None`: control told of it before a generation did.
-    pub pool: Option<PoolSlot>,
+    /// Who names it. `None`: control told of it before a generation did.
+    pub of: Option<(PoolSlot, GroupSlot)>,
     pub health: Health,
     /// Of a name; empty until it has resolved.
     pub addresses: Arc<[SocketAddr]>,
@@ -276,7 +311,7 @@ pub struct EndpointRow {
 
 impl EndpointRow {
     pub fn new() -> EndpointRow {
-        EndpointRow { pool: None, health: Health::Unproven, addresses: Arc::new([]), idle: Idle::default(), turn: 0 }
+        EndpointRow { of: None, health: Health::Unproven, addresses: Arc::new([]), idle: Idle::default(), turn: 0 }
     }
 
     /// Whether there is an address to connect to.
@@ -310,11 +345,12 @@ mod tests {
     fn endpoint(slot: u32) -> Arc<Endpoint> {
         let address = Address::Ip("127.0.0.1:1".parse().unwrap());
         let (slot, id) = (EndpointSlot(slot), format!("b{slot}").into());
-        Arc::new(Endpoint { slot, id, address, weight: 1, backup: false, drain: false, max_connections: None })
+        Arc::new(Endpoint { slot, group: GroupSlot(0), id, address, weight: 1, backup: false, drain: false, max_connections: None })
     }
 
     fn group(endpoints: &[&Arc<Endpoint>]) -> Group {
         Group {
+            slot: GroupSlot(0),
             id: "main".into(),
             balance: Balance::RoundRobin,
             endpoints: endpoints.iter().map(|endpoint| Arc::clone(endpoint)).collect(),

@@ -7,7 +7,7 @@ use crate::dice::Dice;
 use crate::slots::Slots;
 use policy::generation::*;
 use policy::reload::Touches;
-use policy::{EndpointSlot, GenerationId, JobId, ListenerSlot, PartId, PoolId, PoolSlot, ShardSet};
+use policy::{EndpointSlot, GenerationId, GroupSlot, JobId, ListenerSlot, PartId, PoolId, PoolSlot, ShardSet};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -173,9 +173,10 @@ impl Compiler {
         let number = GenerationId::from(job);
         let policy = policy.unwrap_or_else(|| self.policy(slot, number, dice));
         let group = Group {
+            slot: GroupSlot(slot.0),
             id: "main".into(),
             balance: Balance::RoundRobin,
-            endpoints: endpoints.into_iter().map(endpoint).collect(),
+            endpoints: endpoints.into_iter().map(|endpoint| self::endpoint(GroupSlot(slot.0), endpoint)).collect(),
             attempts: 1,
             queue: 0,
             queue_wait: Duration::ZERO,
@@ -193,8 +194,9 @@ impl Compiler {
             limits: PoolLimits { max_connections: None, memory: 0 },
             policy,
             service: Service::Tcp,
-            groups: [Arc::new(group)].into(),
+            groups: Group::table([Arc::new(group)]),
             bytes: dice.between(50, 100) as u64,
+            replaced_bytes: 0,
         });
         self.roots.push(Arc::downgrade(&pool));
         pool
@@ -215,9 +217,10 @@ impl Compiler {
     }
 }
 
-fn endpoint(slot: EndpointSlot) -> Arc<Endpoint> {
+fn endpoint(group: GroupSlot, slot: EndpointSlot) -> Arc<Endpoint> {
     Arc::new(Endpoint {
         slot,
+        group,
         id: "e".into(),
         address: Address::Unix("/e".into()),
         weight: 1,

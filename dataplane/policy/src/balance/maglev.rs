@@ -148,10 +148,11 @@ pub(super) fn mix(bits: u64) -> u64 {
 mod tests {
     use super::*;
     use crate::generation::Address;
-    use crate::ids::EndpointSlot;
+    use crate::ids::{EndpointSlot, GroupSlot};
 
     fn endpoint(host: u32, weight: u32) -> Arc<Endpoint> {
         Arc::new(Endpoint {
+            group: GroupSlot(0),
             slot: EndpointSlot(host),
             id: "any".into(),
             address: Address::Ip((host.to_be_bytes(), 80).into()),

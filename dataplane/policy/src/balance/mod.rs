@@ -408,7 +408,7 @@ impl Picker {
     /// Writes down what `endpoint` says of a seat; it is settled when all are written down.
     fn revise(&mut self, seat: u32, endpoint: &Endpoint) {
         // No `..`: a new property of an endpoint has to say what it does to the one that is running.
-        let Endpoint { slot: _, id: _, address, weight, backup, drain, max_connections: _ } = endpoint;
+        let Endpoint { slot: _, group: _, id: _, address, weight, backup, drain, max_connections: _ } = endpoint;
         let named = matches!(address, Address::Name { .. });
         let at = &self.seats[seat as usize];
         if (at.weight, at.backup, at.drain, at.named) == (*weight, *backup, *drain, named) {

@@ -10,11 +10,13 @@ mod who_is_asked;
 
 use super::*;
 use crate::generation::{Balance, CheckKind, HealthCheck};
+use crate::ids::GroupSlot;
 use std::collections::HashMap;
 use std::time::Duration;
 
 fn endpoint(slot: u32, weight: u32) -> Endpoint {
     Endpoint {
+        group: GroupSlot(0),
         slot: EndpointSlot(slot),
         id: slot.to_string().into(),
         address: Address::Ip(([127, 0, (slot >> 8) as u8, slot as u8], 80).into()),
@@ -27,6 +29,7 @@ fn endpoint(slot: u32, weight: u32) -> Endpoint {
 
 fn group_of(balance: Balance, endpoints: Vec<Endpoint>) -> Group {
     Group {
+        slot: GroupSlot(0),
         id: "app".into(),
         balance,
         endpoints: endpoints.into_iter().map(Arc::new).collect(),

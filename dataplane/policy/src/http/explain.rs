@@ -4,7 +4,7 @@
 //! for what it says: for operators, not for traffic.
 
 use super::request::Request;
-use super::rules::{RouteIx, Rules, Scratch};
+use super::rules::{Rules, Scratch, Turn};
 use std::fmt;
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use std::sync::Arc;
 /// path is another.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Step {
-    pub route: RouteIx,
+    pub turn: Turn,
     pub id: Arc<str>,
     pub finding: Finding,
 }
@@ -31,13 +31,13 @@ impl Rules {
     /// The candidates in order, up to the one that matches. At most [`Rules::CANDIDATES_MAX`].
     pub fn explain(&self, request: &Request) -> Vec<Step> {
         let mut steps = Vec::new();
-        self.search(request, &mut Scratch::new(), |route, rule, view, decoded| {
+        self.search(request, &mut Scratch::new(), |turn, rule, view, decoded| {
             let holds = rule.when.holds(view, decoded);
             let finding = match holds {
                 true => Finding::Matched,
                 false => Finding::Failed { condition: rule.when.to_blame(view, decoded).to_string() },
             };
-            steps.push(Step { route, id: rule.id.clone(), finding });
+            steps.push(Step { turn, id: rule.id.clone(), finding });
             holds
         });
         steps

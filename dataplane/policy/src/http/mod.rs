@@ -9,10 +9,11 @@
 //!                        Rule ─┘     │                      method, host, headers ──┘      │
 //!                                    └────────────────────── route ◀──────────────────────┘
 //!                                                              │
-//!                                       RouteIx ──▶ Rule: action, edits, rewrites
+//!                                          Rule: action, edits, rewrites
 //! ```
 //!
-//! A rule that says the same in two generations is the same `Arc<Rule>`; only the table round it is made again.
+//! A rule that says the same in two generations is the same `Arc<Rule>`, and of the table round it only what leads to
+//! rules that differ is made again.
 
 pub mod affinity;
 mod anchor;
@@ -46,11 +47,11 @@ pub use path::{EscapedSlash, NormalPath, PathViolation, normalise};
 pub use pattern::PatternError;
 pub use request::{Headers, Pairs, Request};
 pub use rule::{Action, Problem, Rule, Why};
-pub use rules::{RouteIx, Rules, Scratch, Shape, TableError};
+pub use rules::{Rules, Scratch, Shape, TableError, Turn};
 pub use service::{GroupHttp, HttpService, HttpTimeouts, Page, Pages};
 pub use site::{Member, Site, Sites, Whose};
 pub use source::{Prefix, PrefixSet, SourceSet};
-pub use spec::{ActionSpec, EditSpec, GroupIx, PathSpec, RewriteSpec, RuleSpec, ValueSpec, When};
+pub use spec::{ActionSpec, EditSpec, PathSpec, RewriteSpec, RuleSpec, ValueSpec, When};
 pub use template::TemplateError;
 // A configuration speaks of these and has no business with the bytes behind them.
 pub use text::{Captures, Fact, Facts, Oversized, Text, TextError};

@@ -8,9 +8,10 @@ use super::condition::{Condition, HeaderTest, HostTest, MethodSet, PathTest, Val
 use super::edits::{Edit, EditKind, Rewrite};
 use super::path::{EscapedSlash, NormalPath, normalise};
 use super::pattern::{Pattern, PatternError};
-use super::spec::{ActionSpec, EditSpec, GroupIx, PathSpec, RewriteSpec, RuleSpec, ValueSpec, When};
+use super::spec::{ActionSpec, EditSpec, PathSpec, RewriteSpec, RuleSpec, ValueSpec, When};
 use super::template::{Template, TemplateError};
 use super::text::{Text, TextError};
+use crate::ids::GroupSlot;
 use std::fmt;
 use std::sync::Arc;
 
@@ -34,7 +35,7 @@ pub struct Rule {
 /// A compiled [`ActionSpec`].
 #[derive(Debug)]
 pub enum Action {
-    Group(GroupIx),
+    Group(GroupSlot),
     Redirect { status: u16, target: Text },
     Respond { status: u16, content_type: Arc<str>, body: Arc<[u8]> },
     Deny { status: u16 },

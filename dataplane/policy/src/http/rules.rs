@@ -27,51 +27,58 @@
 
 use super::anchor::Anchor;
 use super::condition::{CaptureSlots, HOST_BYTES_MAX, View};
-use super::index::{Index, Widest};
+use super::index::{Candidate, Change, Index, Widest};
 use super::path::NormalPath;
 use super::pattern::GroupSearch;
 use super::request::Request;
 use super::rule::Rule;
 use super::text::Captures;
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use crate::tree::{Key, Tree, spread};
+use smallvec::SmallVec;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// The compiled, immutable rules of one pool.
-#[derive(Debug)]
+/// The compiled, immutable rules of one pool. A change makes another one, which shares what it does not touch.
+#[derive(Clone, Debug, Default)]
 pub struct Rules {
-    /// In order.
-    rules: Box<[Arc<Rule>]>,
+    rules: Tree<Turn, Arc<Rule>>,
     pub(super) index: Index,
-    shape: Shape,
+    /// Of all rules.
+    anchor_bytes: usize,
 }
 
-/// A rule by its place in the order of one [`Rules`].
+/// Where a rule stands among those of its pool: lower ones are asked first. A sparse key, so that nobody moves for a
+/// newcomer.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct RouteIx(pub u32);
+pub struct Turn(pub u64);
+
+impl Turn {
+    /// Between two rules of a table that is made as a whole.
+    pub const STEP: u64 = 1 << 32;
+
+    /// Of the rule at this index of a table that is made as a whole.
+    pub fn nth(ix: usize) -> Turn {
+        Turn((ix as u64 + 1) * Turn::STEP)
+    }
+}
+
+impl Key for Turn {
+    fn cut(&self) -> u64 {
+        spread(self.0)
+    }
+}
 
 /// Memory of a search, used again for the next: one a shard, for the rules of all pools.
 #[derive(Debug)]
 pub struct Scratch {
     host: [u8; HOST_BYTES_MAX],
-    branches: Vec<(u32, u32)>,
-    heads: BinaryHeap<Reverse<Head>>,
     pub(super) decoded: Vec<u8>,
     /// Of the rule found last.
     pub(super) captures: Vec<Option<Range<usize>>>,
     pub(super) groups: GroupSearch,
     pub(super) ranges: Vec<Option<Range<usize>>>,
     pub(super) normal: Vec<u8>,
-}
-
-/// The next candidate of one list, and where the others are.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-struct Head {
-    rule: u32,
-    at: u32,
-    end: u32,
 }
 
 /// What a table of rules is like: for `check`, `status` and whoever wonders where the time goes.
@@ -129,48 +136,77 @@ impl Rules {
     /// As [`Rules::new`], asked as they stand, whatever order each has: a rule that others were put before is so
     /// still the same.
     pub fn in_sequence(rules: Vec<Arc<Rule>>) -> Result<Rules, TableError> {
-        if rules.len() > Rules::RULES_MAX {
-            return Err(TableError::TooMany { rules: rules.len() });
-        }
         let mut ids: Vec<&Arc<str>> = rules.iter().map(|rule| &rule.id).collect();
         ids.sort();
         if let Some(twice) = ids.windows(2).find(|pair| pair[0] == pair[1]) {
             return Err(TableError::SameId(twice[0].clone()));
         }
-        let bytes = rules.iter().flat_map(|rule| &rule.anchors).map(Anchor::bytes).sum();
-        if bytes > Rules::ANCHOR_BYTES_MAX {
-            return Err(TableError::TooLarge { bytes });
+        Rules::at_turns(rules.into_iter().enumerate().map(|(ix, rule)| (Turn::nth(ix), rule)).collect())
+    }
+
+    /// Rules with their turns, which rise. Ids are not looked at. Cost: O(n).
+    pub fn at_turns(rules: Vec<(Turn, Arc<Rule>)>) -> Result<Rules, TableError> {
+        let index = Index::new(rules.iter().map(|(turn, rule)| (*turn, rule)));
+        let anchor_bytes = rules.iter().map(|(_, rule)| anchor_bytes(rule)).sum();
+        let table = Rules { rules: Tree::from_sorted(rules), index, anchor_bytes };
+        table.within_bounds()
+    }
+
+    /// With other rules at some turns, or none any more. Ids are not looked at. `replaced` grows by the bytes of this
+    /// table that the new one does not share.
+    ///
+    /// Cost: O(log n) for each, unless a place of the index has very many.
+    pub fn with(
+        &self,
+        changes: impl IntoIterator<Item = (Turn, Option<Arc<Rule>>)>,
+        replaced: &mut usize,
+    ) -> Result<Rules, TableError> {
+        let mut table = self.clone();
+        for (turn, new) in changes {
+            if let Some(old) = table.rules.get(&turn) {
+                table.index = table.index.with(turn, old, Change::Goes, replaced);
+                table.anchor_bytes -= anchor_bytes(old);
+            }
+            match new {
+                Some(new) => {
+                    table.index = table.index.with(turn, &new, Change::Comes, replaced);
+                    table.anchor_bytes += anchor_bytes(&new);
+                    table.rules = table.rules.insert_counting(turn, new, replaced);
+                }
+                None => table.rules = table.rules.remove_counting(&turn, replaced),
+            }
         }
-        let index = Index::new(rules.iter().map(|rule| &*rule.anchors));
-        let Widest { candidates, lists, host } = index.widest();
-        if candidates > Rules::CANDIDATES_MAX {
-            return Err(TableError::TooManyCandidates { candidates, host });
+        table.within_bounds()
+    }
+
+    fn within_bounds(self) -> Result<Rules, TableError> {
+        if self.rules.len() > Rules::RULES_MAX {
+            return Err(TableError::TooMany { rules: self.rules.len() });
         }
-        let shape = Shape {
-            rules: rules.len(),
-            hosts: index.host_count(),
-            nodes: index.node_count(),
-            everywhere: index.everywhere(),
-            candidates_max: candidates,
-            lists_max: lists,
-            candidates_host: host,
-            index_bytes: index.bytes(),
-        };
-        Ok(Rules { rules: rules.into(), index, shape })
+        if self.anchor_bytes > Rules::ANCHOR_BYTES_MAX {
+            return Err(TableError::TooLarge { bytes: self.anchor_bytes });
+        }
+        // What is never too low says most of the time that nothing need be counted.
+        if self.index.bound() > Rules::CANDIDATES_MAX {
+            let Widest { candidates, host, .. } = self.index.widest();
+            if candidates > Rules::CANDIDATES_MAX {
+                return Err(TableError::TooManyCandidates { candidates, host });
+            }
+        }
+        Ok(self)
     }
 
     /// The first rule whose condition holds. What it captured stays in `scratch` until the next search.
-    pub fn route(&self, request: &Request, scratch: &mut Scratch) -> Option<RouteIx> {
-        let found = self.search(request, scratch, |_, rule, view, decoded| rule.when.holds(view, decoded))?;
+    pub fn route(&self, request: &Request, scratch: &mut Scratch) -> Option<(Turn, &Arc<Rule>)> {
+        let (turn, rule) = self.search(request, scratch, |_, rule, view, decoded| rule.when.holds(view, decoded))?;
         let Scratch { host, decoded, captures, groups, .. } = scratch;
-        let rule = &self.rules[found.0 as usize];
         captures.clear();
         captures.resize(rule.captures, None);
         if rule.captures > 0 {
             let slots: &mut CaptureSlots = captures;
             rule.when.capture(View::new(request, host), groups, decoded, slots);
         }
-        Some(found)
+        Some((turn, rule))
     }
 
     /// The first candidate of which `holds` says so.
@@ -178,13 +214,12 @@ impl Rules {
         &self,
         request: &Request,
         scratch: &mut Scratch,
-        mut holds: impl FnMut(RouteIx, &Rule, View, &mut Vec<u8>) -> bool,
-    ) -> Option<RouteIx> {
-        let Scratch { host, branches, heads, decoded, .. } = scratch;
+        mut holds: impl FnMut(Turn, &Rule, View, &mut Vec<u8>) -> bool,
+    ) -> Option<(Turn, &Arc<Rule>)> {
+        let Scratch { host, decoded, .. } = scratch;
         let view = View::new(request, host);
-        let candidates = Candidates::find(&self.index, view, branches, heads).map(RouteIx);
-        let mut candidates = candidates.filter(|route| holds(*route, self.rule(*route), view, decoded));
-        candidates.next()
+        let mut candidates = Candidates::find(&self.index, view);
+        candidates.find(|(turn, rule)| holds(*turn, rule, view, decoded))
     }
 
     /// Candidates of one request, one in several lists counted for each, and lists.
@@ -192,34 +227,63 @@ impl Rules {
     pub(super) fn candidate_count(&self, request: &Request, scratch: &mut Scratch) -> (usize, usize) {
         let view = View::new(request, &mut scratch.host);
         let (mut candidates, mut lists) = (0, 0);
-        self.index.find(view.host, view.path(), &mut scratch.branches, |list| {
+        self.index.find(view.host, view.path(), &mut |list| {
             candidates += list.len();
             lists += 1;
         });
         (candidates, lists)
     }
 
-    /// Of this table.
-    pub fn rule(&self, route: RouteIx) -> &Arc<Rule> {
-        &self.rules[route.0 as usize]
+    /// `None`: nobody has this turn.
+    pub fn rule(&self, turn: Turn) -> Option<&Arc<Rule>> {
+        self.rules.get(&turn)
     }
 
     /// All, in order.
-    pub fn rules(&self) -> &[Arc<Rule>] {
+    pub fn rules(&self) -> &Tree<Turn, Arc<Rule>> {
         &self.rules
     }
 
-    pub fn shape(&self) -> &Shape {
-        &self.shape
+    /// How many stand before it.
+    pub fn place(&self, turn: Turn) -> usize {
+        self.rules.rank(&turn)
     }
+
+    /// Heap bytes of the index and of the order, the rules themselves not counted.
+    pub fn bytes(&self) -> usize {
+        const PER_RULE: usize = 32;
+        self.index.bytes() + self.rules.len() * PER_RULE
+    }
+
+    /// Whether a request can meet so many that an operator should know.
+    pub fn has_many_candidates(&self) -> bool {
+        self.index.bound() > Rules::CANDIDATES_MANY && self.index.widest().candidates > Rules::CANDIDATES_MANY
+    }
+
+    /// Cost: O(hosts).
+    pub fn shape(&self) -> Shape {
+        let Widest { candidates, lists, host } = self.index.widest();
+        Shape {
+            rules: self.rules.len(),
+            hosts: self.index.host_count(),
+            nodes: self.index.node_count(),
+            everywhere: self.index.everywhere(),
+            candidates_max: candidates,
+            lists_max: lists,
+            candidates_host: host,
+            index_bytes: self.index.bytes(),
+        }
+    }
+}
+
+fn anchor_bytes(rule: &Rule) -> usize {
+    rule.anchors.iter().map(Anchor::bytes).sum()
 }
 
 impl Scratch {
     pub fn new() -> Scratch {
         Scratch {
             host: [0; HOST_BYTES_MAX],
-            branches: Vec::new(),
-            heads: BinaryHeap::new(),
             decoded: Vec::new(),
             captures: Vec::new(),
             groups: GroupSearch::default(),
@@ -240,43 +304,38 @@ impl Default for Scratch {
     }
 }
 
+/// Lists that are merged without taking memory for it. A path has more only by names and prefixes at many levels at once.
+const LISTS_AT_HAND: usize = 16;
+
 /// Rules that a request could match, in order, each once.
 struct Candidates<'a> {
-    index: &'a Index,
-    heads: &'a mut BinaryHeap<Reverse<Head>>,
-    before: Option<u32>,
+    /// What is left of each, the one that comes next last. None is empty.
+    lists: SmallVec<[&'a [Candidate]; LISTS_AT_HAND]>,
+    before: Option<Turn>,
 }
 
 impl<'a> Candidates<'a> {
-    fn find(
-        index: &'a Index,
-        view: View,
-        branches: &mut Vec<(u32, u32)>,
-        heads: &'a mut BinaryHeap<Reverse<Head>>,
-    ) -> Candidates<'a> {
-        heads.clear();
-        index.find(view.host, view.path(), branches, |list| {
-            heads.push(Reverse(Head { rule: index.rule_at(list.start), at: list.start, end: list.end }));
-        });
-        Candidates { index, heads, before: None }
+    fn find(index: &'a Index, view: View) -> Candidates<'a> {
+        let mut lists = SmallVec::new();
+        index.find(view.host, view.path(), &mut |list| lists.push(list));
+        lists.sort_unstable_by(|one: &&[Candidate], other| other[0].0.cmp(&one[0].0));
+        Candidates { lists, before: None }
     }
 }
 
-impl Iterator for Candidates<'_> {
-    type Item = u32;
+impl<'a> Iterator for Candidates<'a> {
+    type Item = (Turn, &'a Arc<Rule>);
 
-    fn next(&mut self) -> Option<u32> {
+    fn next(&mut self) -> Option<(Turn, &'a Arc<Rule>)> {
         loop {
-            let mut first = self.heads.peek_mut()?;
-            let Reverse(Head { rule, at, end }) = *first;
-            if at + 1 < end {
-                *first = Reverse(Head { rule: self.index.rule_at(at + 1), at: at + 1, end });
-            } else {
-                std::collections::binary_heap::PeekMut::pop(first);
+            let [(turn, rule), rest @ ..] = self.lists.pop()? else { unreachable!("none is empty") };
+            if let Some((next, _)) = rest.first() {
+                let place = self.lists.partition_point(|list| list[0].0 > *next);
+                self.lists.insert(place, rest);
             }
             // One that stands in several places comes up again directly behind itself.
-            if self.before.replace(rule) != Some(rule) {
-                return Some(rule);
+            if self.before.replace(*turn) != Some(*turn) {
+                return Some((*turn, rule));
             }
         }
     }

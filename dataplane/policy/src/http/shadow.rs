@@ -10,7 +10,8 @@
 //!   their place: [`Shadows::undecided`] counts both.
 
 use super::condition::{Condition, HostTest, PathTest, ValueTest, is_below};
-use super::rules::{RouteIx, Rules};
+use super::rule::Rule;
+use super::rules::{Rules, Turn};
 use super::template::{Segment, Template};
 
 /// What `check` warns of.
@@ -25,9 +26,9 @@ pub struct Shadows {
 /// A rule that no request meets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Never {
-    pub rule: RouteIx,
+    pub rule: Turn,
     /// The first before it that matches whatever it matches. `None`: its condition contradicts itself.
-    pub behind: Option<RouteIx>,
+    pub behind: Option<Turn>,
 }
 
 /// Earlier rules that one rule is held against.
@@ -40,32 +41,51 @@ impl Rules {
     /// Cost: O(rules × earlier rules at their place), each bounded. Off the shards.
     pub fn shadows(&self) -> Shadows {
         let mut shadows = Shadows::default();
-        for (at, rule) in (0..).zip(self.rules()) {
-            let mut proof = Proof::default();
-            if rule.anchors.is_empty() || proof.contradicts(&rule.when) {
-                shadows.never.push(Never { rule: RouteIx(at), behind: None });
-                continue;
-            }
-            let mut earlier = Vec::new();
-            self.index.above(&rule.anchors[0], |list| {
-                earlier.extend(list.clone().map(|place| self.index.rule_at(place)).take_while(|other| *other < at));
-            });
-            earlier.sort_unstable();
-            earlier.dedup();
-            let mut bounded = earlier.len() > PAIRS_MAX || proof.steps >= STEPS_MAX;
-            let behind = earlier.into_iter().take(PAIRS_MAX).find(|other| {
-                let mut proof = Proof::default();
-                let covers = proof.implies(&rule.when, &self.rules()[*other as usize].when);
-                bounded |= !covers && proof.steps >= STEPS_MAX;
-                covers
-            });
-            match behind {
-                Some(other) => shadows.never.push(Never { rule: RouteIx(at), behind: Some(RouteIx(other)) }),
-                None => shadows.undecided += usize::from(bounded),
+        for (turn, rule) in self.rules() {
+            match self.shadow_over(*turn, rule) {
+                Shadow::Never(never) => shadows.never.push(never),
+                Shadow::Undecided => shadows.undecided += 1,
+                Shadow::None => {}
             }
         }
         shadows
     }
+
+    /// Whether the rule of this turn can match at all. Cost: O(earlier rules at its place), bounded.
+    pub fn shadow_over(&self, turn: Turn, rule: &Rule) -> Shadow {
+        let mut proof = Proof::default();
+        if rule.anchors.is_empty() || proof.contradicts(&rule.when) {
+            return Shadow::Never(Never { rule: turn, behind: None });
+        }
+        let mut earlier = Vec::new();
+        self.index.above(&rule.anchors[0], |list| {
+            earlier.extend(list.iter().take_while(|(other, _)| *other < turn));
+        });
+        earlier.sort_unstable_by_key(|(other, _)| *other);
+        earlier.dedup_by_key(|(other, _)| *other);
+        let mut bounded = earlier.len() > PAIRS_MAX || proof.steps >= STEPS_MAX;
+        let behind = earlier.into_iter().take(PAIRS_MAX).find(|(_, other)| {
+            let mut proof = Proof::default();
+            let covers = proof.implies(&rule.when, &other.when);
+            bounded |= !covers && proof.steps >= STEPS_MAX;
+            covers
+        });
+        match behind {
+            Some((other, _)) => Shadow::Never(Never { rule: turn, behind: Some(*other) }),
+            None if bounded => Shadow::Undecided,
+            None => Shadow::None,
+        }
+    }
+}
+
+/// What became of one search.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Shadow {
+    Never(Never),
+    /// A bound ended it.
+    Undecided,
+    /// It is not known that it never matches.
+    None,
 }
 
 /// One attempt, and how far it went.

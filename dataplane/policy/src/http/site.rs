@@ -9,8 +9,9 @@
 //! A name stands before a `*.name`, a longer `*.name` before a shorter one, and both before the pool that takes the rest.
 
 use super::condition::{HOST_BYTES_MAX, HostTest, lower_host};
-use super::index::{hash, suffixes};
+use super::index::suffixes;
 use crate::ids::{ListenerSlot, PoolId, PoolSlot};
+use crate::tree::hash;
 use hashbrown::HashTable;
 use std::sync::Arc;
 

@@ -4,6 +4,7 @@
 //! fills this in, and [`Rule::compile`](super::Rule::compile) says what of it cannot be.
 
 use super::source::SourceSet;
+use crate::ids::GroupSlot;
 use std::sync::Arc;
 
 /// One rule.
@@ -99,7 +100,7 @@ pub enum ValueSpec {
 /// What is done with a request that a rule matches.
 #[derive(Clone, Debug)]
 pub enum ActionSpec {
-    Group(GroupIx),
+    Group(GroupSlot),
     Redirect {
         /// 301, 302, 303, 307 or 308.
         status: u16,
@@ -117,10 +118,6 @@ pub enum ActionSpec {
         status: u16,
     },
 }
-
-/// A group of backends by its place in the pool.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct GroupIx(pub u32);
 
 /// One change to a head. Done in order, each on what the one before left.
 #[derive(Clone, Debug)]

@@ -4,7 +4,7 @@
 use super::rollout::{Admission, Kept, Obstacle, Phase};
 use super::*;
 use crate::generation::*;
-use crate::ids::{PoolId, ShardId, ShardSet};
+use crate::ids::{GroupSlot, PoolId, ShardId, ShardSet};
 use std::collections::VecDeque;
 
 /// A pool that listens on the address with its own number.
@@ -12,9 +12,11 @@ fn pool(slot: u32, number: u64, endpoints: &[u32]) -> Arc<PoolGeneration> {
     let (slot, number) = (PoolSlot(slot), GenerationId(number));
     let part = |kind: u64| PartId(number.0 * 1000 + u64::from(slot.0) * 10 + kind);
     let timeouts = Timeouts { connect: Duration::from_secs(1), idle: None, lifetime: None };
+    let of = GroupSlot(slot.0);
     let endpoint = |slot: &u32| {
         Arc::new(Endpoint {
             slot: EndpointSlot(*slot),
+            group: of,
             id: format!("e{slot}").into(),
             address: Address::Unix(format!("/e{slot}").into()),
             weight: 1,
@@ -25,6 +27,7 @@ fn pool(slot: u32, number: u64, endpoints: &[u32]) -> Arc<PoolGeneration> {
     };
     let policy = TunnelPolicy { part: part(1), pool: slot, number, timeouts, http: None, access_log: false, bytes: 10 };
     let group = Group {
+        slot: of,
         id: "main".into(),
         balance: Balance::RoundRobin,
         endpoints: endpoints.iter().map(endpoint).collect(),
@@ -45,8 +48,9 @@ fn pool(slot: u32, number: u64, endpoints: &[u32]) -> Arc<PoolGeneration> {
         limits: PoolLimits { max_connections: None, memory: 0 },
         policy: Arc::new(policy),
         service: Service::Tcp,
-        groups: [Arc::new(group)].into(),
+        groups: Group::table([Arc::new(group)]),
         bytes: 100,
+        replaced_bytes: 0,
     })
 }
 

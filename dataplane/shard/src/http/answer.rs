@@ -128,7 +128,8 @@ impl Shard<'_> {
             Some(Service::Tcp) | None => None,
         };
         let by_rule = request.route.filter(|_| own.by_rule).zip(service);
-        let said = match by_rule.map(|(route, service)| &service.rules.rule(route).action) {
+        let rule = by_rule.and_then(|(turn, service)| service.rules.rule(turn));
+        let said = match rule.map(|rule| &rule.action) {
             Some(Action::Respond { content_type, body, .. }) => Some((content_type, body)),
             _ => {
                 // What the operator wants clients to read with this status.

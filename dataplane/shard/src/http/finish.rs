@@ -92,7 +92,7 @@ impl Shard<'_> {
         else {
             return false;
         };
-        let group = adopter.root(lease).groups.get(request.group);
+        let group = adopter.root(lease).group(request.group);
         let Some(policy) = group.and_then(|group| group.http.as_ref()).map(|http| &http.retry) else { return false };
         let Some(head) = &request.head else { return false };
         let replayable = request.exchange.is_none() || request.out[Way::In.ix()].kept;
@@ -223,7 +223,7 @@ impl Shard<'_> {
         if failed.is_some() {
             counters.endpoint(slot.0).add(EndpointCounter::Broken, 1);
         }
-        let Some((group, _)) = adopter.pool(*pool).and_then(|root| root.find(slot)) else { return };
+        let Some((group, _)) = adopter.pool(*pool).and_then(|root| root.find(request.group, slot)) else { return };
         let Some(row) = pools[pool.ix()].as_mut().and_then(|pool| pool.find_mut(*row)) else { return };
         if matches!(group.balance, Balance::PeakEwma) && request.first_byte_micros > 0 {
             let micros = request.first_byte_micros.saturating_sub(*connected_micros);
@@ -244,7 +244,7 @@ impl Shard<'_> {
         let Some(Conn { request: Some(request), lease: Lease::Root(lease), pool, .. }) = conns.get_mut(id) else {
             return;
         };
-        let group = adopter.root(lease).groups.get(request.group);
+        let group = adopter.root(lease).group(request.group);
         let Some(http) = group.and_then(|group| group.http.as_ref()) else { return };
         let pool = pools[pool.ix()].as_mut().expect("kept while it has connections");
         let at = pool.row_of(request.group);

@@ -9,12 +9,14 @@ use crate::conns::ConnId;
 use crate::ring::socket;
 use crate::serve::Shard;
 use link::counters::EndpointCounter;
-use policy::generation::PoolGeneration;
+use policy::generation::{Groups, PoolGeneration};
 use policy::http::retry::is_idempotent;
 use policy::ids::{EndpointSlot, PoolSlot};
 use policy::tick::Tick;
+use policy::tree::{self, Difference};
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Between two walks over the idle connections.
@@ -104,7 +106,7 @@ impl Shard<'_> {
         let Some(conn) = conns.get_mut(conn) else { return false };
         let Some(root) = adopter.pool(conn.pool) else { return false };
         // Nobody will ask for it where its backend has left, or drains.
-        let Some((group, endpoint)) = root.find(slot) else { return false };
+        let Some((group, endpoint)) = root.find(conn.group, slot) else { return false };
         let (Some(http), false) = (&group.http, endpoint.drain) else { return false };
         let Some(row) = endpoints[slot.ix()].as_mut() else { return false };
         let shards = root.shards.len().max(1) as u32;
@@ -226,13 +228,22 @@ impl Shard<'_> {
             return;
         }
         let Shard { adopter, endpoints, .. } = self;
-        let now = adopter.pool(slot);
-        let used = |slot| now.is_some_and(|root| root.find(slot).is_some_and(|(_, endpoint)| !endpoint.drain));
         let has_idle = |slot: EndpointSlot| {
             endpoints.get(slot.ix()).and_then(Option::as_ref).is_some_and(|row| row.idle.len() > 0)
         };
-        let all = before.endpoints().map(|endpoint| endpoint.slot);
-        let gone: Vec<EndpointSlot> = all.filter(|slot| has_idle(*slot) && !used(*slot)).collect();
+        let none = Groups::new();
+        let now = adopter.pool(slot).map_or(&none, |root| &root.groups);
+        let gone = tree::diff(&before.groups, now).flat_map(|difference| {
+            let (old, new) = match difference {
+                Difference::Changed { old, new, .. } if !Arc::ptr_eq(old, new) => (Some(old), Some(new)),
+                Difference::Removed { old, .. } => (Some(old), None),
+                Difference::Changed { .. } | Difference::Added { .. } => (None, None),
+            };
+            let used = move |slot| new.and_then(|new| new.find(slot)).is_some_and(|endpoint| !endpoint.drain);
+            let slots = old.into_iter().flat_map(|old| old.endpoints.iter().map(|endpoint| endpoint.slot));
+            slots.filter(move |slot| !used(*slot))
+        });
+        let gone: Vec<EndpointSlot> = gone.filter(|slot| has_idle(*slot)).collect();
         for slot in gone {
             self.close_idle(slot);
         }

@@ -84,7 +84,7 @@ impl Shard<'_> {
         let Ok(Some(head)) = found else { return None };
         let listed = match &conn.lease {
             Lease::Root(lease) => {
-                let group = adopter.root(lease).groups.get(request.group);
+                let group = adopter.root(lease).group(request.group);
                 group
                     .and_then(|group| group.http.as_ref())
                     .is_some_and(|http| http.retry.statuses.contains(&head.status))
@@ -115,7 +115,7 @@ impl Shard<'_> {
             return false;
         };
         let root = adopter.root(lease);
-        let Some(http) = root.groups.get(request.group).and_then(|group| group.http.as_ref()) else { return false };
+        let Some(http) = root.group(request.group).and_then(|group| group.http.as_ref()) else { return false };
         let Some(head) = &request.head else { return false };
         http.retry.statuses.contains(&status)
             && is_idempotent(head.method.text(&request.input))

@@ -2,8 +2,8 @@
 
 use super::upstreams::UpstreamId;
 use crate::ring::pipe::Pipe;
-use policy::http::{Expanded, RouteIx, Scratch};
-use policy::ids::{EndpointSlot, PartId};
+use policy::http::{Expanded, Scratch, Turn};
+use policy::ids::{EndpointSlot, GroupSlot, PartId};
 use wire::h1::exchange::{Exchange, Front};
 use wire::h1::{Asked, Content, Fields, Limits, RequestHead, Search, Version};
 use wire::tunnel::Way;
@@ -39,9 +39,9 @@ pub(crate) struct Request {
     /// The root that its decisions came from.
     pub routed: Option<PartId>,
     /// The rule that it met.
-    pub route: Option<RouteIx>,
-    /// The group that serves it, by its place in that root.
-    pub group: usize,
+    pub route: Option<Turn>,
+    /// The group that serves it.
+    pub group: GroupSlot,
     /// What the rule makes of target and host; empty: nothing.
     pub target: Vec<u8>,
     pub host: Vec<u8>,
@@ -223,7 +223,7 @@ impl Request {
             pipes: [None, None],
             routed: None,
             route: None,
-            group: 0,
+            group: GroupSlot(0),
             target: Vec::new(),
             host: Vec::new(),
             request_edits: Expanded::default(),

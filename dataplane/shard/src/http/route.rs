@@ -9,7 +9,7 @@ use crate::conns::ConnId;
 use crate::ring::socket::Peer;
 use crate::serve::Shard;
 use policy::close::CloseReason;
-use policy::generation::{Balance, PoolGeneration, Service};
+use policy::generation::{Balance, Group, PoolGeneration, Service};
 use policy::http::affinity::HashKey;
 use policy::http::{
     Action, Captures, Facts, Headers, HttpService, NormalPath, Request as View, Rule, Scratch, Unfit, normalise,
@@ -132,8 +132,9 @@ fn meet(
             return Met::Answer(Own::failure(violation.answer(), CloseReason::Refused));
         }
     };
-    request.route = service.rules.route(&asking.view(path), scratch);
-    let rule = request.route.map(|route| service.rules.rule(route));
+    let found = service.rules.route(&asking.view(path), scratch);
+    request.route = found.map(|(turn, _)| turn);
+    let rule = found.map(|(_, rule)| rule);
     request.names.set_rule(rule.map_or("", |rule| &rule.id));
     if let Some(rule) = rule
         && let Err(unfit) = change(request, asking, rule, path, scratch, text)
@@ -148,11 +149,14 @@ fn meet(
     }
     let own = match rule.map(|rule| &rule.action) {
         // Without rules the only group has everything.
-        None if service.rules.rules().is_empty() && root.groups.len() == 1 => {
-            return group(request, asking, path, root, 0, key);
+        None => match root.only_group() {
+            Some(only) if service.rules.rules().is_empty() => return group(request, asking, path, only, key),
+            _ => Own::failure(404, CloseReason::NoRule),
+        },
+        Some(Action::Group(slot)) => {
+            let found = root.group(*slot).expect("a rule leads to a group of its generation");
+            return group(request, asking, path, found, key);
         }
-        None => Own::failure(404, CloseReason::NoRule),
-        Some(Action::Group(ix)) => return group(request, asking, path, root, ix.0 as usize, key),
         Some(Action::Deny { status }) => Own::failure(*status, CloseReason::Denied),
         Some(Action::Respond { status, .. }) => Own::content(*status),
         Some(Action::Redirect { status, target }) => {
@@ -174,12 +178,10 @@ fn group(
     request: &mut Request,
     asking: &Asking<'_>,
     path: NormalPath<'_>,
-    root: &PoolGeneration,
-    ix: usize,
+    group: &Group,
     key: &HashKey,
 ) -> Met {
-    let group = &root.groups[ix];
-    request.group = ix;
+    request.group = group.slot;
     request.names.set_group(&group.id);
     if let (Balance::SourceHash(_), Some(http)) = (&group.balance, &group.http) {
         request.hash = http.hash.hash(&asking.view(path), key);

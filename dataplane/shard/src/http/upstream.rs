@@ -83,13 +83,13 @@ impl Shard<'_> {
         request.stage = Stage::Exchange;
         request.reused = reused;
         request.served_by = Some(endpoint);
-        let group = &root.groups[request.group];
+        let group = root.group(request.group).expect("its backend was chosen from this root");
         let ejects = group.http.as_ref().is_some_and(|http| http.eject.is_some());
         request.watched = ejects || matches!(group.balance, Balance::PeakEwma);
         let host_default = &mut spare.text;
         host_default.clear();
         if request.head.as_ref().is_some_and(|head| head.host.is_none())
-            && let Some((_, endpoint)) = root.find(endpoint)
+            && let Some((_, endpoint)) = root.find(request.group, endpoint)
         {
             name_host(&endpoint.address, host_default);
         }

@@ -1,13 +1,13 @@
 //! Answers of our own: by a rule, and where a request cannot be served.
 
 use crate::rig::Rig;
-use crate::rig::site::{Http, rule};
+use crate::rig::site::{Http, group_slot, rule};
 use crate::{client_of, rig_of, site_of, to_group};
 use harness::http::client::After;
 use harness::http::request::Content;
 use harness::http::{Origin, Request};
 use policy::close::CloseReason;
-use policy::http::{ActionSpec, EditSpec, GroupIx, Page, Pages, PathSpec, RewriteSpec, When};
+use policy::http::{ActionSpec, EditSpec, Page, Pages, PathSpec, RewriteSpec, When};
 use std::time::Duration;
 
 fn path(prefix: &str) -> When {
@@ -17,7 +17,7 @@ fn path(prefix: &str) -> When {
 #[test]
 fn rules_answer_redirect_deny_and_rewrite() {
     let origin = Origin::good();
-    let mut served = rule("d", path("/old"), ActionSpec::Group(GroupIx(0)));
+    let mut served = rule("d", path("/old"), ActionSpec::Group(group_slot("main")));
     served.rewrite = Some(RewriteSpec::Prefix { from: "/old".into(), to: "/new".into() });
     served.request_edits = vec![EditSpec::Set { name: "X-Client".into(), value: "{client_ip}".into() }];
     served.response_edits = vec![EditSpec::Add { name: "X-Path".into(), value: "{path}".into() }];
@@ -88,7 +88,7 @@ fn what_is_no_request_is_refused_and_the_connection_closed() {
 #[test]
 fn a_body_that_is_too_large_is_refused_before_it_is_sent() {
     let origin = Origin::good();
-    let http = Http::with(vec![to_group(0)], |service| service.request.body_bytes = 1_000);
+    let http = Http::with(vec![to_group()], |service| service.request.body_bytes = 1_000);
     let rig = Rig::new(site_of(&[&origin], http));
     let request = Request::post("h", "/", Content::Bytes(vec![b'x'; 2_000_000]));
     let response = client_of(&rig).exchange(&request).unwrap();
@@ -101,7 +101,7 @@ fn a_body_that_is_too_large_is_refused_before_it_is_sent() {
 #[test]
 fn a_status_has_the_page_of_its_pool() {
     let page = Page { content_type: "text/html".into(), body: b"<p>later".as_slice().into() };
-    let http = Http::with(vec![to_group(0)], |service| service.pages = Pages::new(vec![(503, page)]).unwrap());
+    let http = Http::with(vec![to_group()], |service| service.pages = Pages::new(vec![(503, page)]).unwrap());
     let mut site = site_of(&[&Origin::good()], http);
     site.pool().backend(0).drain = true;
     let rig = Rig::new(site);

@@ -22,7 +22,7 @@ fn saying() -> Http {
 }
 
 fn edited(edit: impl FnOnce(&mut HttpService)) -> Http {
-    Http::with(vec![to_group(0)], |service| {
+    Http::with(vec![to_group()], |service| {
         service.says_generation = true;
         edit(service);
     })

@@ -14,9 +14,9 @@ mod upstream;
 use harness::http::{Client, Origin};
 use harness::net::Target;
 use link::listen::BindAddress;
-use policy::http::{ActionSpec, GroupIx, RuleSpec, When};
+use policy::http::{ActionSpec, RuleSpec, When};
 use rig::Rig;
-use rig::site::{Http, Site, rule};
+use rig::site::{Http, Site, group_slot, rule};
 
 /// One shard with a pool of requests to these origins, all in one group, without rules.
 fn rig_of(origins: &[&Origin]) -> Rig {
@@ -37,7 +37,7 @@ fn target_of(rig: &Rig) -> Target {
     Target::Ip(address)
 }
 
-/// Everything to the group of this place.
-fn to_group(ix: u32) -> RuleSpec {
-    rule("r", When::always(), ActionSpec::Group(GroupIx(ix)))
+/// Everything to the group that pools of tests have.
+fn to_group() -> RuleSpec {
+    rule("r", When::always(), ActionSpec::Group(group_slot("main")))
 }

@@ -20,7 +20,7 @@ fn generation(client: &mut Client, target: &str) -> String {
 #[test]
 fn the_next_request_of_an_open_connection_meets_the_new_rules() {
     let origin = Origin::good();
-    let site = site_of(&[&origin], saying(vec![to_group(0)]));
+    let site = site_of(&[&origin], saying(vec![to_group()]));
     let mut rig = Rig::new(site.clone());
     let mut client = client_of(&rig);
     assert_eq!(generation(&mut client, "/"), "pool0@1");
@@ -36,7 +36,7 @@ fn the_next_request_of_an_open_connection_meets_the_new_rules() {
 #[test]
 fn a_request_under_way_ends_on_what_it_began_with() {
     let origin = Origin::start(Conduct::IgnoresExpect);
-    let mut rig = Rig::new(site_of(&[&origin], saying(vec![to_group(0)])));
+    let mut rig = Rig::new(site_of(&[&origin], saying(vec![to_group()])));
     let mut client = client_of(&rig);
     client.send_raw(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nab").unwrap();
     client.expect("POST");
@@ -90,7 +90,7 @@ fn a_web_socket_outlives_changes_that_are_not_its_own() {
     let mut rig = Rig::new(site_of(&[&origin], Http::new()));
     let mut socket = WebSocket::open(&target_of(&rig), "h", "/").unwrap();
     for nr in 0..20 {
-        rig.apply(|site| site.pool().http = Some(saying(vec![to_group(0)])));
+        rig.apply(|site| site.pool().http = Some(saying(vec![to_group()])));
         socket.echo(nr * 100).unwrap();
     }
     socket.close().unwrap();

@@ -362,8 +362,9 @@ impl Running {
                 let service = HttpService { sites: site.sites(slot), ..(*http.service).clone() };
                 Service::Http(Arc::new(service))
             }),
-            groups: pool.groups().into_iter().map(|group| self.group(slot, pool, group)).collect(),
+            groups: Group::table(pool.groups().into_iter().map(|group| self.group(slot, pool, group))),
             bytes: 1000,
+            replaced_bytes: 0,
         })
     }
 
@@ -371,6 +372,7 @@ impl Running {
         let old = self.pools.get(&slot);
         let members = pool.backends.iter().filter(|(_, backend)| backend.group == name);
         Arc::new(Group {
+            slot: group_slot(name),
             id: name.into(),
             balance: if pool.least_connections { Balance::LeastConnections } else { Balance::RoundRobin },
             endpoints: members.map(|(slot, backend)| endpoint(old, *slot, backend)).collect(),
@@ -401,11 +403,16 @@ impl Pool {
 }
 
 fn endpoint(old: Option<&Arc<PoolGeneration>>, slot: u32, backend: &Backend) -> Arc<Endpoint> {
-    let Backend { address, weight, backup, drain, max_connections, group: _ } = backend.clone();
-    let id = format!("b{slot}").into();
-    let new = Endpoint { slot: EndpointSlot(slot), id, address, weight, backup, drain, max_connections };
+    let Backend { address, weight, backup, drain, max_connections, group } = backend.clone();
+    let (group, id) = (group_slot(group), format!("b{slot}").into());
+    let new = Endpoint { slot: EndpointSlot(slot), group, id, address, weight, backup, drain, max_connections };
     let before = old.and_then(|old| old.endpoints().find(|endpoint| ***endpoint == new));
     before.cloned().unwrap_or_else(|| Arc::new(new))
+}
+
+/// The same for the same name, whatever the pool: slots differ by their endpoints here.
+pub fn group_slot(name: &str) -> GroupSlot {
+    GroupSlot(policy::tree::hash(0, name.as_bytes()) as u32)
 }
 
 fn next_part() -> PartId {

@@ -10,7 +10,7 @@ use policy::generation::{
 };
 use policy::reload::Committed;
 use policy::{
-    EndpointSlot, GenerationId, JobId, ListenerSlot, PartId, PoolId, PoolSlot, RootVersion, ShardId, ShardSet,
+    EndpointSlot, GenerationId, GroupSlot, JobId, ListenerSlot, PartId, PoolId, PoolSlot, RootVersion, ShardId, ShardSet,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -222,7 +222,8 @@ impl Control {
             limits: PoolLimits { max_connections: None, memory: 0 },
             policy,
             service: Service::Tcp,
-            groups: [Arc::new(Group {
+            groups: Group::table([Arc::new(Group {
+                slot: GroupSlot(slot.0),
                 id: "main".into(),
                 balance: Balance::RoundRobin,
                 endpoints: named.map(|bit| endpoint(EndpointSlot(slot.0 * ENDPOINTS_OF_A_POOL + bit))).collect(),
@@ -231,9 +232,9 @@ impl Control {
                 queue_wait: Duration::ZERO,
                 health: None,
                 http: None,
-            })]
-            .into(),
+            })]),
             bytes: 100,
+            replaced_bytes: 0,
         })
     }
 
@@ -287,6 +288,7 @@ fn served_by(pool: PoolSlot) -> ShardSet {
 fn endpoint(slot: EndpointSlot) -> Arc<Endpoint> {
     Arc::new(Endpoint {
         slot,
+        group: GroupSlot(slot.0 / ENDPOINTS_OF_A_POOL),
         id: format!("e{slot}").into(),
         address: Address::Unix(format!("/e{slot}").into()),
         weight: 1,

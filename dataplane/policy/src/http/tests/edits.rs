@@ -8,8 +8,8 @@ fn changed<R>(url: &str, rule: RuleSpec, ask: impl FnOnce(&Rule, &Request, &mut 
     let rules = table(&[rule]);
     let mut scratch = Scratch::new();
     let found = get(url).with(|request| {
-        let route = rules.route(request, &mut scratch).expect("the rule matches");
-        ask(rules.rule(route), request, &mut scratch)
+        let (_, rule) = rules.route(request, &mut scratch).expect("the rule matches");
+        ask(rule, request, &mut scratch)
     });
     found.expect("a path that is accepted")
 }

@@ -14,10 +14,10 @@ fn agree(bytes: &[u8]) -> (usize, usize) {
         asked.with(|request| {
             let expected = naive::route(&specs, request);
             let route = rules.route(request, &mut scratch);
-            let id = route.map(|route| &rules.rule(route).id);
+            let id = route.map(|(_, rule)| &rule.id);
             assert_eq!(id, expected.map(|rule| &rule.id), "{asked:?}\n{specs:#?}");
-            if let Some((route, spec)) = route.zip(expected) {
-                let captured = captured(rules.rule(route), request, &scratch);
+            if let Some(((_, rule), spec)) = route.zip(expected) {
+                let captured = captured(rule, request, &scratch);
                 assert_eq!(captured, naive::captured(spec, request), "{asked:?}\n{specs:#?}");
                 captures += usize::from(captured.len() > captured.matches('|').count());
             }
@@ -52,15 +52,44 @@ proptest! {
             asked.with(|request| {
                 let steps = rules.explain(request);
                 let matched = |step: &Step| step.finding == Finding::Matched;
-                let met = rules.route(request, &mut Scratch::new());
-                assert_eq!(steps.last().filter(|step| matched(step)).map(|step| step.route), met, "{asked:?}");
+                let met = rules.route(request, &mut Scratch::new()).map(|(turn, _)| turn);
+                assert_eq!(steps.last().filter(|step| matched(step)).map(|step| step.turn), met, "{asked:?}");
                 let matching = specs.iter().filter(|spec| naive::matches(&spec.when, request));
                 let matching: Vec<&Arc<str>> = matching.map(|spec| &spec.id).collect();
                 for step in &steps {
-                    assert_eq!(rules.rule(step.route).id, step.id);
+                    assert_eq!(rules.rule(step.turn).unwrap().id, step.id);
                     assert_eq!(matching.contains(&&step.id), matched(step), "{asked:?}\n{step}");
                 }
-                assert!(steps.is_sorted_by(|a, b| a.route < b.route));
+                assert!(steps.is_sorted_by(|a, b| a.turn < b.turn));
+            });
+        }
+    }
+
+    /// A table that has become what it is by one change after the other is the same as one that was made at once.
+    #[test]
+    fn a_changed_table_is_the_table_that_says_the_same(
+        bytes in proptest::collection::vec(any::<u8>(), 0..400),
+        order in proptest::collection::vec((any::<u8>(), any::<bool>()), 0..40),
+    ) {
+        let (specs, requests) = naive::world(&bytes);
+        let compiled: Vec<Arc<Rule>> = specs.iter().map(|spec| Arc::new(Rule::compile(spec).unwrap())).collect();
+        let mut rules = Rules::default();
+        let mut there = vec![false; compiled.len()];
+        for (ix, stays) in &order {
+            let Some(ix) = usize::from(*ix).checked_rem(compiled.len()) else { break };
+            there[ix] = *stays;
+            let mut replaced = 0;
+            rules = rules.with([(Turn::nth(ix), stays.then(|| compiled[ix].clone()))], &mut replaced).unwrap();
+        }
+        let all = compiled.iter().enumerate().filter(|(ix, _)| there[*ix]);
+        let at_once = Rules::at_turns(all.map(|(ix, rule)| (Turn::nth(ix), rule.clone())).collect()).unwrap();
+        prop_assert_eq!(rules.shape(), at_once.shape());
+        prop_assert_eq!(rules.shadows(), at_once.shadows());
+        for asked in &requests {
+            asked.with(|request| {
+                let met = |rules: &Rules| rules.route(request, &mut Scratch::new()).map(|(turn, _)| turn);
+                assert_eq!(met(&rules), met(&at_once), "{asked:?}\n{specs:#?}");
+                assert_eq!(rules.explain(request), at_once.explain(request), "{asked:?}");
             });
         }
     }

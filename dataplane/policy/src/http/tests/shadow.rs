@@ -8,7 +8,7 @@ use proptest::prelude::*;
 /// Ids of rules that never match, each with who stands before it.
 fn never(rules: &[(&str, When)]) -> Vec<String> {
     let table = in_order(rules);
-    let id = |route: RouteIx| table.rule(route).id.to_string();
+    let id = |turn: Turn| table.rule(turn).unwrap().id.to_string();
     let said = |never: &Never| format!("{}<{}", id(never.rule), never.behind.map(id).unwrap_or_default());
     table.shadows().never.iter().map(said).collect()
 }
@@ -106,8 +106,8 @@ proptest! {
         let never = rules.shadows().never;
         for asked in &requests {
             asked.with(|request| {
-                let holds = |route: RouteIx| {
-                    let id = &rules.rule(route).id;
+                let holds = |turn: Turn| {
+                    let id = &rules.rule(turn).unwrap().id;
                     naive::matches(&specs.iter().find(|spec| spec.id == *id).unwrap().when, request)
                 };
                 for never in &never {
