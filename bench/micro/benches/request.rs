@@ -5,6 +5,7 @@
 //! counters.
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use policy::GroupSlot;
 use policy::http::{
     ActionSpec, EscapedSlash, Headers, PathSpec, Request, Rule, RuleSpec, Rules, Scratch, When, normalise,
 };

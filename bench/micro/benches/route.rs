@@ -43,7 +43,7 @@ fn table(c: &mut Criterion) {
     let mut benches = c.benchmark_group("rules");
     for size in [10, 10_000] {
         benches.bench_function(BenchmarkId::new("compile", size), |b| b.iter(|| rules("templates", size)));
-        let rules = rules("templates", size).rules().to_vec();
+        let rules = rules("templates", size).rules().values().cloned().collect::<Vec<_>>();
         benches.bench_function(BenchmarkId::new("index", size), |b| b.iter(|| Rules::new(rules.clone())));
     }
 }

@@ -51,6 +51,7 @@ fn with(algorithm: &str, endpoints: Vec<Arc<Endpoint>>) -> Group {
         other => panic!("{other} is none of {ALGORITHMS:?}"),
     };
     Group {
+        slot: policy::GroupSlot(0),
         id: "bench".into(),
         balance,
         endpoints: endpoints.into(),
@@ -65,6 +66,7 @@ fn with(algorithm: &str, endpoints: Vec<Arc<Endpoint>>) -> Group {
 fn endpoint(slot: u32, weight: u32) -> Arc<Endpoint> {
     let [_, high, middle, low] = slot.to_be_bytes();
     Arc::new(Endpoint {
+        group: policy::GroupSlot(0),
         slot: EndpointSlot(slot),
         id: format!("b{slot}").into(),
         address: Address::Ip(([10, high, middle, low], 80).into()),

@@ -9,6 +9,7 @@ use api::status::ListenerState;
 use config::{Compiled, Running, RunningPool};
 use policy::generation::{Address, Change, Endpoint, Listen};
 use policy::reload::rollout::Touches;
+use policy::tree::Tree;
 use policy::{EndpointSlot, JobId, ListenerSlot, PoolId, PoolSlot};
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -74,7 +75,7 @@ impl Book {
             }
             self.pools.insert(pool.id.clone(), *slot);
         }
-        for entry in come(change) {
+        for entry in come(compiled) {
             let slot = entry.endpoint.slot;
             // One that is leaving stays what it is until the change is in force.
             if let Entry::Vacant(vacant) = self.endpoints.entry(slot) {
@@ -222,7 +223,7 @@ impl Book {
     }
 
     /// What the addresses of these pools mean.
-    pub fn listens(&self, pools: &BTreeMap<PoolId, RunningPool>) -> BTreeMap<Address, Listen> {
+    pub fn listens(&self, pools: &Tree<PoolId, RunningPool>) -> BTreeMap<Address, Listen> {
         let mut listens = BTreeMap::new();
         for root in pools.values().map(|pool| &pool.generation) {
             for listener in &root.listeners {
@@ -277,15 +278,17 @@ impl Book {
 }
 
 /// Endpoints that come with a change, as its pools define them.
-fn come(change: &Change) -> impl Iterator<Item = EndpointEntry> {
-    change.endpoints_come.iter().filter_map(|(pool_slot, slot)| {
+fn come(compiled: &Compiled) -> impl Iterator<Item = EndpointEntry> {
+    let change = &compiled.change;
+    let comes = |pool: PoolSlot, slot| change.endpoints_come.binary_search(&(pool, slot)).is_ok();
+    let new = compiled.endpoints.iter().filter(move |(pool, endpoint)| comes(*pool, endpoint.slot));
+    new.filter_map(|(pool_slot, endpoint)| {
         let at = change.pools.binary_search_by_key(pool_slot, |(slot, _)| *slot).ok()?;
         let pool = change.pools[at].1.as_ref()?;
-        let (group, endpoint) = pool.find(*slot)?;
         Some(EndpointEntry {
             pool: pool.id.clone(),
             pool_slot: *pool_slot,
-            group: Arc::clone(&group.id),
+            group: Arc::clone(&pool.group(endpoint.group)?.id),
             endpoint: Arc::clone(endpoint),
         })
     })

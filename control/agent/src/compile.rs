@@ -244,7 +244,7 @@ impl Compiler {
         };
         let check = begin.elapsed();
         let new = Arc::new(new);
-        let diff = config::diff(&running.config, &new);
+        let diff = config::diff_kin(&running.config, &new);
         let generation = running.generation.map(|generation| generation.0);
         let touched = self.counted.over(&running);
         let plan = tell::plan(&diff, generation, &warnings, &|pool, object| touched.of(pool, object));

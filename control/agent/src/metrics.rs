@@ -127,7 +127,7 @@ fn requests(text: &mut Exposition, shared: &Shared, published: &Published) {
     let help = "From the connection to a group's backend being there to the first byte of its answer.";
     let mut took = text.family("sluicegate_group_answer_seconds", Kind::Summary, help);
     for (id, pool) in pools() {
-        for group in &pool.generation.groups {
+        for group in pool.content.groups.keys().filter_map(|id| pool.group(id)) {
             let slots = group.endpoints.iter().map(|endpoint| endpoint.slot);
             let summary = shared.log_counts.latencies().backends(slots);
             let labels: [(&str, &dyn Display); 2] = [("pool", &Name::Pool(id)), ("group", &group.id)];
@@ -182,7 +182,7 @@ fn endpoints(text: &mut Exposition, shared: &Shared, published: &Published) {
 
 fn each_endpoint(published: &Published, mut each: impl FnMut(&[(&str, &dyn Display)], &Endpoint, bool)) {
     for (id, pool) in &published.running.pools {
-        for group in &pool.generation.groups {
+        for group in pool.content.groups.keys().filter_map(|id| pool.group(id)) {
             for endpoint in &group.endpoints {
                 each(
                     &[("pool", &Name::Pool(id)), ("group", &group.id), ("backend", &endpoint.id)],

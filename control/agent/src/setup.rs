@@ -339,7 +339,7 @@ const RESOLVE_WAIT: Duration = Duration::from_secs(2);
 /// would have nobody to send their first clients to.
 fn watch_all(prober: &Prober, compiled: &Compiled) -> Vec<EndpointState> {
     let pools = compiled.change.pools.iter().filter_map(|(_, pool)| pool.as_ref());
-    let watched = pools.flat_map(|pool| &pool.groups).flat_map(|group| {
+    let watched = pools.flat_map(|pool| pool.groups.values()).flat_map(|group| {
         let watch = |address: &Address| Watch { address: address.clone(), check: group.health.clone() };
         group.endpoints.iter().map(move |endpoint| (endpoint.slot, Some(watch(&endpoint.address))))
     });

@@ -57,14 +57,16 @@ fn pool_status(shared: &Shared, published: &Published, id: &PoolId, pool: &Runni
         .map(|address| ListenerStatus { address: address.to_string(), state: ListenerState::Listening });
     let moving = published.listeners.iter().filter(|listener| listener.pool == *id);
     let moving = moving.map(|listener| ListenerStatus { address: listener.address.clone(), state: listener.state });
-    let named = pool.generation.groups.iter().flat_map(|group| {
+    // In the order of their names.
+    let groups = || pool.content.groups.keys().filter_map(|id| pool.group(id));
+    let named = groups().flat_map(|group| {
         let mut endpoints: Vec<&Endpoint> = group.endpoints.iter().map(|endpoint| &**endpoint).collect();
         endpoints.sort_by(|a, b| a.id.cmp(&b.id));
         endpoints.into_iter().map(move |endpoint| backend_status(shared, group, endpoint))
     });
     let leaving = published.leaving.iter().filter(|(_, leaving)| leaving.pool == *id);
     let leaving = leaving.map(|(slot, leaving)| {
-        let group = pool.generation.groups.iter().find(|group| group.id == leaving.group);
+        let group = pool.group(&leaving.group);
         leaving_status(shared, *slot, leaving, group.is_some_and(|group| group.health.is_some()))
     });
     PoolStatus {
@@ -100,7 +102,7 @@ const ANSWERS: [PoolCounter; 5] = [
 ];
 
 fn group_latencies(shared: &Shared, pool: &RunningPool) -> BTreeMap<String, Latency> {
-    let of_http = pool.generation.groups.iter().filter(|group| group.http.is_some());
+    let of_http = pool.generation.groups.values().filter(|group| group.http.is_some());
     let latencies = of_http.map(|group| {
         let backends = group.endpoints.iter().map(|endpoint| endpoint.slot);
         (group.id.to_string(), latency(shared.log_counts.latencies().backends(backends)))

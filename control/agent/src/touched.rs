@@ -63,12 +63,12 @@ impl Counted {
 pub struct Touched<'a> {
     counted: &'a Counted,
     running: &'a Running,
-    /// Backends of the pools that were asked for, made when first asked.
-    endpoints: RefCell<HashMap<PoolId, ByAddress>>,
+    /// Backends of the groups that were asked for, made when first asked.
+    endpoints: RefCell<HashMap<(PoolId, Arc<str>), ByAddress>>,
 }
 
-/// Backends of one pool, by group and address.
-type ByAddress = HashMap<(Arc<str>, Address), EndpointSlot>;
+/// Backends of one group.
+type ByAddress = HashMap<Address, EndpointSlot>;
 
 impl Touched<'_> {
     /// Connections open now that this object has; `None`: it has none of its own, or is not there yet.
@@ -85,13 +85,13 @@ impl Touched<'_> {
             // Nobody counts connections by the address that they came in by, or by the rules that their requests met.
             Object::Listen { .. } | Object::Rule { .. } | Object::List { .. } => None,
             Object::Backend { group, address, .. } => {
-                let mut pools = self.endpoints.borrow_mut();
-                let endpoints = pools.entry(id.clone()).or_insert_with(|| {
-                    let groups = running.generation.groups.iter();
-                    let all = groups.flat_map(|group| group.endpoints.iter().map(|endpoint| (&group.id, endpoint)));
-                    all.map(|(group, endpoint)| ((group.clone(), endpoint.address.clone()), endpoint.slot)).collect()
+                let mut groups = self.endpoints.borrow_mut();
+                let endpoints = groups.entry((id.clone(), group.clone())).or_insert_with(|| {
+                    let group = running.group(group).into_iter();
+                    let all = group.flat_map(|group| group.endpoints.iter());
+                    all.map(|endpoint| (endpoint.address.clone(), endpoint.slot)).collect()
                 });
-                let slot = *endpoints.get(&(group.clone(), address.clone()))?;
+                let slot = *endpoints.get(address)?;
                 Some(self.counted.endpoint(slot, EndpointCounter::Connections))
             }
         }

@@ -5,7 +5,7 @@
 
 use crate::address::ListenList;
 use crate::division;
-use crate::document::{Carries, Config, Document, Group, GroupContent, HttpContent, List, Pool, PoolContent, Sealed};
+use crate::document::{Carries, Config, Document, Group, GroupContent, HttpContent, List, Lists, PoolContent, Sealed};
 use crate::draft::{BackendDraft, Draft, GroupDraft, PoolDraft};
 use crate::fit;
 use crate::form::{HostList, Shards};
@@ -15,14 +15,16 @@ use crate::page;
 use crate::place::{At, Span};
 use crate::problem::{Code, Problem, Problems};
 use crate::rule_place::RuleSpans;
-use crate::rule_spec::Lists;
+use crate::rule_list::RuleList;
+use crate::rule_spec::Lists as CompiledLists;
 use crate::rules::{self, Named};
 use crate::tree::Node;
 use crate::warn;
 use policy::generation::Address;
 use policy::{PoolId, ShardSet};
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use policy::tree::Tree;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// `None`: there are errors, all of them in `problems`.
@@ -32,7 +34,7 @@ pub(crate) fn check(draft: Draft<'_>, shards_auto: usize, problems: &mut Problem
         Shards::Count(count) => count as usize,
     });
     let lists = seal_lists(&draft);
-    let named = Named { names: draft.lists.iter().map(|(name, _)| *name).collect(), lists: Lists::new(lists.iter()) };
+    let named = Named { names: draft.lists.iter().map(|(name, _)| *name).collect(), lists: CompiledLists::new(lists.iter()) };
     let mut compiled = Vec::with_capacity(draft.pools.len());
     for pool in &draft.pools {
         check_shards(pool, shards, problems);
@@ -69,12 +71,13 @@ pub(crate) fn check(draft: Draft<'_>, shards_auto: usize, problems: &mut Problem
 }
 
 /// Those that could be read.
-fn seal_lists(draft: &Draft<'_>) -> BTreeMap<Arc<str>, Arc<List>> {
+fn seal_lists(draft: &Draft<'_>) -> Lists {
     let sealed = draft.lists.iter().filter_map(|(id, list)| Some(((*id).into(), Arc::new(List::new(list.clone()?)))));
-    sealed.collect()
+    // A table's keys are in order.
+    Tree::from_sorted(sealed)
 }
 
-fn seal(draft: Draft<'_>, lists: BTreeMap<Arc<str>, Arc<List>>) -> Option<(Config, RuleSpans)> {
+fn seal(draft: Draft<'_>, lists: Lists) -> Option<(Config, RuleSpans)> {
     let mut spans = RuleSpans::default();
     let pools = draft.pools.into_iter().map(|pool| pool_content(pool, &lists, &mut spans));
     let pools = pools.collect::<Option<Vec<_>>>()?;
@@ -83,7 +86,7 @@ fn seal(draft: Draft<'_>, lists: BTreeMap<Arc<str>, Arc<List>>) -> Option<(Confi
         let division = divisions.remove(&pool.id);
         (pool.id.clone(), Arc::new(Sealed::new(PoolContent { division, ..pool })))
     });
-    let pools: BTreeMap<PoolId, Arc<Pool>> = sealed.collect();
+    let pools = Tree::from_sorted(sealed);
     let (appliance, reload) = (draft.appliance?, draft.reload?);
     let (access_log, event_log) = (draft.access_log?, draft.event_log?);
     Some((Sealed::new(Document { appliance, reload, access_log, event_log, lists, pools }), spans))
@@ -92,7 +95,7 @@ fn seal(draft: Draft<'_>, lists: BTreeMap<Arc<str>, Arc<List>>) -> Option<(Confi
 /// All of it but what follows from the other pools.
 fn pool_content(
     draft: PoolDraft<'_>,
-    lists: &BTreeMap<Arc<str>, Arc<List>>,
+    lists: &Lists,
     spans: &mut RuleSpans,
 ) -> Option<PoolContent> {
     let id = PoolId::new(draft.id);
@@ -108,13 +111,14 @@ fn pool_content(
                 settings: draft.http?,
                 timeouts: draft.http_timeouts?,
                 lists: rules::named_lists(&rules.sealed, lists),
-                rules: rules.sealed,
+                rules: RuleList::of(rules.sealed),
                 pages: page::seal(draft.pages)?,
             })
         }
     };
     // In the order of a table's keys, which is that of the ids.
     let groups = draft.groups.into_iter().map(|group| seal_group(group, service)).collect::<Option<Vec<_>>>()?;
+    let groups = Tree::from_sorted(groups.into_iter().map(|group| (group.id.clone(), group)));
     Some(PoolContent { id, switches, create, limits, timeouts, http, groups, division: None })
 }
 

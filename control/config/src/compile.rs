@@ -1,10 +1,9 @@
 //! From one configuration to the next: the change that shards are asked to make.
 //!
-//! Incremental: a pool whose hash is the same is not looked at and stays the same `Arc`; within a pool that
-//! changed, every part that is equal stays the same `Arc` too. A [`TunnelPolicy`] that stays keeps its part
+//! Incremental: what the trees of both documents share is not looked at, and every part that is equal stays the same `Arc`. A [`TunnelPolicy`] that stays keeps its part
 //! and its number, which is that of the generation that last changed *it*; it is not superseded.
 //!
-//! Cost: O(pools) comparisons of hashes, and O(backends) for each pool that changed.
+//! Cost: that of what differs; of a group that differs, O(backends).
 
 use crate::document::{Carries, Config, Group, GroupContent, HttpContent, Pool};
 use crate::keys::{Algorithm, Backend, Balancing, CheckWord, Health, HttpTimes, TcpGroup};
@@ -14,11 +13,12 @@ use crate::service;
 use crate::slots::{EndpointIdentity, Slots};
 use policy::balance::maglev;
 use policy::generation::{
-    Address, Balance, Change, CheckKind, Endpoint, Group as PolicyGroup, HealthCheck, HttpCheck, Listen,
+    Address, Balance, Change, CheckKind, Endpoint, Group as PolicyGroup, Groups, HealthCheck, HttpCheck, Listen,
     PoolGeneration, PoolLimits, Service, Timeouts, TunnelPolicy,
 };
 use policy::http::{HostTest, HttpTimeouts, Member, Site, Sites};
-use policy::{EndpointSlot, GenerationId, JobId, ListenerSlot, PoolId, PoolSlot, ShardSet};
+use policy::tree::{self, Difference, Tree};
+use policy::{EndpointSlot, GenerationId, GroupSlot, JobId, ListenerSlot, PoolId, PoolSlot, ShardSet};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -38,6 +38,7 @@ pub struct Compiled {
     /// What addresses mean that come or change pools.
     pub(crate) listeners: Vec<(Address, Listen)>,
     pub(crate) left: Vec<(Address, ListenerSlot)>,
+    pub(crate) groups_gone: Vec<(PoolId, Arc<str>)>,
 }
 
 /// An address to bind.
@@ -52,10 +53,11 @@ pub struct Bind {
 }
 
 impl Compiled {
-    /// The change is in force: addresses that it leaves are named anew from now on. To be said together with
+    /// The change is in force: addresses that it leaves are named anew from now on, and groups that it takes away are gone. To be said together with
     /// [`Running::after`], before anything else is compiled that touches the same.
     pub fn applied(&self, slots: &mut Slots) {
         self.left.iter().for_each(|(address, slot)| slots.leave(address, *slot));
+        self.groups_gone.iter().for_each(|(pool, group)| slots.group_gone(pool, group));
     }
 
     /// The configuration that this makes of what it was compiled against.
@@ -86,11 +88,12 @@ pub fn compile(
         pools: Vec::new(),
         listeners: Vec::new(),
         left: Vec::new(),
+        groups_gone: Vec::new(),
         coming: HashSet::new(),
         sites: HashMap::new(),
     };
     compiler.document(new);
-    let Compiler { mut change, bind, mut endpoints, pools, listeners, left, .. } = compiler;
+    let Compiler { mut change, bind, mut endpoints, pools, listeners, left, groups_gone, .. } = compiler;
     change.pools.sort_by_key(|(slot, _)| *slot);
     change.listen.sort_by_key(|listen| listen.listener);
     change.leave.sort();
@@ -107,6 +110,7 @@ pub fn compile(
         pools,
         listeners,
         left,
+        groups_gone,
     }
 }
 
@@ -121,6 +125,7 @@ struct Compiler<'a> {
     pools: Vec<(PoolId, Option<RunningPool>)>,
     listeners: Vec<(Address, Listen)>,
     left: Vec<(Address, ListenerSlot)>,
+    groups_gone: Vec<(PoolId, Arc<str>)>,
     /// Addresses that lead to a pool in the new configuration and did not in the old one. One that led to another pool
     /// is not left: it moves.
     coming: HashSet<&'a Address>,
@@ -131,17 +136,25 @@ struct Compiler<'a> {
 impl<'a> Compiler<'a> {
     fn document(&mut self, new: &'a Config) {
         let running = self.running;
-        let differs =
-            |pool: &&'a Arc<Pool>| running.pools.get(&pool.id).is_none_or(|old| old.content.hash() != pool.hash());
-        for pool in new.pools.values().filter(differs) {
-            let before = running.pools.get(&pool.id).map(|old| old.content.leads()).unwrap_or_default();
-            self.coming.extend(pool.leads().iter().filter(|address| !before.contains(address)));
+        let differs = |difference: &Difference<'a, PoolId, Arc<Pool>>| match difference {
+            Difference::Changed { old, new, .. } => old.hash() != new.hash(),
+            Difference::Added { .. } | Difference::Removed { .. } => true,
+        };
+        let differences = || tree::diff(&running.config.pools, &new.pools).filter(differs);
+        for difference in differences() {
+            let (Difference::Added { key, new } | Difference::Changed { key, new, .. }) = difference else { continue };
+            let before = running.pools.get(key).map(|old| old.content.leads()).unwrap_or_default();
+            self.coming.extend(new.leads().iter().filter(|address| !before.contains(address)));
         }
-        for (id, pool) in running.pools.iter().filter(|(id, _)| !new.pools.contains_key(id)) {
-            self.remove_pool(id, pool);
+        for difference in differences() {
+            if let Difference::Removed { key, .. } = difference {
+                self.remove_pool(key, running.pools.get(key).expect("what is in the document runs"));
+            }
         }
-        for pool in new.pools.values().filter(differs) {
-            self.pool(pool, running.pools.get(&pool.id));
+        for difference in differences() {
+            if let Difference::Added { key, new } | Difference::Changed { key, new, .. } = difference {
+                self.pool(new, running.pools.get(key));
+            }
         }
     }
 
@@ -160,11 +173,14 @@ impl<'a> Compiler<'a> {
         };
         let shards = pool.create.shards.unwrap_or(self.shards);
         let listeners = self.listeners(pool, slot, shards, old);
-        let (groups, group_bytes) = self.groups(pool, slot, old);
+        let mut replaced = 0;
+        let (groups, group_slots) = self.groups(pool, slot, old, &mut replaced);
         let policy = self.policy(pool, slot, old.map(|old| &old.generation.policy));
         let (sites, site_bytes) = self.sites(pool, slot, old);
-        let (service, service_bytes) = service::compile(pool, sites, old);
-        let bytes = size_of::<PoolGeneration>() + size_of_val(&*listeners) + group_bytes + service_bytes + site_bytes;
+        let service = service::compile(pool, sites, old, &*self.slots, &mut replaced);
+        let own = size_of::<PoolGeneration>() + size_of_val(&*listeners) + site_bytes;
+        let group_bytes = groups.measure().map_or(0, |bytes| bytes.0);
+        let own_before = old.map_or(0, |old| size_of_val(&*old.generation) + size_of_val(&*old.generation.listeners));
         let generation = Arc::new(PoolGeneration {
             part: self.slots.part(),
             id: pool.id.clone(),
@@ -175,12 +191,13 @@ impl<'a> Compiler<'a> {
             shards,
             limits: PoolLimits { max_connections: pool.limits.max_connections, memory: pool.create.memory },
             policy,
+            bytes: own as u64 + group_bytes + service::bytes(pool, &service) as u64,
             service,
             groups,
-            bytes: bytes as u64,
+            replaced_bytes: (own_before + replaced) as u64,
         });
         self.change.pools.push((slot, Some(generation.clone())));
-        self.pools.push((pool.id.clone(), Some(RunningPool { content: pool.clone(), generation })));
+        self.pools.push((pool.id.clone(), Some(RunningPool { content: pool.clone(), generation, group_slots })));
     }
 
     fn listeners(
@@ -272,44 +289,66 @@ impl<'a> Compiler<'a> {
         if self.coming.contains(address) {
             return;
         }
-        let listener = self.running.listeners[address].listener;
+        let listener = self.running.listeners.get(address).expect("an address that leads to a pool means something").listener;
         self.change.leave.push(listener);
         self.left.push((address.clone(), listener));
     }
 
-    /// The groups as shards see them, and what keeping them costs: those that stay are counted without their
-    /// endpoints. A group is known by its name; under another name it is another group.
-    fn groups(&mut self, pool: &Pool, slot: PoolSlot, old: Option<&RunningPool>) -> (Box<[Arc<PolicyGroup>]>, usize) {
-        let before = old.map(|old| old.content.groups.iter().zip(&old.generation.groups)).into_iter().flatten();
-        let mut before: HashMap<&str, (&Arc<Group>, &Arc<PolicyGroup>)> =
-            before.map(|(content, group)| (&*content.id, (content, group))).collect();
-        let mut bytes = 0;
-        let mut groups = Vec::with_capacity(pool.groups.len());
-        for content in &pool.groups {
-            let (group, made) = match before.remove(&*content.id) {
-                Some((old, group)) if old.hash() == content.hash() => (group.clone(), 0),
-                old => self.group(pool, content, slot, old.map(|(_, group)| &**group)),
+    /// The groups as shards see them: those before, and what differs. A group is known by its name; under another name it
+    /// is another group.
+    fn groups(
+        &mut self,
+        pool: &'a Pool,
+        slot: PoolSlot,
+        old: Option<&RunningPool>,
+        replaced: &mut usize,
+    ) -> (Groups, Tree<Arc<str>, GroupSlot>) {
+        let none = Tree::new();
+        let mut groups = old.map_or_else(Groups::new, |old| old.generation.groups.clone());
+        let mut slots = old.map_or_else(Tree::new, |old| old.group_slots.clone());
+        for difference in tree::diff(old.map_or(&none, |old| &old.content.groups), &pool.groups) {
+            let (new, was) = match difference {
+                Difference::Changed { old, new, .. } if old.hash() == new.hash() => continue,
+                Difference::Removed { key, .. } => (None, Some(key)),
+                Difference::Added { new, .. } => (Some(new), None),
+                Difference::Changed { key, new, .. } => (Some(new), Some(key)),
             };
-            bytes += group_bytes(&group) + made;
-            groups.push(group);
+            let was = was.and_then(|id| groups.get(slots.get(id)?)).cloned();
+            match new {
+                Some(content) => {
+                    let group = self.group(pool, content, slot, was.as_deref(), replaced);
+                    if was.is_none() {
+                        slots = slots.insert_counting(group.id.clone(), group.slot, replaced);
+                    }
+                    groups = groups.insert_counting(group.slot, group, replaced);
+                }
+                None => {
+                    let gone = was.expect("what is in the document runs");
+                    *replaced += gone.bytes() as usize;
+                    gone.endpoints.iter().for_each(|endpoint| self.endpoint_gone(slot, endpoint));
+                    self.groups_gone.push((pool.id.clone(), gone.id.clone()));
+                    slots = slots.remove_counting(&gone.id, replaced);
+                    groups = groups.remove_counting(&gone.slot, replaced);
+                }
+            }
         }
-        let gone = before.into_values().flat_map(|(_, group)| &group.endpoints);
-        gone.for_each(|endpoint| self.endpoint_gone(slot, endpoint));
-        (groups.into(), bytes)
+        (groups, slots)
     }
 
-    /// A group that is new or differs, and the bytes of those of its endpoints that had to be made.
+    /// A group that is new or differs.
     fn group(
         &mut self,
         pool: &Pool,
         content: &Group,
         slot: PoolSlot,
         old: Option<&PolicyGroup>,
-    ) -> (Arc<PolicyGroup>, usize) {
+        replaced: &mut usize,
+    ) -> Arc<PolicyGroup> {
+        let group_slot = self.slots.name_group(&pool.id, &content.id);
         let before = old.map(|old| &*old.endpoints).unwrap_or_default();
+        *replaced += old.map_or(0, |old| old.own_bytes() as usize);
         let mut kept: HashMap<&Address, &Arc<Endpoint>> =
             before.iter().map(|endpoint| (&endpoint.address, endpoint)).collect();
-        let mut made = 0;
         let mut endpoints = Vec::with_capacity(content.backends.len());
         for backend in &content.backends {
             let old = kept.remove(&backend.address);
@@ -317,20 +356,31 @@ impl<'a> Compiler<'a> {
                 endpoints.push(old.clone());
                 continue;
             }
+            *replaced += old.map_or(0, |old| old.bytes() as usize);
             let endpoint_slot = match old {
                 Some(old) => old.slot,
                 None => self.endpoint_comes(pool, content, slot, backend),
             };
             let Backend { id, address, weight, backup, drain, max_connections } = (***backend).clone();
-            let endpoint =
-                Arc::new(Endpoint { slot: endpoint_slot, id, address, weight, backup, drain, max_connections });
-            made += endpoint_bytes(&endpoint);
+            let endpoint = Arc::new(Endpoint {
+                slot: endpoint_slot,
+                group: group_slot,
+                id,
+                address,
+                weight,
+                backup,
+                drain,
+                max_connections,
+            });
             self.endpoints.push((slot, endpoint.clone()));
             endpoints.push(endpoint);
         }
-        kept.into_values().for_each(|endpoint| self.endpoint_gone(slot, endpoint));
+        for gone in kept.into_values() {
+            *replaced += gone.bytes() as usize;
+            self.endpoint_gone(slot, gone);
+        }
         endpoints.sort_by_key(|endpoint| endpoint.slot);
-        (Arc::new(policy_group(content, endpoints.into(), old)), made)
+        Arc::new(policy_group(group_slot, content, endpoints.into(), old))
     }
 
     fn endpoint_comes(&mut self, pool: &Pool, group: &Group, slot: PoolSlot, backend: &Backend) -> EndpointSlot {
@@ -379,7 +429,12 @@ fn means(endpoint: &Endpoint, backend: &Backend) -> bool {
         && endpoint.max_connections == *max_connections
 }
 
-fn policy_group(content: &GroupContent, endpoints: Box<[Arc<Endpoint>]>, old: Option<&PolicyGroup>) -> PolicyGroup {
+fn policy_group(
+    slot: GroupSlot,
+    content: &GroupContent,
+    endpoints: Box<[Arc<Endpoint>]>,
+    old: Option<&PolicyGroup>,
+) -> PolicyGroup {
     let GroupContent { id, balancing, carries, health, backends: _ } = content;
     let Balancing { balance, queue, queue_wait } = *balancing;
     let balance = match balance {
@@ -397,7 +452,7 @@ fn policy_group(content: &GroupContent, endpoints: Box<[Arc<Endpoint>]>, old: Op
         }
     };
     let health = health.as_ref().map(health_check);
-    PolicyGroup { id: id.clone(), balance, endpoints, attempts, queue, queue_wait, health, http }
+    PolicyGroup { slot, id: id.clone(), balance, endpoints, attempts, queue, queue_wait, health, http }
 }
 
 fn health_check(health: &Health) -> HealthCheck {
@@ -428,22 +483,4 @@ fn source_table(endpoints: &[Arc<Endpoint>], old: Option<&PolicyGroup>) -> Arc<[
         }
         _ => maglev::build(endpoints),
     }
-}
-
-/// What keeping the group costs if its successor shares none of it but the endpoints.
-fn group_bytes(group: &PolicyGroup) -> usize {
-    let table = match &group.balance {
-        Balance::SourceHash(table) => size_of_val(&**table),
-        Balance::RoundRobin | Balance::LeastConnections | Balance::RandomTwo | Balance::PeakEwma => 0,
-    };
-    size_of::<PolicyGroup>() + group.id.len() + size_of_val(&*group.endpoints) + table
-}
-
-fn endpoint_bytes(endpoint: &Endpoint) -> usize {
-    let address = match &endpoint.address {
-        Address::Ip(_) => 0,
-        Address::Unix(path) => path.as_os_str().len(),
-        Address::Name { host, .. } => host.len(),
-    };
-    size_of::<Endpoint>() + endpoint.id.len() + address
 }

@@ -14,9 +14,11 @@ use crate::keys::{
 use crate::overlap::{self, Party};
 use crate::problem::{Code, Problem, Problems};
 use crate::rules;
-use crate::schema::Key;
+use crate::schema::Key as ConfigKey;
+use crate::rule_list::RuleList;
 use policy::PoolId;
 use policy::generation::ContentHash;
+use policy::tree::{self, Difference, Key, Measure, Tree};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::sync::Arc;
@@ -37,12 +39,18 @@ pub struct Document {
     pub access_log: AccessLog,
     pub event_log: EventLog,
     /// Addresses that rules name, by the names that they use.
-    pub lists: BTreeMap<Arc<str>, Arc<List>>,
-    pub pools: BTreeMap<PoolId, Arc<Pool>>,
+    pub lists: Lists,
+    pub pools: Tree<PoolId, Arc<Pool>, Digested>,
 }
+
+/// Lists by name.
+pub type Lists = Tree<Arc<str>, Arc<List>, Digested>;
 
 /// One list of addresses.
 pub type List = Sealed<AddressList>;
+
+/// Groups by their ids.
+pub type GroupTree = Tree<Arc<str>, Arc<Group>, Digested>;
 
 #[derive(Clone, PartialEq, Debug)]
 pub struct PoolContent {
@@ -53,20 +61,15 @@ pub struct PoolContent {
     pub timeouts: Timeouts,
     /// `None`: a TCP pool.
     pub http: Option<HttpContent>,
-    /// Sorted by id, none twice, at least one; a TCP pool has exactly one.
-    pub groups: Vec<Arc<Group>>,
+    /// At least one, unless no rule needs any; a TCP pool has exactly one.
+    pub groups: GroupTree,
     /// What follows from the other pools. `None`: no address is shared, and it takes all hosts.
     pub division: Option<Arc<Division>>,
 }
 
 impl PoolContent {
     pub fn group(&self, id: &str) -> Option<&Arc<Group>> {
-        Some(&self.groups[self.group_ix(id)?])
-    }
-
-    /// Its place among the groups.
-    pub(crate) fn group_ix(&self, id: &str) -> Option<usize> {
-        self.groups.binary_search_by(|group| (*group.id).cmp(id)).ok()
+        self.groups.get(id)
     }
 }
 
@@ -76,8 +79,8 @@ pub struct HttpContent {
     pub hosts: Hosts,
     pub settings: Http,
     pub timeouts: HttpTimes,
-    /// In the order in which they are asked; ids are unique. None: everything goes to the only group.
-    pub rules: Vec<Arc<Sealed<RuleContent>>>,
+    /// None: everything goes to the only group.
+    pub rules: RuleList,
     /// Sorted by status; none stands in two.
     pub pages: Vec<Arc<Sealed<Page>>>,
     /// The lists that the rules name, as they are in the document.
@@ -130,9 +133,7 @@ impl<T> Sealed<T> {
     {
         let mut digest = Digest(blake3::Hasher::new());
         content.digest(&mut digest);
-        let mut hash = [0; 16];
-        hash.copy_from_slice(&digest.0.finalize().as_bytes()[..16]);
-        Sealed { content, hash: ContentHash(hash) }
+        Sealed { content, hash: ContentHash::of(&digest.0) }
     }
 }
 
@@ -166,7 +167,7 @@ pub(crate) trait Canonical {
 pub(crate) struct Digest(blake3::Hasher);
 
 impl Digest {
-    fn key(&mut self, key: &Key, value: &Shown) {
+    fn key(&mut self, key: &ConfigKey, value: &Shown) {
         self.text(key.name);
         // A string writer over the hasher: nothing is allocated, and writing to it cannot fail.
         write!(HashWriter(&mut self.0), "{value}").expect("a hasher takes everything");
@@ -183,16 +184,61 @@ impl Digest {
         self.0.update(&hash.0);
     }
 
-    fn lists(&mut self, lists: &BTreeMap<Arc<str>, Arc<List>>) {
-        self.count(lists.len());
-        for (id, list) in lists {
-            self.text(id);
-            self.hash(list.hash());
+    fn tree<K, V, M>(&mut self, tree: &Tree<K, V, M>, hash: impl Fn(&M) -> ContentHash) {
+        self.count(tree.len());
+        if let Some(measure) = tree.measure() {
+            self.hash(hash(measure));
         }
     }
 
     pub(crate) fn count(&mut self, count: usize) {
         self.0.update(&(count as u64).to_le_bytes());
+    }
+}
+
+/// What a chunk of named things says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Digested(ContentHash);
+
+/// A key that is a name.
+pub trait Name: Key {
+    fn name(&self) -> &str;
+}
+
+impl Name for Arc<str> {
+    fn name(&self) -> &str {
+        self
+    }
+}
+
+impl Name for PoolId {
+    fn name(&self) -> &str {
+        self.as_str()
+    }
+}
+
+impl<K: Name, T> Measure<K, Arc<Sealed<T>>> for Digested {
+    fn cut(key: &K, _: &Arc<Sealed<T>>) -> u64 {
+        key.cut()
+    }
+
+    fn leaf(entries: &[(K, Arc<Sealed<T>>)]) -> Digested {
+        let mut digest = Digest(blake3::Hasher::new());
+        for (key, value) in entries {
+            digest.text(key.name());
+            digest.hash(value.hash());
+        }
+        Digested(ContentHash::of(&digest.0))
+    }
+
+    fn join<'a>(below: impl Iterator<Item = &'a Digested>) -> Digested {
+        let mut digest = Digest(blake3::Hasher::new());
+        below.for_each(|digested| digest.hash(digested.0));
+        Digested(ContentHash::of(&digest.0))
+    }
+
+    fn same(&self, other: &Digested) -> bool {
+        self == other
     }
 }
 
@@ -275,13 +321,16 @@ impl Canonical for PoolContent {
             settings.each(&mut |key, value| digest.key(key, &value));
             timeouts.each(&mut |key, value| digest.key(key, &value));
             digest.count(rules.len());
-            rules.iter().for_each(|rule| digest.hash(rule.hash()));
+            rules.digest().into_iter().for_each(|rules| digest.hash(rules));
             digest.count(pages.len());
             pages.iter().for_each(|page| digest.hash(page.hash()));
-            digest.lists(lists);
+            digest.count(lists.len());
+            for (id, list) in lists {
+                digest.text(id);
+                digest.hash(list.hash());
+            }
         }
-        digest.count(groups.len());
-        groups.iter().for_each(|group| digest.hash(group.hash()));
+        digest.tree(groups, |digested| digested.0);
         digest.count(usize::from(division.is_some()));
         if let Some(division) = division {
             division.digest(digest);
@@ -296,13 +345,23 @@ impl Canonical for Document {
         reload.each(&mut |key, value| digest.key(key, &value));
         access_log.each(&mut |key, value| digest.key(key, &value));
         event_log.each(&mut |key, value| digest.key(key, &value));
-        digest.lists(lists);
-        digest.count(pools.len());
-        pools.values().for_each(|pool| digest.hash(pool.hash()));
+        digest.tree(lists, |digested| digested.0);
+        digest.tree(pools, |digested| digested.0);
     }
 }
 
 impl Config {
+    /// This configuration, made of the parts of `old` as far as they say the same. Cost: O(n).
+    pub fn aligned(&self, old: &Config) -> Config {
+        if self.hash() == old.hash() {
+            return old.clone();
+        }
+        let mut document = (**self).clone();
+        document.lists = aligned(&self.lists, &old.lists, |new, _| new.clone());
+        document.pools = aligned(&self.pools, &old.pools, |new, old| new.aligned(old));
+        Sealed::new(document)
+    }
+
     /// This configuration with these pools as `other` has them, and all that belongs to no pool. For a
     /// document that was read while other pools were being changed by others.
     ///
@@ -310,11 +369,13 @@ impl Config {
     /// divide an address otherwise, or uses a list that `other` has differently.
     pub fn taking(&self, other: &Config, pools: &BTreeSet<PoolId>) -> Result<Config, Problems> {
         let mut document = (**other).clone();
+        document.lists = aligned(&other.lists, &self.lists, |new, _| new.clone());
         document.pools.clone_from(&self.pools);
         for id in pools {
-            match other.pools.get(id) {
-                Some(pool) => document.pools.insert(id.clone(), pool.clone()),
-                None => document.pools.remove(id),
+            document.pools = match (other.pools.get(id), self.pools.get(id)) {
+                (Some(pool), Some(old)) => document.pools.insert(id.clone(), pool.aligned(old)),
+                (Some(pool), None) => document.pools.insert(id.clone(), pool.clone()),
+                (None, _) => document.pools.remove(id),
             };
         }
         let mut problems = Problems::default();
@@ -331,17 +392,54 @@ impl Config {
     }
 }
 
+/// `new`, made of the parts of `old` as far as they are the same.
+fn aligned<K: Name, T>(
+    new: &Tree<K, Arc<Sealed<T>>, Digested>,
+    old: &Tree<K, Arc<Sealed<T>>, Digested>,
+    within: impl Fn(&Arc<Sealed<T>>, &Arc<Sealed<T>>) -> Arc<Sealed<T>>,
+) -> Tree<K, Arc<Sealed<T>>, Digested> {
+    let mut aligned = old.clone();
+    for difference in tree::diff(old, new) {
+        aligned = match difference {
+            Difference::Removed { key, .. } => aligned.remove(key),
+            Difference::Added { key, new } => aligned.insert(key.clone(), new.clone()),
+            Difference::Changed { old, new, .. } if old.hash() == new.hash() => continue,
+            Difference::Changed { key, old, new } => aligned.insert(key.clone(), within(new, old)),
+        };
+    }
+    aligned
+}
+
+impl Pool {
+    /// This pool, made of the parts of `old` as far as they say the same: what differs can then be found without looking
+    /// at what does not, and nothing is in memory twice.
+    pub(crate) fn aligned(self: &Arc<Pool>, old: &Arc<Pool>) -> Arc<Pool> {
+        if self.hash() == old.hash() {
+            return old.clone();
+        }
+        let mut content = (***self).clone();
+        content.groups = aligned(&self.groups, &old.groups, |new, _| new.clone());
+        if let (Some(http), Some(old)) = (&mut content.http, &old.http) {
+            http.rules = http.rules.aligned(&old.rules);
+        }
+        let pool = Sealed::new(content);
+        debug_assert_eq!(pool.hash(), self.hash(), "only the memory is another");
+        Arc::new(pool)
+    }
+}
+
 impl Document {
     /// Brings what follows from all pools together up to date, which may change these pools and no others.
     fn divide(&mut self, may_change: &BTreeSet<PoolId>, problems: &mut Problems) {
         let mut divisions = division::divide(self.pools.values().map(|pool| &***pool));
-        for (id, pool) in &mut self.pools {
+        for (id, pool) in &self.pools.clone() {
             let division = divisions.remove(id);
             if pool.division == division {
                 continue;
             }
             if may_change.contains(id) {
-                *pool = Arc::new(Sealed::new(PoolContent { division, ..(***pool).clone() }));
+                let divided = Sealed::new(PoolContent { division, ..(***pool).clone() });
+                self.pools = self.pools.insert(id.clone(), Arc::new(divided));
                 continue;
             }
             let message = format!("the addresses of pool `{id}` would be divided otherwise, and another change has it");

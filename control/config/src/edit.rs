@@ -94,18 +94,18 @@ impl Config {
         }
         let mut document = (**self).clone();
         for ((id, group), backends) in touched {
-            warn::sealed_group(id.as_str(), &document.pools[id].groups[group].id, &backends, &mut problems);
-            let pool = with_backends(&document.pools[id], group, backends);
-            document.pools.insert(id.clone(), Arc::new(pool));
+            warn::sealed_group(id.as_str(), group, &backends, &mut problems);
+            let pool = document.pools.get(id).expect("it was found");
+            document.pools = document.pools.insert(id.clone(), Arc::new(with_backends(pool, group, backends)));
         }
         Ok(Edited { config: Sealed::new(document), warnings: problems })
     }
 }
 
-fn with_backends(pool: &Pool, group: usize, backends: Vec<Arc<Sealed<Backend>>>) -> Pool {
+fn with_backends(pool: &Pool, group: &Arc<str>, backends: Vec<Arc<Sealed<Backend>>>) -> Pool {
     let mut pool = (**pool).clone();
-    let content = GroupContent { backends, ..(**pool.groups[group]).clone() };
-    pool.groups[group] = Arc::new(Group::new(content));
+    let content = GroupContent { backends, ..(***pool.group(group).expect("it was found")).clone() };
+    pool.groups = pool.groups.insert(group.clone(), Arc::new(Group::new(content)));
     Sealed::new(pool)
 }
 
@@ -116,8 +116,8 @@ struct Editor<'a> {
     problems: Problems,
 }
 
-/// A group, by its pool and its place among the pool's groups.
-type Place<'a> = (&'a PoolId, usize);
+/// A group of a pool.
+type Place<'a> = (&'a PoolId, &'a Arc<str>);
 
 impl<'a> Editor<'a> {
     fn edit(&mut self, edit: &Edit, at: &At<'_>) {
@@ -173,9 +173,9 @@ impl<'a> Editor<'a> {
             self.problems.push(not_found(at.key("pool"), message, name, pools.keys().map(PoolId::as_str)));
             return None;
         };
-        let names = pool.groups.iter().map(|group| &*group.id);
+        let names = pool.groups.keys().map(|id| &**id);
         match group {
-            None if pool.groups.len() == 1 => Some((id, 0)),
+            None if pool.groups.len() == 1 => Some((id, pool.groups.keys().next()?)),
             None => {
                 let message = format!("pool `{name}` has {} groups, so `group` must be said", pool.groups.len());
                 let problem = Problem::error(Code::Missing, at.key("group"), None, message);
@@ -183,12 +183,12 @@ impl<'a> Editor<'a> {
                 None
             }
             Some(group) => {
-                let ix = pool.group_ix(group);
-                if ix.is_none() {
+                let found = pool.groups.get_key_value(group);
+                if found.is_none() {
                     let message = format!("pool `{name}` has no group `{group}`");
                     self.problems.push(not_found(at.key("group"), message, group, names));
                 }
-                Some((id, ix?))
+                Some((id, found?.0))
             }
         }
     }
@@ -197,9 +197,8 @@ impl<'a> Editor<'a> {
         read_backend(&Node { value: Value::Table(table), span: None }, at, &mut self.problems)
     }
 
-    fn add(&mut self, (pool, ix): Place<'a>, backend: Backend, at: &At<'_>) {
-        let group = &self.config.pools[pool].groups[ix].id;
-        let backends = self.backends((pool, ix));
+    fn add(&mut self, (pool, group): Place<'a>, backend: Backend, at: &At<'_>) {
+        let backends = self.backends((pool, group));
         let same_address = backends.iter().find(|other| other.address == backend.address).map(|other| other.id.clone());
         let place = backends.binary_search_by(|other| other.id.cmp(&backend.id));
         let path = group_path(pool.as_str(), group);
@@ -223,15 +222,15 @@ impl<'a> Editor<'a> {
     }
 
     fn find(&mut self, place: Place<'a>, id: &str, at: &At<'_>) -> Option<usize> {
-        let (pool, ix) = place;
-        let groups = &self.config.pools[pool].groups;
+        let (pool, group) = place;
+        let only = self.config.pools.get(pool).is_some_and(|pool| pool.groups.len() == 1);
         let backends = self.backends(place);
         let by_address = || backends.iter().position(|backend| backend.address.to_string() == id);
         let found = backends.binary_search_by(|backend| (*backend.id).cmp(id)).ok().or_else(by_address);
         if found.is_none() {
-            let message = match &groups[..] {
-                [_] => format!("pool `{pool}` has no backend `{id}`"),
-                groups => format!("group `{}` of pool `{pool}` has no backend `{id}`", groups[ix].id),
+            let message = match only {
+                true => format!("pool `{pool}` has no backend `{id}`"),
+                false => format!("group `{group}` of pool `{pool}` has no backend `{id}`"),
             };
             let problem = not_found(at.key("id"), message, id, backends.iter().map(|backend| &*backend.id));
             self.problems.push(problem);
@@ -240,8 +239,9 @@ impl<'a> Editor<'a> {
     }
 
     fn backends(&mut self, place: Place<'a>) -> &mut Vec<Arc<Sealed<Backend>>> {
-        let (pool, ix) = place;
-        self.touched.entry(place).or_insert_with(|| self.config.pools[pool].groups[ix].backends.clone())
+        let (pool, group) = place;
+        let found = || self.config.pools.get(pool).and_then(|pool| pool.group(group)).expect("it was found");
+        self.touched.entry(place).or_insert_with(|| found().backends.clone())
     }
 }
 

@@ -50,6 +50,7 @@ mod prefix;
 mod problem;
 mod reference;
 mod rule_id;
+mod rule_list;
 mod rule_place;
 mod rule_spec;
 mod rules;
@@ -86,12 +87,13 @@ pub use keys::{
 pub use load::{DOCUMENT_BYTES_MAX, FILE_BYTES_MAX, INCLUDE_DEPTH_MAX, INCLUDES_MAX};
 pub use place::{Place, Span};
 pub use plan::{
-    ChangeKind, Live, Object, Plan, PlanWarning, PlanWarningCode, PlannedChange, RestartReason, Touches, diff,
+    ChangeKind, Live, Object, Plan, PlanWarning, PlanWarningCode, PlannedChange, RestartReason, Touches, diff, diff_kin,
     happenings,
 };
 pub use plan_rules::LIST_ENTRIES_SHOWN;
 pub use problem::{Also, Code, Problem, Problems, Severity};
 pub use reference::{json_schema, keys_markdown};
+pub use rule_list::{RuleList, SealedRule};
 pub use rule_place::RulePlaces;
 pub use running::{Running, RunningPool};
 pub use schema::{Exception, Key, Presence, TableKeys};

@@ -5,13 +5,16 @@
 //! counts of connections are not known here: whoever runs the appliance fills them in.
 
 use crate::class::{Category, Class, Reach, Reason};
-use crate::document::{Carries, Config, Document, Group, GroupContent, HttpContent, Pool, PoolContent, Sealed};
+use crate::document::{
+    Carries, Config, Document, Group, GroupContent, GroupTree, HttpContent, Pool, PoolContent, Sealed,
+};
 use crate::form::Shown;
 use crate::keys::{Backend, Create, Eject, Health, Service};
 use crate::plan_listen::Owners;
 use crate::schema::Key;
 use policy::PoolId;
 use policy::generation::{Address, ContentHash};
+use policy::tree::{self, Difference};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -270,8 +273,14 @@ pub mod happenings {
     ];
 }
 
-/// What turns `old` into `new`.
+/// What turns `old` into `new`. Cost: O(n), what each says counted.
 pub fn diff(old: &Config, new: &Config) -> Plan {
+    diff_kin(old, &new.aligned(old))
+}
+
+/// As [`diff`], of two of which one was made from the other, by edits or by [`Config::aligned`]. Cost: that of what
+/// differs.
+pub fn diff_kin(old: &Config, new: &Config) -> Plan {
     let mut diff =
         Diff { owners: Owners::new(old, new), changes: Vec::new(), warnings: Vec::new(), touches: Touches::default() };
     if old.hash() != new.hash() {
@@ -329,15 +338,13 @@ impl<'a> Diff<'a> {
         access_log.diff(&new.access_log, &mut |key, old, new| self.setting("log.access", key, old, new));
         event_log.diff(&new.event_log, &mut |key, old, new| self.setting("log.events", key, old, new));
         self.lists(lists, &new.lists);
-        for (id, old) in pools {
-            match new.pools.get(id) {
-                None => self.pool_removed(old),
-                Some(new) if old.hash() == new.hash() => {}
-                Some(new) => self.pool(old, new),
+        for difference in tree::diff(pools, &new.pools) {
+            match difference {
+                Difference::Removed { old, .. } => self.pool_removed(old),
+                Difference::Added { new, .. } => self.pool_added(new),
+                Difference::Changed { old, new, .. } if old.hash() == new.hash() => {}
+                Difference::Changed { old, new, .. } => self.pool(old, new),
             }
-        }
-        for (_, pool) in new.pools.iter().filter(|(id, _)| !pools.contains_key(id)) {
-            self.pool_added(pool);
         }
     }
 
@@ -404,12 +411,17 @@ impl<'a> Diff<'a> {
     }
 
     /// Groups by their names. Where one only is replaced by one only, it was renamed.
-    fn groups(&mut self, pool: &PoolId, old: &'a [Arc<Group>], new: &'a [Arc<Group>]) {
-        let apart = |one: &'a [Arc<Group>], other: &'a [Arc<Group>]| {
-            let has = |id: &Arc<str>| other.binary_search_by(|group| group.id.cmp(id)).is_ok();
-            one.iter().filter(move |group| !has(&group.id)).collect::<Vec<_>>()
-        };
-        match (&apart(old, new)[..], &apart(new, old)[..]) {
+    fn groups(&mut self, pool: &PoolId, old: &'a GroupTree, new: &'a GroupTree) {
+        let (mut gone, mut come) = (Vec::new(), Vec::new());
+        for difference in tree::diff(old, new) {
+            match difference {
+                Difference::Changed { old, new, .. } if old.hash() == new.hash() => {}
+                Difference::Changed { old, new, .. } => self.group(pool, old, new),
+                Difference::Removed { old, .. } => gone.push(old),
+                Difference::Added { new, .. } => come.push(new),
+            }
+        }
+        match (&gone[..], &come[..]) {
             ([gone], [come]) => self.group(pool, gone, come),
             (gone, come) => {
                 for (groups, kind, reason) in [
@@ -421,12 +433,6 @@ impl<'a> Diff<'a> {
                         self.event(Some(pool), path, Object::Group { id: group.id.clone() }, kind, reason);
                     }
                 }
-            }
-        }
-        for group in old {
-            let same = new.binary_search_by(|new| new.id.cmp(&group.id)).ok().map(|ix| &new[ix]);
-            if let Some(new) = same.filter(|new| new.hash() != group.hash()) {
-                self.group(pool, group, new);
             }
         }
     }

@@ -2,39 +2,41 @@
 //!
 //! Rules are known by their ids: one whose conditions change under a name that follows from them is another rule.
 
-use crate::document::{HttpContent, List, RuleContent, Sealed};
+use crate::document::{HttpContent, Lists, RuleContent, Sealed};
 use crate::keys::Page;
 use crate::place::At;
 use crate::plan::{ChangeKind, Diff, Object, happenings};
+use crate::rule_list::{RuleDifference, RuleList, rising};
 use crate::schema::Key;
 use policy::PoolId;
-use std::collections::{BTreeMap, HashMap};
+use policy::http::Turn;
+use policy::tree::{self, Difference};
 use std::sync::Arc;
 
 /// Entries of a list that a plan shows, which is read by people. Of a longer one it says only that it differs.
 pub const LIST_ENTRIES_SHOWN: usize = 100;
 
-type Rule = Arc<Sealed<RuleContent>>;
-
 impl<'a> Diff<'a> {
-    pub(crate) fn lists(&mut self, old: &'a BTreeMap<Arc<str>, Arc<List>>, new: &'a BTreeMap<Arc<str>, Arc<List>>) {
+    pub(crate) fn lists(&mut self, old: &'a Lists, new: &'a Lists) {
         let at = |id: &str| At::ROOT.key("list").key(id).to_string();
-        for (id, old) in old {
-            let object = Object::List { id: id.clone() };
-            match new.get(id) {
-                None => self.event(None, at(id), object, ChangeKind::Removed, happenings::LIST_REMOVED),
-                Some(new) => old.diff(new, &mut |key, shown_old, shown_new| {
+        for difference in tree::diff(old, new) {
+            match difference {
+                Difference::Removed { key, .. } => {
+                    let object = Object::List { id: key.clone() };
+                    self.event(None, at(key), object, ChangeKind::Removed, happenings::LIST_REMOVED);
+                }
+                Difference::Added { key, .. } => {
+                    let object = Object::List { id: key.clone() };
+                    self.event(None, at(key), object, ChangeKind::Added, happenings::LIST_ADDED);
+                }
+                Difference::Changed { key: id, old, new } => old.diff(new, &mut |key, shown_old, shown_new| {
                     let path = format!("{}.{}", at(id), key.name);
                     let short = old.entries.len().max(new.entries.len()) <= LIST_ENTRIES_SHOWN;
                     let [old, new] =
                         [shown_old, shown_new].map(|shown| if short { shown.to_json() } else { None::<()>.into() });
-                    self.change(None, path, object.clone(), key.reason, old, new);
+                    self.change(None, path, Object::List { id: id.clone() }, key.reason, old, new);
                 }),
             }
-        }
-        for id in new.keys().filter(|id| !old.contains_key(*id)) {
-            let object = Object::List { id: id.clone() };
-            self.event(None, at(id), object, ChangeKind::Added, happenings::LIST_ADDED);
         }
     }
 
@@ -43,44 +45,40 @@ impl<'a> Diff<'a> {
         self.pages(pool, &old.pages, &new.pages);
     }
 
-    fn rules(&mut self, pool: &PoolId, old: &'a [Rule], new: &'a [Rule]) {
-        if old == new {
-            return;
-        }
-        let before: HashMap<&str, usize> = old.iter().enumerate().map(|(ix, rule)| (&*rule.id, ix)).collect();
-        let mut stays = vec![false; old.len()];
-        let mut kept = Vec::new();
-        for rule in new {
-            let object = Object::Rule { id: rule.id.clone() };
-            match before.get(&*rule.id) {
+    fn rules(&mut self, pool: &PoolId, old: &'a RuleList, new: &'a RuleList) {
+        let mut moved = Vec::new();
+        for RuleDifference { turn, old: was, new: is } in RuleList::diff(old, new) {
+            if let Some(was) = was.filter(|was| new.find(&was.id).is_none()) {
+                let (path, object) = (rule_path(pool, &was.id), Object::Rule { id: was.id.clone() });
+                self.event(Some(pool), path, object, ChangeKind::Removed, happenings::RULE_REMOVED);
+            }
+            let Some(is) = is else { continue };
+            match old.find(&is.id) {
                 None => {
-                    self.event(
-                        Some(pool),
-                        rule_path(pool, &rule.id),
-                        object,
-                        ChangeKind::Added,
-                        happenings::RULE_ADDED,
-                    );
+                    let (path, object) = (rule_path(pool, &is.id), Object::Rule { id: is.id.clone() });
+                    self.event(Some(pool), path, object, ChangeKind::Added, happenings::RULE_ADDED);
                 }
-                Some(ix) => {
-                    stays[*ix] = true;
-                    kept.push(*ix);
-                    if old[*ix].hash() != rule.hash() {
-                        self.rule(pool, &old[*ix], rule);
+                Some((before, was)) => {
+                    if was.hash() != is.hash() {
+                        self.rule(pool, was, is);
+                    }
+                    if before != turn {
+                        moved.push((before, turn));
                     }
                 }
             }
         }
-        for (rule, _) in old.iter().zip(stays).filter(|(_, stays)| !stays) {
-            let object = Object::Rule { id: rule.id.clone() };
-            self.event(Some(pool), rule_path(pool, &rule.id), object, ChangeKind::Removed, happenings::RULE_REMOVED);
+        // Where all turns were given anew, most rules stand as they did.
+        if moved.len() > MOVED_AT_SIGHT {
+            moved = moved_of_all(old, new);
         }
-        for (ix, above) in moved(&kept) {
-            let rule = &old[ix];
+        for (before, turn) in moved {
+            let rule = new.at(turn).expect("it stands there");
             let object = Object::Rule { id: rule.id.clone() };
-            let behind =
-                |before: Option<usize>| before.map_or(serde_json::Value::Null, |ix| old[ix].id.to_string().into());
-            let (from, to) = (behind(ix.checked_sub(1)), behind(above));
+            let behind = |list: &RuleList, turn| {
+                list.neighbours(turn).0.map_or(serde_json::Value::Null, |(_, rule)| rule.id.to_string().into())
+            };
+            let (from, to) = (behind(old, before), behind(new, turn));
             self.change(Some(pool), rule_path(pool, &rule.id), object, happenings::RULE_MOVED, from, to);
         }
     }
@@ -123,28 +121,15 @@ fn rule_path(pool: &PoolId, id: &str) -> String {
     At::ROOT.key("pool").key(pool.as_str()).key("rule").key(id).to_string()
 }
 
-/// The fewest that moved, so that all others are as they were one to the other: each with the one that it stands
-/// behind now. `kept`: places before, in the order of now.
-fn moved(kept: &[usize]) -> Vec<(usize, Option<usize>)> {
-    // The longest run of places that rise: `ends[n]` is where the lowest end of one of n + 1 stands.
-    let mut ends: Vec<usize> = Vec::new();
-    let mut before = vec![None; kept.len()];
-    for (at, place) in kept.iter().enumerate() {
-        let length = ends.partition_point(|end| kept[*end] < *place);
-        before[at] = length.checked_sub(1).map(|length| ends[length]);
-        match ends.get_mut(length) {
-            Some(end) => *end = at,
-            None => ends.push(at),
-        }
-    }
-    let mut stays = vec![false; kept.len()];
-    let mut next = ends.last().copied();
-    while let Some(at) = next {
-        stays[at] = true;
-        next = before[at];
-    }
-    let moved = (0..kept.len()).filter(|at| !stays[*at]);
-    moved.map(|at| (kept[at], at.checked_sub(1).map(|above| kept[above]))).collect()
+/// Rules with other turns that are taken for moved without a look at all others.
+const MOVED_AT_SIGHT: usize = 64;
+
+/// The fewest that moved, so that all others are as they were one to the other: each with its turn before and now.
+fn moved_of_all(old: &RuleList, new: &RuleList) -> Vec<(Turn, Turn)> {
+    let before: Vec<Option<Turn>> = new.iter().map(|rule| old.find(&rule.id).map(|(turn, _)| turn)).collect();
+    let stays = rising(&before);
+    let all = before.into_iter().zip(stays).zip(new.turns());
+    all.filter_map(|((before, stays), (turn, _))| before.filter(|_| !stays).map(|before| (before, turn))).collect()
 }
 
 #[cfg(test)]
@@ -153,13 +138,17 @@ mod tests {
 
     #[test]
     fn as_few_as_can_be_have_moved() {
-        let check = |kept: &[usize], expected: &[(usize, Option<usize>)]| assert_eq!(moved(kept), expected, "{kept:?}");
+        let check = |before: &[u64], expected: &[u64]| {
+            let turns: Vec<Option<Turn>> = before.iter().map(|turn| Some(Turn(*turn))).collect();
+            let moved = before.iter().zip(rising(&turns)).filter(|(_, stays)| !stays).map(|(turn, _)| *turn);
+            assert_eq!(moved.collect::<Vec<_>>(), expected, "{before:?}");
+        };
         check(&[], &[]);
         check(&[0, 1, 2], &[]);
         check(&[0, 2, 3], &[]);
-        check(&[2, 0, 1], &[(2, None)]);
-        check(&[1, 2, 0], &[(0, Some(2))]);
-        check(&[0, 3, 1, 2, 4], &[(3, Some(0))]);
-        assert_eq!(moved(&[2, 1, 0]).len(), 2);
+        check(&[2, 0, 1], &[2]);
+        check(&[1, 2, 0], &[0]);
+        check(&[0, 3, 1, 2, 4], &[3]);
+        assert_eq!(rising(&[Some(Turn(2)), None, Some(Turn(1))]).iter().filter(|stays| **stays).count(), 1);
     }
 }

@@ -5,8 +5,9 @@
 use crate::document::{List, RuleContent};
 use crate::form::{HeaderEdits, Redirect, Respond, Rewrite, RewritePath, ValueTest};
 use crate::keys::{Conditions, Rule};
+use policy::GroupSlot;
 use policy::http::{
-    ActionSpec, EditSpec, GroupIx, PathSpec, Prefix, PrefixSet, Problem, RewriteSpec, RuleSpec, SourceSet, ValueSpec,
+    ActionSpec, EditSpec, PathSpec, Prefix, PrefixSet, Problem, RewriteSpec, RuleSpec, SourceSet, ValueSpec,
     When, Why,
 };
 use std::collections::BTreeMap;
@@ -64,8 +65,8 @@ pub(crate) fn actions(rule: &Rule) -> Vec<&'static str> {
     said.into_iter().filter(|(_, said)| *said).map(|(key, _)| key).collect()
 }
 
-/// `group`: where the rule's group stands in the pool. Of a rule that is not in order, as much as can be looked at.
-pub(crate) fn spec(content: &RuleContent, group: Option<GroupIx>, lists: &Lists) -> RuleSpec {
+/// `group`: the slot of the rule's group. Of a rule that is not in order, as much as can be looked at.
+pub(crate) fn spec(content: &RuleContent, group: Option<GroupSlot>, lists: &Lists) -> RuleSpec {
     let RuleContent { id, conditions, rule } = content;
     let Rule { id: _, order, group: _, redirect, respond, deny, rewrite, request_headers, response_headers } = rule;
     let action = match (group, redirect, respond, deny) {
@@ -74,7 +75,7 @@ pub(crate) fn spec(content: &RuleContent, group: Option<GroupIx>, lists: &Lists)
             ActionSpec::Respond { status: *status, content_type: content_type.to_string(), body: body.clone().into() }
         }
         (_, _, _, Some(status)) => ActionSpec::Deny { status: *status },
-        (group, None, None, None) => ActionSpec::Group(group.unwrap_or(GroupIx(0))),
+        (group, None, None, None) => ActionSpec::Group(group.unwrap_or(GroupSlot(0))),
     };
     let host = rewrite.as_ref().and_then(|rewrite| rewrite.host.clone());
     RuleSpec {

@@ -3,18 +3,19 @@
 //! What one rule means is `rule_spec`'s, and whether it can be is `policy`'s: here its problems get their places.
 
 use crate::check::{node_at, pool_path, span_at};
-use crate::document::{HttpContent, List, Pool, RuleContent, Sealed};
+use crate::document::{HttpContent, List, Lists, Pool, RuleContent, Sealed};
 use crate::draft::{PoolDraft, RuleDraft};
 use crate::edit::some_of;
 use crate::keys::{Conditions, Rule as RuleKeys};
 use crate::place::{At, Span};
 use crate::problem::{Code, Problem, Problems};
-use crate::rule_spec::{self, Lists, Step};
+use crate::rule_spec::{self, Lists as CompiledLists, Step};
 use crate::schema::Key;
 use crate::suggest;
 use crate::tree::{Node, Value};
 use policy::generation::ContentHash;
-use policy::http::{GroupIx, PatternError, Rule, Rules, TemplateError, TextError, Why};
+use policy::GroupSlot;
+use policy::http::{PatternError, Rule, Rules, TemplateError, TextError, Why};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -24,7 +25,7 @@ const ORDER_STEP: u32 = 10;
 /// The lists of a document, for rules to name.
 pub(crate) struct Named<'d> {
     pub(crate) names: BTreeSet<&'d str>,
-    pub(crate) lists: Lists,
+    pub(crate) lists: CompiledLists,
 }
 
 /// Tells whatever is wrong with each rule. The rules that are in order, compiled, as they are asked.
@@ -142,11 +143,11 @@ impl Checker<'_, '_, '_> {
         self.draft.node.table().is_some_and(|table| table.entries.keys().all(|name| known(name)))
     }
 
-    fn group(&mut self, group: &str) -> Option<GroupIx> {
+    fn group(&mut self, group: &str) -> Option<GroupSlot> {
         let groups = &self.pool.groups;
-        // They are in the order of their ids, here and in the configuration.
+        // They are in the order of their ids. Whichever slot it will have, here it is a group.
         if let Ok(ix) = groups.binary_search_by(|other| other.id.cmp(group)) {
-            return Some(GroupIx(ix as u32));
+            return Some(GroupSlot(ix as u32));
         }
         let message = format!("pool `{}` has no group `{group}`", self.pool.id);
         let span = span_at(self.draft.node, &["group"]);
@@ -295,15 +296,17 @@ pub(crate) fn check_table(pool: &PoolDraft<'_>, compiled: Vec<Arc<Rule>>, proble
         ));
     }
     let sequence = in_sequence(&pool.rules);
+    let draft_of = |turn| sequence[table.place(turn)];
     for never in table.shadows().never {
-        let draft = sequence[never.rule.0 as usize];
+        let draft = draft_of(never.rule);
         let path = format!("{at}[{}]", draft.ix);
-        let id = &table.rule(never.rule).id;
+        let id_of = |turn| table.rule(turn).map_or("", |rule| &*rule.id);
+        let id = id_of(never.rule);
         let problem = match never.behind {
             Some(other) => {
-                let message = format!("rule `{id}` is never asked: `{}` takes all of it before", table.rule(other).id);
+                let message = format!("rule `{id}` is never asked: `{}` takes all of it before", id_of(other));
                 let problem = Problem::warning(Code::NoEffect, path, draft.node.span, message);
-                problem.also("the rule before it", sequence[other.0 as usize].node.span)
+                problem.also("the rule before it", draft_of(other).node.span)
             }
             None => {
                 let message = format!("no request meets rule `{id}`: its conditions exclude each other");
@@ -367,7 +370,7 @@ pub(crate) struct SealedRules {
 /// Those of all lists that the rules name.
 pub(crate) fn named_lists(
     rules: &[Arc<Sealed<RuleContent>>],
-    lists: &BTreeMap<Arc<str>, Arc<List>>,
+    lists: &Lists,
 ) -> BTreeMap<Arc<str>, Arc<List>> {
     let mut named = BTreeMap::new();
     for rule in rules {
@@ -381,9 +384,9 @@ pub(crate) fn named_lists(
 }
 
 /// A pool that stays as it is uses its lists as they are.
-pub(crate) fn check_kept_lists(pool: &Pool, lists: &BTreeMap<Arc<str>, Arc<List>>, problems: &mut Problems) {
+pub(crate) fn check_kept_lists(pool: &Pool, lists: &Lists, problems: &mut Problems) {
     let used = pool.http.iter().flat_map(|HttpContent { lists, .. }| lists);
-    for (id, _) in used.filter(|(id, list)| lists.get(*id).is_none_or(|other| other.hash() != list.hash())) {
+    for (id, _) in used.filter(|(id, list)| lists.get(&***id).is_none_or(|other| other.hash() != list.hash())) {
         let message = format!("pool `{}` has come to use list `{id}` meanwhile, which would change", pool.id);
         let path = At::ROOT.key("list").key(id).to_string();
         problems.push(Problem::error(Code::Clash, path, None, message).help("submit the document again"));

@@ -4,10 +4,10 @@
 //! may end in any order, so a job brings only what it touched.
 
 use crate::compile::Compiled;
-use crate::document::{Config, Document, List, Pool, Sealed};
-use policy::generation::{Address, Listen, PoolGeneration};
-use policy::{GenerationId, PoolId};
-use std::collections::{BTreeMap, BTreeSet};
+use crate::document::{Config, Digested, Document, Lists, Pool, Sealed};
+use policy::generation::{Address, Group, Listen, PoolGeneration};
+use policy::tree::{self, Difference, Tree};
+use policy::{GenerationId, GroupSlot, PoolId};
 use std::sync::Arc;
 
 #[derive(Clone, Debug)]
@@ -15,15 +15,23 @@ pub struct Running {
     pub config: Arc<Config>,
     /// The newest generation. `None`: nothing has been applied since the start.
     pub generation: Option<GenerationId>,
-    pub pools: BTreeMap<PoolId, RunningPool>,
+    pub pools: Tree<PoolId, RunningPool>,
     /// What each address means.
-    pub listeners: BTreeMap<Address, Listen>,
+    pub listeners: Tree<Address, Listen>,
 }
 
 #[derive(Clone, Debug)]
 pub struct RunningPool {
     pub content: Arc<Pool>,
     pub generation: Arc<PoolGeneration>,
+    pub(crate) group_slots: Tree<Arc<str>, GroupSlot>,
+}
+
+impl RunningPool {
+    /// By its id.
+    pub fn group(&self, id: &str) -> Option<&Arc<Group>> {
+        self.generation.group(*self.group_slots.get(id)?)
+    }
 }
 
 impl Running {
@@ -31,8 +39,8 @@ impl Running {
     pub fn at_start(config: &Config) -> Running {
         let Document { appliance, reload, access_log, event_log, lists, pools: _ } = (**config).clone();
         let config =
-            Arc::new(Sealed::new(Document { appliance, reload, access_log, event_log, lists, pools: BTreeMap::new() }));
-        Running { config, generation: None, pools: BTreeMap::new(), listeners: BTreeMap::new() }
+            Arc::new(Sealed::new(Document { appliance, reload, access_log, event_log, lists, pools: Tree::new() }));
+        Running { config, generation: None, pools: Tree::new(), listeners: Tree::new() }
     }
 
     /// After the job was committed. What it did not touch stays, whatever else was applied since it was compiled.
@@ -42,20 +50,22 @@ impl Running {
         for (id, pool) in &compiled.pools {
             match pool {
                 Some(pool) => {
-                    documents.insert(id.clone(), pool.content.clone());
-                    pools.insert(id.clone(), pool.clone());
+                    documents = documents.insert(id.clone(), pool.content.clone());
+                    pools = pools.insert(id.clone(), pool.clone());
                 }
                 None => {
-                    documents.remove(id);
-                    pools.remove(id);
+                    documents = documents.remove(id);
+                    pools = pools.remove(id);
                 }
             }
         }
         let mut listeners = self.listeners.clone();
         for (address, _) in &compiled.left {
-            listeners.remove(address);
+            listeners = listeners.remove(address);
         }
-        listeners.extend(compiled.listeners.iter().cloned());
+        for (address, listen) in &compiled.listeners {
+            listeners = listeners.insert(address.clone(), listen.clone());
+        }
         let generation = self.generation.max(Some(compiled.job.into()));
         Running { config: self.config_after(compiled, documents), generation, pools, listeners }
     }
@@ -64,15 +74,15 @@ impl Running {
     pub fn falling_back(
         &self,
         generation: Option<GenerationId>,
-        pools: BTreeMap<PoolId, RunningPool>,
-        listeners: BTreeMap<Address, Listen>,
+        pools: Tree<PoolId, RunningPool>,
+        listeners: Tree<Address, Listen>,
     ) -> Running {
         let mut document = (**self.config).clone();
-        document.pools = pools.iter().map(|(id, pool)| (id.clone(), pool.content.clone())).collect();
+        document.pools = Tree::from_sorted(pools.iter().map(|(id, pool)| (id.clone(), pool.content.clone())));
         Running { config: Arc::new(Sealed::new(document)), generation, pools, listeners }
     }
 
-    fn config_after(&self, compiled: &Compiled, pools: BTreeMap<PoolId, Arc<Pool>>) -> Arc<Config> {
+    fn config_after(&self, compiled: &Compiled, pools: Tree<PoolId, Arc<Pool>, Digested>) -> Arc<Config> {
         if self.config.hash() == compiled.from.hash() {
             return compiled.to.clone();
         }
@@ -90,12 +100,17 @@ impl Running {
 
 /// As [`changed`], for each name.
 fn changed_one_by_one(mine: &Lists, from: &Lists, to: &Lists) -> Lists {
-    let names = mine.keys().chain(from.keys()).chain(to.keys()).collect::<BTreeSet<_>>();
-    let list = |name: &Arc<str>| changed(&mine.get(name), &from.get(name), &to.get(name)).cloned();
-    names.into_iter().filter_map(|name| Some((name.clone(), list(name)?))).collect()
+    let mut lists = mine.clone();
+    for difference in tree::diff(from, to) {
+        lists = match difference {
+            Difference::Removed { key, .. } => lists.remove(key),
+            Difference::Added { key, new } => lists.insert(key.clone(), new.clone()),
+            Difference::Changed { old, new, .. } if old.hash() == new.hash() => continue,
+            Difference::Changed { key, new, .. } => lists.insert(key.clone(), new.clone()),
+        };
+    }
+    lists
 }
-
-type Lists = BTreeMap<Arc<str>, Arc<List>>;
 
 /// `to` if the job changed it, else what runs.
 fn changed<T: Clone + PartialEq>(mine: &T, from: &T, to: &T) -> T {

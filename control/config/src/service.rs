@@ -1,94 +1,118 @@
 //! What an HTTP pool is besides its groups, compiled.
 //!
 //! What is equal stays the same `Arc`: the service as a whole while neither a setting nor a rule changes, the
-//! table of rules while no rule does.
+//! table of rules while no rule does; and one that changes shares what it can.
 
-use crate::document::{HttpContent, Pool, RuleContent, Sealed};
+use crate::document::{HttpContent, Pool, RuleContent};
 use crate::keys::{Algorithm, Eject, Http, HttpGroup, Retry};
+use crate::rule_list::{RuleDifference, RuleList, SealedRule};
 use crate::rule_spec::{self, Lists};
 use crate::running::RunningPool;
+use crate::slots::Slots;
+use policy::GroupSlot;
 use policy::generation::Service;
 use policy::http::affinity::HashOn;
 use policy::http::eject::EjectPolicy;
 use policy::http::retry::RetryPolicy;
 use policy::http::{
-    Action, ActionSpec, GroupHttp, GroupIx, HttpService, Limits, Page, Pages, Rule, RuleSpec, Rules, Sites, When,
+    Action, ActionSpec, GroupHttp, HttpService, Limits, Page, Pages, Rule, RuleSpec, Rules, Sites, Turn, When,
 };
-use std::collections::HashMap;
 use std::sync::Arc;
 
-/// The service, and what keeping it costs if its successor shares nothing of it but `sites`.
-pub(crate) fn compile(pool: &Pool, sites: Sites, old: Option<&RunningPool>) -> (Service, usize) {
+/// The service. `replaced` grows by the bytes of the old one's table of rules that this one does not share.
+pub(crate) fn compile(
+    pool: &Pool,
+    sites: Sites,
+    old: Option<&RunningPool>,
+    slots: &Slots,
+    replaced: &mut usize,
+) -> Service {
     let Some(content) = &pool.http else {
-        return (Service::Tcp, 0);
+        return Service::Tcp;
     };
     let before = old.and_then(|old| match (&old.content.http, &old.generation.service) {
         (Some(content), Service::Http(service)) => Some((content, service)),
         (None, _) | (_, Service::Tcp) => None,
     });
-    let rules = rules(pool, content, before);
-    let service = match before {
+    let rules = rules(pool, content, before, slots, replaced);
+    match before {
         Some((old, service))
             if Arc::ptr_eq(&service.rules, &rules)
                 && service.sites.same(&sites)
                 && old.settings == content.settings
                 && old.pages == content.pages =>
         {
-            service.clone()
+            Service::Http(service.clone())
         }
-        _ => Arc::new(service(content, rules, sites)),
-    };
-    let bytes = size_of::<HttpService>() + service.rules.shape().index_bytes + page_bytes(content);
-    (Service::Http(service), bytes)
+        _ => Service::Http(Arc::new(service(content, rules, sites))),
+    }
 }
 
-/// The table of rules: the old one if it would come out the same, else one of the old rules as far as they say the
-/// same.
-fn rules(pool: &Pool, content: &HttpContent, before: Option<(&HttpContent, &Arc<HttpService>)>) -> Arc<Rules> {
-    if content.rules.is_empty() {
-        let same = before.filter(|(old, _)| old.rules.is_empty());
-        return same.map_or_else(everywhere, |(_, service)| service.rules.clone());
-    }
-    // What no rule was compiled to is no rule of the document.
-    let before = before.filter(|(old, _)| !old.rules.is_empty());
-    let mut olds: HashMap<&str, (&Sealed<RuleContent>, &Arc<Rule>)> = HashMap::new();
-    let mut same_lists = true;
-    if let Some((old, service)) = before {
-        let pairs = old.rules.iter().zip(service.rules.rules());
-        olds.extend(pairs.map(|(content, rule)| (&*content.id, (&**content, rule))));
-        same_lists = old.lists == content.lists;
-    }
-    let mut lists = None;
-    let compiled = content.rules.iter().map(|new| {
-        let group = new.rule.group.as_ref().map(|group| {
-            let ix = pool.group_ix(group).expect("a rule names a group of its pool");
-            GroupIx(ix as u32)
-        });
-        let leads_there = |rule: &Rule| match rule.action {
-            Action::Group(ix) => group == Some(ix),
-            Action::Redirect { .. } | Action::Respond { .. } | Action::Deny { .. } => group.is_none(),
-        };
-        let same = |old: &Sealed<RuleContent>| {
-            old.hash() == new.hash() && (same_lists || !before.is_some_and(|(old, _)| differs(new, old, content)))
-        };
-        match olds.get(&*new.id) {
-            Some((old, rule)) if same(old) && leads_there(rule) => (*rule).clone(),
-            _ => {
-                let lists = lists.get_or_insert_with(|| Lists::new(content.lists.iter()));
-                let rule = Rule::compile(&rule_spec::spec(new, group, lists));
-                Arc::new(rule.expect("a rule of a configuration has been compiled before"))
-            }
+/// What keeping it costs if nothing that runs shares anything of it but its addresses.
+pub(crate) fn bytes(pool: &Pool, service: &Service) -> usize {
+    match (&pool.http, service) {
+        (Some(content), Service::Http(service)) => {
+            size_of::<HttpService>() + service.rules.bytes() + page_bytes(content)
         }
-    });
-    let compiled: Vec<Arc<Rule>> = compiled.collect();
-    if let Some((_, service)) = before {
-        let olds = service.rules.rules();
-        if olds.len() == compiled.len() && olds.iter().zip(&compiled).all(|(old, new)| Arc::ptr_eq(old, new)) {
-            return service.rules.clone();
-        }
+        (None, _) | (_, Service::Tcp) => 0,
     }
-    Arc::new(Rules::in_sequence(compiled).expect("the rules of a configuration have been a table before"))
 }
+
+/// The table of rules: the old one with what differs.
+fn rules(
+    pool: &Pool,
+    content: &HttpContent,
+    before: Option<(&HttpContent, &Arc<HttpService>)>,
+    slots: &Slots,
+    replaced: &mut usize,
+) -> Arc<Rules> {
+    let slot_of = |id: &str| slots.group(&pool.id, id).expect("groups are named before rules lead to them");
+    if content.rules.is_empty() {
+        let only = pool.groups.keys().next().map_or(GroupSlot(0), |id| slot_of(id));
+        let leads_there = |rules: &Rules| {
+            let mut all = rules.rules().values();
+            all.any(|rule| matches!(rule.action, Action::Group(slot) if slot == only))
+        };
+        let same = before.filter(|(old, service)| old.rules.is_empty() && leads_there(&service.rules));
+        return same.map_or_else(|| everywhere(only), |(_, service)| service.rules.clone());
+    }
+    let compiled = |new: &SealedRule, lists: &Lists| {
+        let group = new.rule.group.as_deref().map(slot_of);
+        let rule = Rule::compile(&rule_spec::spec(new, group, lists));
+        Arc::new(rule.expect("a rule of a configuration has been compiled before"))
+    };
+    // What no rule was compiled to is no rule of the document.
+    let Some((old, service)) = before.filter(|(old, _)| !old.rules.is_empty()) else {
+        let lists = Lists::new(content.lists.iter());
+        let all = content.rules.turns().map(|(turn, rule)| (turn, compiled(rule, &lists)));
+        return Arc::new(Rules::at_turns(all.collect()).expect(WERE_A_TABLE));
+    };
+    let mut lists = None;
+    let mut changes: Vec<(Turn, Option<Arc<Rule>>)> = Vec::new();
+    for RuleDifference { turn, old: _, new } in RuleList::diff(&old.rules, &content.rules) {
+        let rule = new.map(|new| {
+            // One that has moved is what it was.
+            let moved = old.rules.find(&new.id).filter(|(_, rule)| rule.hash() == new.hash());
+            let moved = moved.filter(|_| old.lists == content.lists).and_then(|(turn, _)| service.rules.rule(turn));
+            moved.cloned().unwrap_or_else(|| {
+                compiled(new, lists.get_or_insert_with(|| Lists::new(content.lists.iter())))
+            })
+        });
+        changes.push((turn, rule));
+    }
+    if old.lists != content.lists {
+        let lists = lists.get_or_insert_with(|| Lists::new(content.lists.iter()));
+        let same_turn = |turn: Turn, rule: &SealedRule| old.rules.at(turn).is_some_and(|was| was.hash() == rule.hash());
+        let concerned = content.rules.turns().filter(|(turn, rule)| same_turn(*turn, rule) && differs(rule, old, content));
+        changes.extend(concerned.map(|(turn, rule)| (turn, Some(compiled(rule, lists)))));
+    }
+    if changes.is_empty() {
+        return service.rules.clone();
+    }
+    Arc::new(service.rules.with(changes, replaced).expect(WERE_A_TABLE))
+}
+
+const WERE_A_TABLE: &str = "the rules of a configuration have been a table before";
 
 /// Whether a list that the rule names is another one.
 fn differs(rule: &RuleContent, old: &HttpContent, new: &HttpContent) -> bool {
@@ -98,12 +122,12 @@ fn differs(rule: &RuleContent, old: &HttpContent, new: &HttpContent) -> bool {
 }
 
 /// Where nothing is said, all requests go to the only group.
-fn everywhere() -> Arc<Rules> {
+fn everywhere(group: GroupSlot) -> Arc<Rules> {
     let rule = Rule::compile(&RuleSpec {
         id: "/*".into(),
         order: 0,
         when: When::always(),
-        action: ActionSpec::Group(GroupIx(0)),
+        action: ActionSpec::Group(group),
         request_edits: Vec::new(),
         response_edits: Vec::new(),
         rewrite: None,

@@ -16,9 +16,9 @@
 //! Owned by whoever compiles. Shards, jobs and the rollout are not known here.
 
 use policy::generation::Address;
-use policy::{EndpointSlot, ListenerSlot, PartId, PoolId, PoolSlot};
+use policy::{EndpointSlot, GroupSlot, ListenerSlot, PartId, PoolId, PoolSlot};
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::hash::Hash;
 use std::sync::Arc;
 
@@ -36,6 +36,9 @@ pub struct Slots {
     pools: Table<PoolId>,
     endpoints: Table<EndpointIdentity>,
     listeners: Table<Address>,
+    groups: HashMap<PoolId, GroupTable>,
+    /// Groups that were ever named, so that none is named twice.
+    group_count: u32,
     /// Slots of addresses that are being left.
     leaving: HashMap<Address, ListenerSlot>,
     parts: u64,
@@ -44,6 +47,9 @@ pub struct Slots {
 impl Slots {
     /// `false`: it was free already.
     pub fn release_pool(&mut self, slot: PoolSlot) -> bool {
+        if let Some(id) = self.pools.identity(slot.0) {
+            self.groups.remove(id);
+        }
         self.pools.release(slot.0)
     }
 
@@ -84,6 +90,38 @@ impl Slots {
         EndpointSlot(self.endpoints.name(identity))
     }
 
+    /// The slot of a group that a generation names.
+    pub(crate) fn group(&self, pool: &PoolId, group: &str) -> Option<GroupSlot> {
+        Some(self.groups.get(pool)?.slots.get(group)?.slot)
+    }
+
+    pub(crate) fn name_group(&mut self, pool: &PoolId, group: &Arc<str>) -> GroupSlot {
+        let table = self.groups.entry(pool.clone()).or_default();
+        let next = GroupSlot(self.group_count);
+        let known = table.slots.entry(group.clone()).or_insert(KnownGroup { slot: next, is_gone: false });
+        known.is_gone = false;
+        if known.slot == next {
+            self.group_count = self.group_count.checked_add(1).expect("the process ends before its groups do");
+        }
+        known.slot
+    }
+
+    /// No generation names the group any more. For a while it would have its slot again.
+    pub(crate) fn group_gone(&mut self, pool: &PoolId, group: &Arc<str>) {
+        let Some(table) = self.groups.get_mut(pool) else { return };
+        if let Some(known) = table.slots.get_mut(group)
+            && !std::mem::replace(&mut known.is_gone, true)
+        {
+            table.gone.push_back(group.clone());
+        }
+        if table.gone.len() > GROUPS_REMEMBERED
+            && let Some(oldest) = table.gone.pop_front()
+            && table.slots.get(&oldest).is_some_and(|known| known.is_gone)
+        {
+            table.slots.remove(&oldest);
+        }
+    }
+
     /// The slot, and the slot of the same address that is being left.
     pub(crate) fn name_listener(&mut self, address: &Address) -> (ListenerSlot, Option<ListenerSlot>) {
         (ListenerSlot(self.listeners.name(address)), self.leaving.get(address).copied())
@@ -102,6 +140,24 @@ impl Slots {
             self.leaving.insert(address.clone(), slot);
         }
     }
+}
+
+/// Groups of one pool that are gone and would have their slots again if they came back: what is still under way in one
+/// then counts in it. One that comes back later begins anew.
+const GROUPS_REMEMBERED: usize = 1_024;
+
+/// The groups of one pool.
+#[derive(Debug, Default)]
+struct GroupTable {
+    slots: HashMap<Arc<str>, KnownGroup>,
+    /// Oldest first. Some of them may have come back.
+    gone: VecDeque<Arc<str>>,
+}
+
+#[derive(Debug)]
+struct KnownGroup {
+    slot: GroupSlot,
+    is_gone: bool,
 }
 
 /// Slots of one kind.

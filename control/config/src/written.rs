@@ -77,13 +77,13 @@ impl Toml {
             for page in pages {
                 self.table(&format!("[[pool.{id}.page]]"), Empty::Written, |visit| page.each(visit));
             }
-            for rule in rules {
+            for rule in rules.iter() {
                 self.table(&format!("[[pool.{id}.rule]]"), Empty::Written, |visit| {
                     each_of_rule(rule, visit);
                 });
             }
         }
-        for group in groups {
+        for group in groups.values() {
             self.group(&format!("pool.{id}.group.{}", group.id), group);
         }
     }
@@ -178,7 +178,7 @@ fn pool_json(pool: &PoolContent) -> Value {
         };
         out["rule"] = rules.iter().map(|content| rule(content)).collect();
     }
-    out["group"] = Map::from_iter(groups.iter().map(|group| (group.id.to_string(), group_json(group)))).into();
+    out["group"] = Map::from_iter(groups.iter().map(|(id, group)| (id.to_string(), group_json(group)))).into();
     out
 }
 

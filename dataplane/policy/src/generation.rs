@@ -11,7 +11,7 @@
 use crate::http::{GroupHttp, HttpService, HttpTimeouts};
 use crate::ids::{EndpointSlot, GenerationId, GroupSlot, ListenerSlot, PartId, PoolId, PoolSlot, RootVersion, ShardSet};
 use crate::reload::Committed;
-use crate::tree::Tree;
+use crate::tree::{self, Key, Measure, Tree, hash};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -44,7 +44,25 @@ pub struct PoolGeneration {
 }
 
 /// The groups of one pool.
-pub type Groups = Tree<GroupSlot, Arc<Group>>;
+pub type Groups = Tree<GroupSlot, Arc<Group>, GroupBytes>;
+
+/// What groups take, their endpoints included. Heap bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct GroupBytes(pub u64);
+
+impl Measure<GroupSlot, Arc<Group>> for GroupBytes {
+    fn cut(slot: &GroupSlot, _: &Arc<Group>) -> u64 {
+        slot.cut()
+    }
+
+    fn leaf(groups: &[(GroupSlot, Arc<Group>)]) -> GroupBytes {
+        GroupBytes(groups.iter().map(|(_, group)| group.bytes()).sum())
+    }
+
+    fn join<'a>(below: impl Iterator<Item = &'a GroupBytes>) -> GroupBytes {
+        GroupBytes(below.map(|bytes| bytes.0).sum())
+    }
+}
 
 /// What a pool carries.
 #[derive(Clone, Debug)]
@@ -138,6 +156,21 @@ impl Group {
         Tree::from_sorted(groups)
     }
 
+    /// Heap bytes, those of its endpoints included.
+    pub fn bytes(&self) -> u64 {
+        self.own_bytes() + self.endpoints.iter().map(|endpoint| endpoint.bytes()).sum::<u64>()
+    }
+
+    /// Heap bytes without those of its endpoints.
+    pub fn own_bytes(&self) -> u64 {
+        let table = match &self.balance {
+            Balance::SourceHash(table) => size_of_val(&**table),
+            Balance::RoundRobin | Balance::LeastConnections | Balance::RandomTwo | Balance::PeakEwma => 0,
+        };
+        let own = tree::CHUNK_BYTES + size_of::<Group>() + self.id.len() + size_of_val(&*self.endpoints) + table;
+        own as u64
+    }
+
     /// The endpoint of this slot, if the group has it.
     pub fn find(&self, slot: EndpointSlot) -> Option<&Arc<Endpoint>> {
         let index = self.endpoints.binary_search_by_key(&slot, |endpoint| endpoint.slot).ok()?;
@@ -181,6 +214,16 @@ pub struct Endpoint {
 
 impl Endpoint {
     pub const WEIGHT_MAX: u32 = 65_535;
+
+    /// Heap bytes.
+    pub fn bytes(&self) -> u64 {
+        let address = match &self.address {
+            Address::Ip(_) => 0,
+            Address::Unix(path) => path.as_os_str().len(),
+            Address::Name { host, .. } => host.len(),
+        };
+        (size_of::<Endpoint>() + self.id.len() + address) as u64
+    }
 }
 
 /// Where a backend is, or where clients come in.
@@ -193,6 +236,19 @@ pub enum Address {
         host: Arc<str>,
         port: u16,
     },
+}
+
+impl Key for Address {
+    fn cut(&self) -> u64 {
+        match self {
+            Address::Ip(SocketAddr::V4(address)) => {
+                hash(u64::from(address.port()), &address.ip().octets())
+            }
+            Address::Ip(SocketAddr::V6(address)) => hash(u64::from(address.port()), &address.ip().octets()),
+            Address::Unix(path) => hash(1 << 16, path.as_os_str().as_encoded_bytes()),
+            Address::Name { host, port } => hash(1 << 17 | u64::from(*port), host.as_bytes()),
+        }
+    }
 }
 
 impl std::fmt::Display for Address {
@@ -244,6 +300,14 @@ pub struct HttpCheck {
 /// BLAKE3 over the canonical form, first 16 bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ContentHash(pub [u8; 16]);
+
+impl ContentHash {
+    pub fn of(hasher: &blake3::Hasher) -> ContentHash {
+        let mut hash = [0; 16];
+        hash.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+        ContentHash(hash)
+    }
+}
 
 impl std::fmt::Display for ContentHash {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -160,7 +160,7 @@ fn without_nulls(value: Value) -> Value {
 fn touches_only(edit: &Edit, old: &Config, new: &Config) {
     let (Edit::AddBackend { pool, .. } | Edit::SetBackend { pool, .. } | Edit::RemoveBackend { pool, .. }) = edit;
     for (id, content) in &new.pools {
-        assert!(id.as_str() == pool || Arc::ptr_eq(content, &old.pools[id]), "`{id}` is another object");
+        assert!(id.as_str() == pool || Arc::ptr_eq(content, old.pools.get(id).expect("no pool comes by an edit")), "`{id}` is another object");
     }
     let plan = diff(old, new);
     assert_eq!(plan.class, Class::Soft, "{edit:?} needs no restart");

@@ -89,7 +89,7 @@ fn check(plan: &Plan, old: &Config, new: &Config) {
     assert_eq!((&plan.touches.pools, &plan.touches.listeners), (&touched.0, &touched.1));
     assert_eq!(diff(new, old).touches, plan.touches, "back again touches the same");
 
-    let gone = old.pools.keys().filter(|id| !new.pools.contains_key(id)).map(PoolId::to_string);
+    let gone = old.pools.keys().filter(|id| !new.pools.contains_key(*id)).map(PoolId::to_string);
     let warned = plan.warnings.iter().filter(|warning| warning.code == PlanWarningCode::PoolRemoved);
     assert_eq!(
         warned.map(|warning| warning.pool.clone().expect("of a pool")).collect::<Vec<_>>(),

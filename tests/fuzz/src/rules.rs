@@ -15,7 +15,7 @@ pub fn rules(data: &[u8]) {
     for asked in &requests {
         asked.with(|request| {
             let expected = naive::route(&specs, request);
-            let found = rules.route(request, &mut scratch).map(|route| rules.rule(route));
+            let found = rules.route(request, &mut scratch).map(|(_, rule)| rule);
             assert_eq!(found.map(|rule| &rule.id), expected.map(|spec| &spec.id), "{asked:?}\n{specs:#?}");
             if let Some((rule, spec)) = found.zip(expected) {
                 let expected = naive::captured(spec, request);

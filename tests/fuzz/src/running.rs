@@ -7,7 +7,7 @@ use crate::files::SHARDS;
 use config::{Compiled, Config, Live, Plan, Running, RunningPool, Shards, Slots, compile};
 use policy::balance::maglev;
 use policy::generation::{Address, Balance, Endpoint, Listen, Service};
-use policy::http::{Action, GroupIx, Whose};
+use policy::http::{Action, Whose};
 use policy::{EndpointSlot, JobId, ListenerSlot, PoolSlot, ShardSet};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -19,14 +19,18 @@ fn rules_agree(pool: &RunningPool) {
     };
     let rules = service.rules.rules();
     if content.rules.is_empty() {
-        return assert!(matches!(rules, [all] if matches!(all.action, Action::Group(GroupIx(0)))));
+        let only = pool.generation.only_group().expect("where no rule leads to another").slot;
+        let everywhere = |rule: &Arc<policy::http::Rule>| matches!(rule.action, Action::Group(slot) if slot == only);
+        return assert!(rules.len() == 1 && rules.values().all(everywhere));
     }
     assert_eq!(rules.len(), content.rules.len());
-    for (rule, content) in rules.iter().zip(&content.rules) {
+    for ((turn, rule), (stands, content)) in rules.iter().zip(content.rules.turns()) {
+        assert_eq!(*turn, stands);
         assert_eq!(rule.id, content.id);
         match (&rule.action, &content.rule.group) {
-            (Action::Group(GroupIx(ix)), Some(group)) => {
-                assert_eq!(pool.generation.groups[*ix as usize].id, *group, "`{}` leads elsewhere", rule.id);
+            (Action::Group(slot), Some(group)) => {
+                let leads = pool.generation.group(*slot).map(|group| &group.id);
+                assert_eq!(leads, Some(group), "`{}` leads elsewhere", rule.id);
             }
             (Action::Redirect { .. }, None) => assert!(content.rule.redirect.is_some()),
             (Action::Respond { .. }, None) => assert!(content.rule.respond.is_some()),
@@ -125,7 +129,7 @@ impl World {
         assert_eq!(after.config, *new, "a job makes the document that it was made for");
         for (id, pool) in &self.running.pools {
             let untouched = !plan.touches.pools.contains(id);
-            assert!(!untouched || Arc::ptr_eq(&pool.generation, &after.pools[id].generation), "{id} is not touched");
+            assert!(!untouched || Arc::ptr_eq(&pool.generation, &after.pools.get(id).expect("nobody took it away").generation), "{id} is not touched");
         }
         if ending == Ending::Withdrawn {
             self.brought(&compiled).release(&mut self.slots);
@@ -203,7 +207,8 @@ impl World {
         assert!(pools.keys().eq(config.pools.keys()));
         let (mut pool_slots, mut endpoint_slots) = (self.held.pools.clone(), self.held.endpoints.clone());
         for (id, pool) in pools {
-            assert!(Arc::ptr_eq(&pool.content, &config.pools[id]) || pool.content.hash() == config.pools[id].hash());
+            let content = config.pools.get(id).expect("what runs is in the document");
+            assert_eq!(pool.content.hash(), content.hash());
             self.agrees(pool);
             assert!(pool_slots.insert(pool.generation.slot), "the slot of {id} is taken");
             for endpoint in pool.generation.endpoints() {
@@ -219,7 +224,7 @@ impl World {
     }
 
     fn agrees(&self, pool: &RunningPool) {
-        let RunningPool { content, generation } = pool;
+        let RunningPool { content, generation, .. } = pool;
         assert_eq!((&generation.id, generation.hash), (&content.id, content.hash()));
         assert_eq!(generation.shards, content.create.shards.unwrap_or(self.shards));
         assert_eq!(generation.limits.max_connections, content.limits.max_connections);
@@ -236,7 +241,7 @@ impl World {
 
         let mut listeners: Vec<ListenerSlot> = Vec::new();
         for address in content.leads() {
-            let listen = &self.running.listeners[address];
+            let listen = self.running.listeners.get(address).expect("it means something");
             assert_eq!((listen.pool, listen.shards), (generation.slot, generation.shards), "{address}");
             listeners.push(listen.listener);
         }
@@ -246,11 +251,9 @@ impl World {
         self.sites_agree(pool);
         rules_agree(pool);
         assert_eq!(generation.groups.len(), content.groups.len());
-        generation
-            .groups
-            .iter()
-            .zip(&content.groups)
-            .for_each(|(group, content)| self.group_agrees(pool, group, content));
+        for (id, content) in &content.groups {
+            self.group_agrees(pool, pool.group(id).expect("it runs"), content);
+        }
     }
 
     /// Each host that a pool of one of its addresses names is led to that pool, from whichever of them it is asked.
@@ -258,7 +261,7 @@ impl World {
         let Service::Http(service) = &pool.generation.service else { return };
         let has = |other: &RunningPool, address: &Address| other.content.create.listen.contains(address);
         for address in &pool.content.create.listen {
-            let listener = self.running.listeners[address].listener;
+            let listener = self.running.listeners.get(address).expect("it means something").listener;
             for other in self.running.pools.values().filter(|other| has(other, address)) {
                 let http = other.content.http.as_ref().expect("only pools of HTTP share an address");
                 let named = http.hosts.hosts.iter().map(|host| host.to_string().replacen('*', "nobodys", 1));

@@ -2,6 +2,7 @@
 
 use super::*;
 use api::Stage;
+use policy::PoolSlot;
 use policy::reload::Part;
 use policy::reload::rollout::Phase;
 
@@ -81,9 +82,10 @@ impl Control {
         job.commits();
         let State::Out { compiled } = &job.state else { unreachable!("only what was sent out is committed") };
         let change = Arc::clone(&compiled.change);
-        let old_of = |slot| self.running.pools.values().find(|pool| pool.generation.slot == slot);
+        let running = |slot: &PoolSlot| self.running.pools.get(self.book.pool_name(*slot)?);
+        let old_of = |slot| running(slot).filter(|pool| pool.generation.slot == *slot);
         for (slot, new) in &change.pools {
-            let Some(pool) = old_of(*slot).cloned() else { continue };
+            let Some(pool) = old_of(slot).cloned() else { continue };
             let (root, policy) = (pool.generation.part, pool.generation.policy.part);
             if new.as_ref().is_none_or(|new| new.policy.part != policy) {
                 self.superseded.insert(policy, Superseded { by: id, pool: None });

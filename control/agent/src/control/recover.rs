@@ -6,6 +6,7 @@
 use super::*;
 use crate::event_log::Level;
 use policy::reload::rollout::Kept;
+use policy::tree::Tree;
 use policy::{GenerationId, PoolId};
 
 impl Control {
@@ -63,8 +64,10 @@ impl Control {
             (root.id.clone(), pool.expect("what a shard holds is not forgotten here"))
         });
         let pools: BTreeMap<PoolId, RunningPool> = pools.collect();
+        let pools = Tree::from_sorted(pools);
         let listeners = self.book.listens(&pools);
         listeners.values().for_each(|listen| self.listener_leads(listen));
+        let listeners = Tree::from_sorted(listeners);
         self.running = Arc::new(self.running.falling_back(generation, pools, listeners));
     }
 

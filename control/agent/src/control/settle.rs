@@ -10,6 +10,7 @@ use crate::publish::ListenerView;
 use api::answer::{Failure, ShardRefusal};
 use api::{ErrorCode, Receipt, Stage};
 use config::Compiled;
+use policy::tree::{self, Difference};
 use policy::generation::Listen;
 use policy::reload::rollout::{Obstacle, Phase};
 
@@ -183,9 +184,10 @@ impl Control {
         for (slot, pool) in &compiled.change.pools {
             let Some(pool) = pool else { continue };
             let old = before.pools.get(&pool.id).filter(|old| old.generation.slot == *slot);
-            for group in &pool.groups {
-                let was = old.and_then(|old| old.generation.groups.iter().find(|was| was.id == group.id));
-                if was.is_some_and(|was| was.health != group.health) {
+            let Some(old) = old else { continue };
+            for difference in tree::diff(&old.generation.groups, &pool.groups) {
+                let Difference::Changed { old: was, new: group, .. } = difference else { continue };
+                if was.health != group.health {
                     let watch = |address: &Address| Watch { address: address.clone(), check: group.health.clone() };
                     let all = group.endpoints.iter();
                     self.prober.watch(all.map(|endpoint| (endpoint.slot, Some(watch(&endpoint.address)))));

@@ -9,6 +9,7 @@ use api::answer::{Failure, Progress};
 use api::{ErrorCode, Stage};
 use config::{Compiled, Config};
 use policy::PoolId;
+use policy::tree::{self, Difference};
 use policy::reload::Touches;
 use policy::reload::rollout::{Admission, Obstacle};
 
@@ -211,7 +212,7 @@ impl Control {
         self.prober.watch(compiled.change.endpoints_come.iter().filter_map(|(_, slot)| {
             let entry = self.book.endpoint(*slot)?;
             let pool = compiled.change.pools.iter().find(|(pool, _)| *pool == entry.pool_slot)?.1.as_ref()?;
-            let check = pool.find(*slot)?.0.health.clone();
+            let check = pool.group(entry.endpoint.group)?.health.clone();
             let watch = Watch { address: entry.endpoint.address.clone(), check };
             Some((*slot, Some(watch)))
         }));
@@ -358,10 +359,10 @@ impl Control {
 
 /// Pools that are not the same in both, those that only one has included.
 fn differing<'a>(running: &'a Config, new: &'a Config) -> impl Iterator<Item = PoolId> {
-    let gone = running.pools.keys().filter(|id| !new.pools.contains_key(*id));
-    let other =
-        new.pools.iter().filter(|(id, pool)| running.pools.get(*id).is_none_or(|old| old.hash() != pool.hash()));
-    gone.chain(other.map(|(id, _)| id)).cloned()
+    tree::diff(&running.pools, &new.pools).filter_map(|difference| match difference {
+        Difference::Removed { key, .. } | Difference::Added { key, .. } => Some(key.clone()),
+        Difference::Changed { key, old, new } => (old.hash() != new.hash()).then(|| key.clone()),
+    })
 }
 
 fn pool_of(edit: &api::Edit) -> &str {

@@ -105,15 +105,15 @@ impl Explainer<'_> {
     }
 
     fn asked(&self, step: Step) -> AskedRule {
-        let Step { route, id, finding } = step;
+        let Step { turn, id, finding } = step;
         // Compiled rules stand in the order of the document's.
-        let content = self.pool.content.http.as_ref().and_then(|http| http.rules.get(route.0 as usize));
+        let content = self.pool.content.http.as_ref().and_then(|http| http.rules.at(turn));
         // The rule of a pool that says none, which takes everything, nobody has written.
         debug_assert!(content.is_none_or(|content| content.id == id));
         let place = content.and_then(|content| self.published.rule_places.find(self.id, content));
         AskedRule {
             rule: id.to_string(),
-            turn: u64::from(route.0) + 1,
+            turn: self.service.rules.place(turn) as u64 + 1,
             place: place.map(|place| Place { file: place.file, line: place.line, column: place.column, label: None }),
             fails: match finding {
                 Finding::Matched => None,
@@ -125,8 +125,7 @@ impl Explainer<'_> {
     fn decide(&self, request: &Request<'_>, answer: &mut Expanded) -> Result<Decision, Unfit> {
         let Explainer { service, pool, .. } = self;
         let mut scratch = Scratch::new();
-        let route = service.rules.route(request, &mut scratch);
-        let rule = route.map(|route| service.rules.rule(route));
+        let rule = service.rules.route(request, &mut scratch).map(|(_, rule)| rule);
         let sent = self.sent(request, rule.map(|rule| &**rule), &mut scratch, answer)?;
         if service.says_generation {
             let generation = format!("{}@{}", self.id, pool.generation.number);
@@ -134,9 +133,13 @@ impl Explainer<'_> {
         }
         Ok(match rule.map(|rule| &rule.action) {
             // Without rules the only group has everything.
-            None if service.rules.rules().is_empty() && pool.generation.groups.len() == 1 => self.group(0, sent),
-            None => Decision::NoRule { status: 404 },
-            Some(Action::Group(ix)) => self.group(ix.0 as usize, sent),
+            None => match pool.generation.only_group() {
+                Some(group) if service.rules.rules().is_empty() => self.group(group, sent),
+                _ => Decision::NoRule { status: 404 },
+            },
+            Some(Action::Group(slot)) => {
+                self.group(pool.generation.group(*slot).expect("a rule leads to a group of its generation"), sent)
+            }
             Some(Action::Deny { status }) => Decision::Deny { status: *status },
             Some(Action::Respond { status, content_type, body }) => Decision::Respond {
                 status: *status,
@@ -180,10 +183,8 @@ impl Explainer<'_> {
         })
     }
 
-    fn group(&self, ix: usize, sent: Sent) -> Decision {
-        let group = &self.pool.generation.groups[ix];
-        let content = &self.pool.content.groups[ix];
-        debug_assert_eq!(group.id, content.id, "groups are in the order of their ids, here and there");
+    fn group(&self, group: &Group, sent: Sent) -> Decision {
+        let content = self.pool.content.group(&group.id).expect("what runs is in the document");
         let standings = standings(group, |endpoint| self.known(group, endpoint));
         let backends = group.endpoints.iter().zip(standings).map(|(endpoint, standing)| Candidate {
             backend: status::backend_status(self.shared, group, endpoint),

@@ -75,6 +75,7 @@ mod tests {
         let health = [Health::Up, Health::Unproven, Health::Down][kind % 3];
         let is = |bit: usize| ((kind / 3) >> bit) & 1 == 1;
         let endpoint = Endpoint {
+            group: policy::GroupSlot(0),
             slot: EndpointSlot(ix as u32),
             id: format!("b{ix}").into(),
             // One of them has a name.
@@ -99,6 +100,7 @@ mod tests {
             fall: 1,
         };
         Group {
+            slot: policy::GroupSlot(0),
             id: "main".into(),
             balance: Balance::RoundRobin,
             endpoints: endpoints.into_iter().map(Arc::new).collect(),

@@ -189,7 +189,8 @@ impl Appliance {
             let generation = &pool.generation;
             assert!(pools.insert(generation.slot));
             assert_eq!(self.slots.pool(generation.slot), Some(id));
-            let groups = generation.groups.iter().zip(&pool.content.groups);
+            let groups = pool.content.groups.iter().map(|(id, content)| (pool.group(id).expect("it runs"), content));
+            assert_eq!(generation.groups.len(), pool.content.groups.len());
             for (endpoint, content) in
                 groups.flat_map(|(group, content)| group.endpoints.iter().map(move |endpoint| (endpoint, content)))
             {

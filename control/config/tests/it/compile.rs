@@ -6,6 +6,7 @@ use crate::arbitrary_rules::SPARE;
 use crate::config;
 use config::{ChangeKind, Compiled, Config, Object, Plan, Running, RunningPool, Slots, compile, diff};
 use policy::generation::{Address, Balance, Change, Group, PoolGeneration, Service};
+use policy::http::Action;
 use policy::reload::Outcome;
 use policy::reload::rollout::{Obstacle, Phase};
 use policy::{EndpointSlot, JobId, ListenerSlot, PoolId, PoolSlot, ShardSet};
@@ -16,7 +17,30 @@ use std::sync::Arc;
 
 /// The group that is always there. Of HTTP pools, one without backends may stand before it.
 fn main_of(generation: &PoolGeneration) -> &Group {
-    generation.groups.iter().find(|group| &*group.id != SPARE).expect("each pool has one")
+    generation.groups.values().find(|group| &*group.id != SPARE).expect("each pool has one")
+}
+
+/// Groups in the order of their names.
+fn named(generation: &PoolGeneration) -> Vec<&Group> {
+    let mut groups: Vec<&Group> = generation.groups.values().map(|group| &**group).collect();
+    groups.sort_by(|a, b| a.id.cmp(&b.id));
+    groups
+}
+
+/// Rules in their order, with the names of the groups to which they lead.
+fn rules_of(generation: &PoolGeneration) -> String {
+    let Service::Http(service) = &generation.service else { return String::new() };
+    let rules = service.rules.rules().values().map(|rule| {
+        let leads = match rule.action {
+            Action::Group(slot) => format!("{:?}", generation.group(slot).map(|group| &group.id)),
+            _ => String::new(),
+        };
+        let rule = format!("{rule:?}");
+        // The slot depends on what was before.
+        let (before, behind) = rule.split_once("Group(GroupSlot(").unwrap_or((&rule, ""));
+        format!("{before}{leads}{}", behind.trim_start_matches(|c: char| c.is_ascii_digit()))
+    });
+    rules.collect()
 }
 
 /// What runs, without the numbers that depend on how it came about.
@@ -59,10 +83,10 @@ fn meaning(running: &Running) -> String {
             }
             other => format!("{other:?}"),
         };
-        let groups: Vec<&str> = generation.groups.iter().map(|group| &*group.id).collect();
+        let groups: Vec<&str> = named(generation).into_iter().map(|group| &*group.id).collect();
         let service = match &generation.service {
             Service::Tcp => String::new(),
-            Service::Http(service) => format!("{:?} {:?} {:?}", service.rules.rules(), service.pages, service.via),
+            Service::Http(service) => format!("{} {:?} {:?}", rules_of(generation), service.pages, service.via),
         };
         let rest = (group.id.clone(), group.attempts, group.queue, group.queue_wait, group.health.clone());
         let policy = (generation.policy.timeouts, generation.policy.access_log);
@@ -170,12 +194,12 @@ fn check_sharing_of_rules(old: &RunningPool, new: &RunningPool) {
         return;
     };
     let (Some(was), Some(is)) = (&old.content.http, &new.content.http) else { panic!("both are of HTTP") };
-    let groups = |pool: &RunningPool| pool.content.groups.iter().map(|group| group.id.clone()).collect::<Vec<_>>();
+    let groups = |pool: &RunningPool| pool.content.groups.keys().cloned().collect::<Vec<_>>();
     let same_surroundings = groups(old) == groups(new) && was.lists == is.lists;
     if same_surroundings {
-        let rules = was.rules.iter().zip(before.rules.rules());
+        let rules = was.rules.iter().zip(before.rules.rules().values());
         let rules: BTreeMap<&str, _> = rules.map(|(content, rule)| (&*content.id, (content, rule))).collect();
-        for (content, rule) in is.rules.iter().zip(after.rules.rules()) {
+        for (content, rule) in is.rules.iter().zip(after.rules.rules().values()) {
             if let Some((was, old)) = rules.get(&*content.id) {
                 assert_eq!(was == &content, Arc::ptr_eq(old, rule), "{}", content.id);
             }
@@ -287,7 +311,7 @@ const POOL: &str = "[pool.db.create]\nservice = 'tcp'\nlisten = ['127.0.0.1:1', 
 const WEB: &str = "[pool.web.create]\nservice = 'tcp'\nlisten = ['127.0.0.1:8']\n[pool.web.group.main]\nbackend = [{ address = 'w:1' }]\n";
 
 fn slot_of(appliance: &Appliance, address: &str) -> Option<EndpointSlot> {
-    let mut endpoints = appliance.running.pools.values().flat_map(|pool| &pool.generation.groups[0].endpoints);
+    let mut endpoints = appliance.running.pools.values().flat_map(|pool| &main_of(&pool.generation).endpoints);
     endpoints.find(|endpoint| endpoint.address.to_string() == address).map(|endpoint| endpoint.slot)
 }
 
@@ -314,7 +338,7 @@ fn an_address_that_comes_back_waits_and_has_another_slot() {
     let without = config(&POOL.replace(", '127.0.0.1:2'", ""));
     let mut appliance = Appliance::started(&config(POOL));
     let address: Address = Address::Ip("127.0.0.1:2".parse().unwrap());
-    let old = appliance.running.listeners[&address].listener;
+    let old = appliance.running.listeners.get(&address).unwrap().listener;
     appliance.handshakes_last = true;
     appliance.apply(&without);
     let [first, second] = [0, 1].map(|_| appliance.submit(&config(POOL)));
@@ -354,7 +378,7 @@ fn a_change_that_is_compiled_too_early_says_what_to_wait_for() {
 fn an_address_moves_between_pools_with_its_sockets() {
     let mut appliance = Appliance::started(&config(&format!("{POOL}{WEB}")));
     let address: Address = Address::Ip("127.0.0.1:2".parse().unwrap());
-    let before = appliance.running.listeners[&address].clone();
+    let before = appliance.running.listeners.get(&address).unwrap().clone();
     let moved = config(&format!(
         "{}{}",
         POOL.replace(", '127.0.0.1:2'", ""),
@@ -366,7 +390,7 @@ fn an_address_moves_between_pools_with_its_sockets() {
     assert!(compiled.bind.is_empty() && compiled.change.leave.is_empty());
     assert_eq!(compiled.change.listen.len(), 1);
     appliance.prepare(job);
-    let after = &appliance.running.listeners[&address];
+    let after = appliance.running.listeners.get(&address).unwrap();
     assert_eq!(after.listener, before.listener);
     assert_ne!(after.pool, before.pool);
     appliance.come_to_rest();
@@ -410,7 +434,9 @@ fn one_changed_weight_keeps_everything_else() {
     );
     let pool = compiled.change.pools[0].1.as_ref().unwrap();
     let old = &before.pools.values().next().unwrap().generation;
-    assert!(pool.bytes < old.bytes, "only one endpoint had to be made");
+    assert_eq!(pool.bytes, old.bytes);
+    let shared = pool.bytes - pool.replaced_bytes.min(pool.bytes);
+    assert!(shared > 0, "only one endpoint and the way to it had to be made");
     assert!(Arc::ptr_eq(&pool.policy, &old.policy));
     appliance.prepare(job);
     appliance.come_to_rest();

@@ -61,15 +61,15 @@ fn a_document_may_say_little_but_not_nothing() {
 #[test]
 fn a_small_pool_gets_all_defaults() {
     let config = config(POOL);
-    let pool = &config.pools[&policy::PoolId::new("db")];
+    let pool = config.pools.get("db").unwrap();
     assert_eq!(pool.limits, Limits { max_connections: None });
     assert_eq!(pool.timeouts.connect.as_secs(), 5);
     assert_eq!(pool.timeouts.idle.unwrap().as_secs(), 3600);
     assert_eq!(pool.timeouts.lifetime, None);
     assert_eq!(pool.create.memory, 64 << 20);
-    assert_eq!(pool.groups[0].health, None);
-    assert_eq!(pool.groups[0].balancing.queue, 128);
-    assert_eq!(pool.groups[0].backends[0].weight, 1);
+    assert_eq!(pool.groups.values().next().unwrap().health, None);
+    assert_eq!(pool.groups.values().next().unwrap().balancing.queue, 128);
+    assert_eq!(pool.groups.values().next().unwrap().backends[0].weight, 1);
     assert!(pool.switches.access_log);
     assert_eq!(config.reload.job_timeout.as_secs(), 300);
     assert_eq!(config.appliance.connections, 100_000);

@@ -104,7 +104,7 @@ proptest! {
         for (id, pool) in &before.pools {
             let named = edits.iter().any(|edit| matches!(edit, Edit::AddBackend { pool, .. } | Edit::RemoveBackend { pool, .. } | Edit::SetBackend { pool, .. } if *pool == id.as_str()));
             let again = before.edit(&edits).expect("accepted before").config;
-            prop_assert!(named || std::sync::Arc::ptr_eq(pool, &again.pools[id]));
+            prop_assert!(named || std::sync::Arc::ptr_eq(pool, again.pools.get(id).unwrap()));
         }
     }
 }
@@ -155,7 +155,7 @@ const NOTHING: BackendSettings = BackendSettings { weight: None, backup: None, d
 #[test]
 fn backends_are_found_by_id_or_address() {
     for id in ["a", "a:1", "b:1"] {
-        assert_eq!(db().edit(&[remove(id)]).unwrap().config.pools.values().next().unwrap().groups[0].backends.len(), 1);
+        assert_eq!(db().edit(&[remove(id)]).unwrap().config.pools.values().next().unwrap().groups.values().next().unwrap().backends.len(), 1);
     }
     check(&[remove("nobody")], &["not_found id"]);
     check(&[set("bb:1", NOTHING)], &["not_found id did you mean `b:1`?"]);
@@ -217,11 +217,11 @@ fn a_transaction_is_all_or_nothing_and_tells_everything() {
 #[test]
 fn what_is_not_said_stays() {
     let drained = db().edit(&[set("b:1", BackendSettings { drain: Some(true), ..NOTHING })]).unwrap().config;
-    let backend = drained.pools.values().next().unwrap().groups[0].backends[1].clone();
+    let backend = drained.pools.values().next().unwrap().groups.values().next().unwrap().backends[1].clone();
     assert_eq!((backend.drain, backend.max_connections, backend.weight), (true, Some(5), 1));
     let unlimited =
         drained.edit(&[set("b:1", BackendSettings { max_connections: Some(Limit::Off), ..NOTHING })]).unwrap().config;
-    assert_eq!(unlimited.pools.values().next().unwrap().groups[0].backends[1].max_connections, None);
+    assert_eq!(unlimited.pools.values().next().unwrap().groups.values().next().unwrap().backends[1].max_connections, None);
     assert_eq!(db().edit(&[]).unwrap().config, db());
     assert_eq!(db().edit(&[set("a", NOTHING)]).unwrap().config, db());
 }

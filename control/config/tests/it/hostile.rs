@@ -194,7 +194,7 @@ fn a_group_at_its_bound() {
     };
     let max = policy::generation::Group::ENDPOINTS_MAX;
     let parsed = parse_text(&group(max)).unwrap();
-    assert_eq!(parsed.config.pools.values().next().unwrap().groups[0].backends.len(), max);
+    assert_eq!(parsed.config.pools.values().next().unwrap().groups.values().next().unwrap().backends.len(), max);
     let problems = parse_text(&group(max + 1)).unwrap_err();
     assert_eq!(problems.errors()[0].code, config::Code::TooMany);
 }

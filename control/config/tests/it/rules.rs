@@ -6,14 +6,14 @@ use crate::{Files, config, parse_from, parse_text};
 use config::{Colour, Config};
 use policy::PoolId;
 use policy::generation::{PoolGeneration, Service};
-use policy::http::{Action, EscapedSlash, GroupIx, HttpService, Pairs, Request, Rule, Scratch, normalise};
+use policy::http::{Action, EscapedSlash, HttpService, Pairs, Request, Rule, Scratch, normalise};
 use std::sync::Arc;
 
 /// The manual's document, with one of each.
 const SITE: &str = include_str!("../../examples/site.toml");
 
 fn generation(appliance: &Appliance) -> Arc<PoolGeneration> {
-    appliance.running.pools[&PoolId::new("web")].generation.clone()
+    appliance.running.pools.get("web").unwrap().generation.clone()
 }
 
 fn service(generation: &PoolGeneration) -> &Arc<HttpService> {
@@ -36,14 +36,15 @@ fn routed<'g>(generation: &'g PoolGeneration, host: &str, path: &str, source: &s
         headers: &Pairs(&[(b"Accept", b"*/*")]),
         source: Some(source.parse().expect("an address")),
     };
-    rules.route(&request, &mut Scratch::new()).map(|route| rules.rule(route))
+    rules.route(&request, &mut Scratch::new()).map(|(_, rule)| rule)
 }
 
 #[test]
 fn a_site_compiles_and_requests_meet_its_rules() {
     let config = config(SITE);
     let generation = generation(&Appliance::started(&config));
-    let groups: Vec<&str> = generation.groups.iter().map(|group| &*group.id).collect();
+    let mut groups: Vec<&str> = generation.groups.values().map(|group| &*group.id).collect();
+    groups.sort();
     assert_eq!(groups, ["api", "app"]);
     let check = |host: &str, path: &str, source: &str, expected: &str| {
         let rule = routed(&generation, host, path, source).expect("the last rule takes everything");
@@ -71,7 +72,7 @@ fn a_site_compiles_and_requests_meet_its_rules() {
 
 /// The id that begins so and goes on with what nobody can guess.
 fn rule_called(config: &Config, begins: &str) -> String {
-    let rules = &config.pools[&PoolId::new("web")].http.as_ref().unwrap().rules;
+    let rules = &config.pools.get("web").unwrap().http.as_ref().unwrap().rules;
     let found: Vec<&str> = rules.iter().map(|rule| &*rule.id).filter(|id| id.starts_with(begins)).collect();
     assert_eq!(found.len(), 1, "{begins}: {found:?}");
     found[0].to_string()
@@ -85,7 +86,7 @@ trait Told {
 impl Told for Action {
     fn told(&self) -> String {
         match self {
-            Action::Group(GroupIx(ix)) => format!("group {ix}"),
+            Action::Group(slot) => format!("group {slot}"),
             Action::Redirect { status, .. } => format!("redirect {status}"),
             Action::Respond { status, body, .. } => format!("respond {status} {}", String::from_utf8_lossy(body)),
             Action::Deny { status } => format!("deny {status}"),
@@ -312,7 +313,7 @@ fn rules_stand_as_written_or_by_their_order() {
         let config = config(&pool(text));
         let again = crate::config(&config.to_toml());
         assert_eq!(again.hash(), config.hash(), "{}", config.to_toml());
-        let rules = &config.pools[&PoolId::new("web")].http.as_ref().unwrap().rules;
+        let rules = &config.pools.get("web").unwrap().http.as_ref().unwrap().rules;
         rules.iter().map(|rule| rule.id.to_string()).collect::<Vec<_>>().join(" ")
     };
     let rule =
@@ -343,8 +344,8 @@ fn change(old: &str, new: &str) -> (Arc<PoolGeneration>, Arc<PoolGeneration>, Ve
 
 /// Ids of the rules of `new` that are not the same rules as in `old`.
 fn made_anew(old: &PoolGeneration, new: &PoolGeneration) -> Vec<String> {
-    let same = |rule: &&Arc<Rule>| service(old).rules.rules().iter().any(|old| Arc::ptr_eq(old, rule));
-    service(new).rules.rules().iter().filter(|rule| !same(rule)).map(|rule| rule.id.to_string()).collect()
+    let same = |rule: &&Arc<Rule>| service(old).rules.rules().values().any(|old| Arc::ptr_eq(old, rule));
+    service(new).rules.rules().values().filter(|rule| !same(rule)).map(|rule| rule.id.to_string()).collect()
 }
 
 fn is_same_service(old: &PoolGeneration, new: &PoolGeneration) -> bool {
@@ -354,7 +355,7 @@ fn is_same_service(old: &PoolGeneration, new: &PoolGeneration) -> bool {
 #[test]
 fn a_change_of_one_rule_leaves_the_others() {
     let (old, new, told) = change(SITE, &SITE.replace("deny = 403", "deny = 404"));
-    let denied = service(&old).rules.rules()[1].id.clone();
+    let denied = service(&old).rules.rules().values().nth(1).unwrap().id.clone();
     assert_eq!(made_anew(&old, &new), [&*denied]);
     assert_eq!(told, [format!("rule_deny pool.web.rule.{denied:?}.deny")]);
 
@@ -421,7 +422,7 @@ fn what_is_no_rules_business_leaves_the_service() {
 fn a_list_changes_the_rules_that_name_it() {
     let other = SITE.replace("192.0.2.0/24", "192.0.0.0/16");
     let (old, new, told) = change(SITE, &other);
-    let denied = service(&old).rules.rules()[1].id.clone();
+    let denied = service(&old).rules.rules().values().nth(1).unwrap().id.clone();
     assert_eq!(made_anew(&old, &new), [&*denied]);
     assert_eq!(told, ["list_entries list.office.entries"]);
     assert_eq!(routed(&old, "example.com", "/admin", "192.0.9.9").unwrap().action.told(), "deny 403");
@@ -439,12 +440,12 @@ fn groups_come_and_go_with_their_rules() {
     let more = format!("{more}[pool.web.group.aaa]\nbackend = [{{ address = \"127.0.0.1:9003\" }}]\n");
     let (_, new, told) = change(SITE, &more);
     assert_eq!(told, ["group_added pool.web.group.aaa", "rule_added pool.web.rule.\"/aaa/*\""]);
-    // The others have other places among the groups now.
-    assert_eq!(routed(&new, "example.com", "/aaa/x", "10.0.0.1").unwrap().action.told(), "group 0");
-    assert_eq!(routed(&new, "example.com", "/api/x", "10.0.0.1").unwrap().action.told(), "group 1");
-    assert_eq!(routed(&new, "example.com", "/x", "10.0.0.1").unwrap().action.told(), "group 2");
-    let (_, new, _) = change(&more, SITE);
+    // Whatever stands before them, the others are the groups that they were.
+    assert_eq!(routed(&new, "example.com", "/aaa/x", "10.0.0.1").unwrap().action.told(), "group 2");
     assert_eq!(routed(&new, "example.com", "/api/x", "10.0.0.1").unwrap().action.told(), "group 0");
+    assert_eq!(routed(&new, "example.com", "/x", "10.0.0.1").unwrap().action.told(), "group 1");
+    let (_, new, _) = change(&more, SITE);
+    assert_eq!(routed(&new, "example.com", "/api/x", "10.0.0.1").unwrap().action.told(), "group 1");
 }
 
 #[test]
@@ -469,7 +470,7 @@ fn a_rule_stands_where_the_document_has_it() {
     let parsed = parsed.unwrap_or_else(|problems| panic!("{}", problems.draw(Colour::Plain)));
     let places = |config: &Config, id: &str| -> Vec<String> {
         let id = PoolId::new(id);
-        let rules = &config.pools[&id].http.as_ref().expect("a pool of HTTP").rules;
+        let rules = &config.pools.get(&id).unwrap().http.as_ref().expect("a pool of HTTP").rules;
         let place = |rule| parsed.rule_places.find(&id, rule).map_or("nowhere".into(), |place| place.to_string());
         rules.iter().map(|rule| format!("{} {}", rule.id, place(rule))).collect()
     };

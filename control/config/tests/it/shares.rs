@@ -289,7 +289,7 @@ fn reached(running: &Running) -> Reached {
             let whose = match service.sites.whose(root.slot, Some(listen.listener), host.as_bytes()) {
                 Whose::Ours => Some(root.id.to_string()),
                 Whose::Theirs(member) => {
-                    assert_eq!(running.pools[&member.id].generation.slot, member.slot);
+                    assert_eq!(running.pools.get(&member.id).unwrap().generation.slot, member.slot);
                     Some(member.id.to_string())
                 }
                 Whose::Nobodys { moved } => {
@@ -320,7 +320,7 @@ fn what_is_compiled_leads_each_host_to_its_pool() {
     assert_eq!((of(&meant, 81, "b.example"), of(&meant, 81, "c.example")), (Some("b"), None));
     // One table of an address, shared by its pools.
     let sites = ["a", "b", "c"].map(|id| {
-        let pool = &appliance.running.pools[&PoolId::new(id)].generation;
+        let pool = &appliance.running.pools.get(id).unwrap().generation;
         let Service::Http(service) = &pool.service else { panic!() };
         let listener = appliance.running.listeners.values().find(|listen| service.sites.at(listen.listener).is_some());
         listener
@@ -328,7 +328,7 @@ fn what_is_compiled_leads_each_host_to_its_pool() {
                 Arc::clone(
                     service
                         .sites
-                        .at(appliance.running.listeners[&"127.0.0.1:80".parse().map(Address::Ip).unwrap()].listener)
+                        .at(appliance.running.listeners.get(&"127.0.0.1:80".parse().map(Address::Ip).unwrap()).unwrap().listener)
                         .unwrap(),
                 )
             })
@@ -342,7 +342,7 @@ fn what_is_compiled_leads_each_host_to_its_pool() {
     let meant = reached(&appliance.running);
     assert_eq!((of(&meant, 80, "b.example"), of(&meant, 80, "a.example")), (Some("b"), None));
     for (address, listen) in &appliance.running.listeners {
-        assert_eq!(before[address].listener, listen.listener);
+        assert_eq!(before.get(address).unwrap().listener, listen.listener);
     }
     appliance.come_to_rest();
 }
@@ -350,7 +350,7 @@ fn what_is_compiled_leads_each_host_to_its_pool() {
 #[test]
 fn a_pool_whose_neighbours_change_elsewhere_is_the_same() {
     let mut appliance = Appliance::started(&site(&[A, B, OTHER]));
-    let root = |appliance: &Appliance, id: &str| appliance.running.pools[&PoolId::new(id)].generation.clone();
+    let root = |appliance: &Appliance, id: &str| appliance.running.pools.get(id).unwrap().generation.clone();
     let before = ["a", "b", "other"].map(|id| root(&appliance, id));
     let text = pool("a", &[80], &[]) + &pool("b", &[80, 81], &["b.example"]) + &pool("other", &[90], &[]);
     appliance.apply(&config(&text.replace("address = 'b:1'", "address = 'b:2'")));

@@ -60,6 +60,12 @@ impl<'a, K, V, M> Iterator for Iter<'a, K, V, M> {
     }
 }
 
+impl<K, V, M> Clone for Iter<'_, K, V, M> {
+    fn clone(&self) -> Self {
+        Iter { cursor: Cursor { root: self.cursor.root, stack: self.cursor.stack.clone() } }
+    }
+}
+
 /// Where a walk is: before a chunk as a whole, or before an entry.
 struct Cursor<'a, K, V, M> {
     /// Nothing has been looked into yet.
@@ -72,6 +78,14 @@ enum Parts<'a, K, V, M> {
     Chunks(&'a [Child<K, V, M>]),
     Entries(&'a [(K, V)]),
 }
+
+impl<K, V, M> Clone for Parts<'_, K, V, M> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<K, V, M> Copy for Parts<'_, K, V, M> {}
 
 enum Part<'a, K, V, M> {
     Chunk(&'a Child<K, V, M>),

@@ -226,15 +226,40 @@ impl<K: Ord, V, M> Tree<K, V, M> {
         }
     }
 
-    /// The highest entry.
-    pub fn last(&self) -> Option<(&K, &V)> {
+    /// The highest entry that is lower.
+    pub fn before<Q: Ord + ?Sized>(&self, key: &Q) -> Option<(&K, &V)>
+    where
+        K: Borrow<Q>,
+    {
         let mut node = &*self.root.as_ref()?.node;
+        // The chunk that stands before the way that was taken last.
+        let mut left = None;
         loop {
             match node {
-                Node::Inner(children) => node = &children.last()?.node,
-                Node::Leaf(entries) => return entries.last().map(|(key, value)| (key, value)),
+                Node::Inner(children) => {
+                    let at = children.partition_point(|child| child.last.borrow() < key);
+                    if let Some(before) = at.checked_sub(1) {
+                        left = Some(&children[before]);
+                    }
+                    match children.get(at) {
+                        Some(child) => node = &child.node,
+                        None => return left.and_then(Child::highest),
+                    }
+                }
+                Node::Leaf(entries) => {
+                    let at = entries.partition_point(|(other, _)| other.borrow() < key);
+                    return match at.checked_sub(1) {
+                        Some(before) => Some((&entries[before].0, &entries[before].1)),
+                        None => left.and_then(Child::highest),
+                    };
+                }
             }
         }
+    }
+
+    /// The highest entry.
+    pub fn last(&self) -> Option<(&K, &V)> {
+        self.root.as_ref().and_then(Child::highest)
     }
 
     /// What measures tell of all entries that are not higher than `key`: `whole` is shown the measure of each chunk that
@@ -291,11 +316,11 @@ impl<K, V, M> Tree<K, V, M> {
         Iter::all(self)
     }
 
-    pub fn keys(&self) -> impl Iterator<Item = &K> {
+    pub fn keys(&self) -> impl Iterator<Item = &K> + Clone {
         self.iter().map(|(key, _)| key)
     }
 
-    pub fn values(&self) -> impl Iterator<Item = &V> {
+    pub fn values(&self) -> impl Iterator<Item = &V> + Clone {
         self.iter().map(|(_, value)| value)
     }
 }
@@ -317,6 +342,18 @@ where
 {
     fn clone(&self) -> Tree<K, V, M> {
         Tree { root: self.root.clone() }
+    }
+}
+
+impl<K, V, M> Child<K, V, M> {
+    fn highest(&self) -> Option<(&K, &V)> {
+        let mut node = &*self.node;
+        loop {
+            match node {
+                Node::Inner(children) => node = &children.last()?.node,
+                Node::Leaf(entries) => return entries.last().map(|(key, value)| (key, value)),
+            }
+        }
     }
 }
 
