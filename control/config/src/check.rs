@@ -93,7 +93,7 @@ fn seal(draft: Draft<'_>, lists: Lists) -> Option<(Config, RuleSpans)> {
 }
 
 /// All of it but what follows from the other pools.
-fn pool_content(
+pub(crate) fn pool_content(
     draft: PoolDraft<'_>,
     lists: &Lists,
     spans: &mut RuleSpans,
@@ -122,7 +122,7 @@ fn pool_content(
     Some(PoolContent { id, switches, create, limits, timeouts, http, groups, division: None })
 }
 
-fn seal_group(draft: GroupDraft<'_>, service: Service) -> Option<Arc<Group>> {
+pub(crate) fn seal_group(draft: GroupDraft<'_>, service: Service) -> Option<Arc<Group>> {
     let mut backends: Vec<_> = draft.backends.into_iter().map(|draft| Arc::new(Sealed::new(draft.backend))).collect();
     backends.sort_by(|a, b| a.id.cmp(&b.id));
     Some(Arc::new(Sealed::new(GroupContent {
@@ -137,7 +137,7 @@ fn seal_group(draft: GroupDraft<'_>, service: Service) -> Option<Arc<Group>> {
     })))
 }
 
-fn check_shards(pool: &PoolDraft<'_>, shards: Option<usize>, problems: &mut Problems) {
+pub(crate) fn check_shards(pool: &PoolDraft<'_>, shards: Option<usize>, problems: &mut Problems) {
     let Some((create, count)) = pool.create.as_ref().zip(shards) else {
         return;
     };
@@ -232,7 +232,7 @@ fn party<'a>(pool: &'a PoolDraft<'_>) -> Party<'a> {
     }
 }
 
-fn check_access_log(log: &AccessLog, tree: &Node, problems: &mut Problems) {
+pub(crate) fn check_access_log(log: &AccessLog, tree: &Node, problems: &mut Problems) {
     if log.format == AccessFormat::Template && log.template.is_none() {
         let span = span_at(tree, &["log", "access", "format"]);
         let message = "lines that are written by a template need the `template`";

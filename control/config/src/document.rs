@@ -430,7 +430,7 @@ impl Pool {
 
 impl Document {
     /// Brings what follows from all pools together up to date, which may change these pools and no others.
-    fn divide(&mut self, may_change: &BTreeSet<PoolId>, problems: &mut Problems) {
+    pub(crate) fn divide(&mut self, may_change: &BTreeSet<PoolId>, problems: &mut Problems) {
         let mut divisions = division::divide(self.pools.values().map(|pool| &***pool));
         for (id, pool) in &self.pools.clone() {
             let division = divisions.remove(id);

@@ -96,7 +96,7 @@ impl<'t> Draft<'t> {
 }
 
 impl<'t> PoolDraft<'t> {
-    fn read(id: &'t str, entry: &'t Entry, problems: &mut Problems) -> PoolDraft<'t> {
+    pub(crate) fn read(id: &'t str, entry: &'t Entry, problems: &mut Problems) -> PoolDraft<'t> {
         let pools = At::ROOT.key("pool");
         let at = pools.key(id);
         let node = &entry.node;
@@ -136,10 +136,13 @@ impl<'t> PoolDraft<'t> {
 impl<'t> RuleDraft<'t> {
     fn read(ix: usize, node: &'t Node, pool: &At<'_>, problems: &mut Problems) -> RuleDraft<'t> {
         let list = pool.key("rule");
-        let at = list.index(ix);
+        RuleDraft::read_at(ix, node, &list.index(ix), problems)
+    }
+
+    pub(crate) fn read_at(ix: usize, node: &'t Node, at: &At<'_>, problems: &mut Problems) -> RuleDraft<'t> {
         let before = problems.count();
-        let conditions = Conditions::read(node, &at, problems).expect("every condition has a default");
-        let rule = Rule::read(node, &at, problems).expect("every key of a rule has a default");
+        let conditions = Conditions::read(node, at, problems).expect("every condition has a default");
+        let rule = Rule::read(node, at, problems).expect("every key of a rule has a default");
         let id = rule.id.clone().unwrap_or_else(|| rule_id::derived(&conditions));
         let whole = problems.count() == before && !node.is_told();
         RuleDraft { ix, node, read: RuleContent { id, conditions, rule }, whole }
@@ -160,7 +163,7 @@ impl<'t> RuleDraft<'t> {
     }
 }
 
-fn read_list(id: &str, entry: &Entry, problems: &mut Problems) -> Option<AddressList> {
+pub(crate) fn read_list(id: &str, entry: &Entry, problems: &mut Problems) -> Option<AddressList> {
     let lists = At::ROOT.key("list");
     let at = lists.key(id);
     check_id("list", id, entry.key_span, &at, problems);
@@ -168,7 +171,7 @@ fn read_list(id: &str, entry: &Entry, problems: &mut Problems) -> Option<Address
 }
 
 impl<'t> GroupDraft<'t> {
-    fn read(id: &'t str, entry: &'t Entry, pool: &At<'_>, problems: &mut Problems) -> GroupDraft<'t> {
+    pub(crate) fn read(id: &'t str, entry: &'t Entry, pool: &At<'_>, problems: &mut Problems) -> GroupDraft<'t> {
         let groups = pool.key("group");
         let at = groups.key(id);
         let node = &entry.node;

@@ -75,7 +75,7 @@ pub use document::{
     Carries, Config, Document, Group, GroupContent, HttpContent, List, Pool, PoolContent, RuleContent, Sealed,
 };
 pub use draw::Colour;
-pub use edit::{BackendSettings, EDITS_MAX, Edit, Edited, Limit};
+pub use edit::{BackendSettings, Concerned, EDITS_MAX, Edit, Edited, Limit, PatchStep, RulePlace};
 pub use form::{
     HeaderEdits, LogField, LogPiece, LogTemplate, Redirect, Respond, Rewrite, RewritePath, Shards, Shown, ValueTest,
 };

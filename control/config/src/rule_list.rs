@@ -80,6 +80,16 @@ impl RuleList {
         (before, behind)
     }
 
+    /// The first rule whose `order` is higher. All rules have one.
+    pub(crate) fn first_above(&self, order: u32) -> Option<(Turn, &SealedRule)> {
+        let low = |_: &Turn, rule: &SealedRule| rule.rule.order.is_none_or(|other| other <= order);
+        self.rules.first_not(low).map(|(turn, rule)| (*turn, rule))
+    }
+
+    pub(crate) fn first(&self) -> Option<(Turn, &SealedRule)> {
+        self.rules.iter().next().map(|(turn, rule)| (*turn, rule))
+    }
+
     pub(crate) fn last(&self) -> Option<(Turn, &SealedRule)> {
         self.rules.last().map(|(turn, rule)| (*turn, rule))
     }

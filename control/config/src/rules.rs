@@ -39,8 +39,12 @@ pub(crate) fn check(pool: &PoolDraft<'_>, named: &Named<'_>, problems: &mut Prob
     let pools = At::ROOT.key("pool");
     let of_pool = pools.key(pool.id);
     let list = of_pool.key("rule");
+    // They are in the order of their ids.
+    let has_group = |id: &str| pool.groups.binary_search_by(|group| group.id.cmp(id)).is_ok();
+    let groups = || pool.groups.iter().map(|group| group.id.to_owned()).collect();
+    let home = Home { pool: pool.id, has_group: &has_group, groups: &groups };
     let compiled = in_sequence(&pool.rules).into_iter().filter_map(|draft| {
-        let mut checker = Checker { pool, named, draft, at: &list.index(draft.ix), problems };
+        let mut checker = Checker { home: &home, named, draft, at: &list.index(draft.ix), problems };
         checker.rule().map(Arc::new)
     });
     compiled.collect()
@@ -88,9 +92,29 @@ fn check_ids(pool: &PoolDraft<'_>, problems: &mut Problems) {
     }
 }
 
+/// The pool that a rule belongs to, as far as rules must know it.
+pub(crate) struct Home<'a> {
+    pub(crate) pool: &'a str,
+    /// Whether there is a group of this id.
+    pub(crate) has_group: &'a dyn Fn(&str) -> bool,
+    /// For people.
+    pub(crate) groups: &'a dyn Fn() -> Vec<String>,
+}
+
+/// Tells whatever is wrong with one rule. `None`: something is.
+pub(crate) fn check_one(
+    home: &Home<'_>,
+    named: &Named<'_>,
+    draft: &RuleDraft<'_>,
+    at: &At<'_>,
+    problems: &mut Problems,
+) -> Option<Rule> {
+    Checker { home, named, draft, at, problems }.rule()
+}
+
 /// One rule, held against its pool and document.
 struct Checker<'a, 't, 'p> {
-    pool: &'a PoolDraft<'t>,
+    home: &'a Home<'a>,
     named: &'a Named<'a>,
     draft: &'a RuleDraft<'t>,
     at: &'a At<'a>,
@@ -144,14 +168,14 @@ impl Checker<'_, '_, '_> {
     }
 
     fn group(&mut self, group: &str) -> Option<GroupSlot> {
-        let groups = &self.pool.groups;
-        // They are in the order of their ids. Whichever slot it will have, here it is a group.
-        if let Ok(ix) = groups.binary_search_by(|other| other.id.cmp(group)) {
-            return Some(GroupSlot(ix as u32));
+        // Whichever slot it will have, here it is a group.
+        if (self.home.has_group)(group) {
+            return Some(GroupSlot(0));
         }
-        let message = format!("pool `{}` has no group `{group}`", self.pool.id);
+        let message = format!("pool `{}` has no group `{group}`", self.home.pool);
         let span = span_at(self.draft.node, &["group"]);
-        let names = groups.iter().map(|group| group.id);
+        let names = (self.home.groups)();
+        let names = names.iter().map(String::as_str);
         self.problems.push(not_found(self.at.key("group"), span, message, group, names));
         None
     }

@@ -43,6 +43,23 @@ pub(crate) fn check(tree: &Node, problems: &mut Problems) {
     table(tree, &SHAPE, &At::ROOT, problems);
 }
 
+/// As [`check`], of the table at this path of the document.
+pub(crate) fn check_at(node: &Node, path: &[String], at: &At<'_>, problems: &mut Problems) {
+    let below = |shape: &'static Shape, part: &String| shape.children.get(part.as_str()).or(shape.any.as_deref());
+    // Of a list of tables it is one of them: by its id here.
+    let mut shape: &'static Shape = &SHAPE;
+    for part in path {
+        if shape.is_list {
+            continue;
+        }
+        match below(shape, part) {
+            Some(next) => shape = next,
+            None => return problems.push(Problem::error(Code::NotFound, at, node.span, format!("there is no `{at}`"))),
+        }
+    }
+    table(node, shape, at, problems);
+}
+
 fn table(node: &Node, shape: &Shape, at: &At<'_>, problems: &mut Problems) {
     let Some(table) = node.table() else {
         return problems.push(wrong_kind(node, "a table", at));

@@ -83,6 +83,18 @@ impl Node {
         }
     }
 
+    /// Takes empty lists out of tables, however deep.
+    pub(crate) fn drop_empty_lists(&mut self) {
+        match &mut self.value {
+            Value::Table(table) => {
+                table.entries.retain(|_, entry| !matches!(&entry.node.value, Value::List(list) if list.is_empty()));
+                table.entries.values_mut().for_each(|entry| entry.node.drop_empty_lists());
+            }
+            Value::List(list) => list.iter_mut().for_each(Node::drop_empty_lists),
+            _ => {}
+        }
+    }
+
     pub(crate) fn list_mut(&mut self) -> Option<&mut Vec<Node>> {
         match &mut self.value {
             Value::List(list) => Some(list),

@@ -28,7 +28,7 @@ pub fn edits(data: &[u8]) {
     let mut all_taken = true;
     for edit in &edits {
         let by_hand = by_hand(&config, edit);
-        match config.edit(std::slice::from_ref(edit)) {
+        match config.edit(std::slice::from_ref(edit), 2) {
             Ok(edited) => {
                 assert!(edited.warnings.errors().is_empty());
                 problems::of_edits(&edited.warnings);
@@ -45,7 +45,7 @@ pub fn edits(data: &[u8]) {
             }
         }
     }
-    match parsed.config.edit(&edits) {
+    match parsed.config.edit(&edits, 2) {
         Ok(edited) => {
             assert!(all_taken, "a transaction with a refused edit was taken");
             assert_eq!(edited.config.hash(), config.hash(), "one by one, and together");

@@ -226,6 +226,23 @@ impl<K: Ord, V, M> Tree<K, V, M> {
         }
     }
 
+    /// The first entry of which `low` does not hold, which holds of all before it and of none behind.
+    pub fn first_not(&self, low: impl Fn(&K, &V) -> bool) -> Option<(&K, &V)> {
+        let mut node = &*self.root.as_ref()?.node;
+        loop {
+            match node {
+                Node::Inner(children) => {
+                    let is_low = |child: &Child<K, V, M>| child.highest().is_some_and(|(key, value)| low(key, value));
+                    node = &children.get(children.partition_point(is_low))?.node;
+                }
+                Node::Leaf(entries) => {
+                    let at = entries.partition_point(|(key, value)| low(key, value));
+                    return entries.get(at).map(|(key, value)| (key, value));
+                }
+            }
+        }
+    }
+
     /// The highest entry that is lower.
     pub fn before<Q: Ord + ?Sized>(&self, key: &Q) -> Option<(&K, &V)>
     where

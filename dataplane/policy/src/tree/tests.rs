@@ -77,6 +77,7 @@ proptest! {
             prop_assert_eq!(tree.get(&key), model.get(&key));
             prop_assert_eq!(tree.rank(&key), model.range(..key).count());
             prop_assert!(tree.iter_from(&key).eq(model.range(key..)));
+            prop_assert_eq!(tree.first_not(|other, _| *other < key), model.range(key..).next());
             prop_assert_eq!(tree.before(&key), model.range(..key).next_back());
             let found = std::cell::Cell::new(0);
             let see = |value: u64| found.set(found.get() + value);
