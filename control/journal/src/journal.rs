@@ -1,0 +1,278 @@
+//! The journal in use: appending, committing, beginning segments.
+//!
+//! Owns the open segment and the certainty of its end. Every way in which that certainty is lost leads to
+//! [`Halt`], and the only way out is a new segment.
+//!
+//! ```text
+//!            open ──▶ Writing ◀──────────────── begin_segment
+//!              │         │ commit fails               ▲
+//!              │         ▼                            │
+//!              └─────▶ Halted (empty, damaged, failed)┘
+//! ```
+
+use crate::Bounds;
+use crate::blobs::Blobs;
+use crate::error::{AppendError, BeginError, CommitError, Failure, Halt, OpenError, Phase};
+use crate::folder::{Folder, Unfinished, sync_folder};
+use crate::group::{Group, Place, RECORD_HEAD_BYTES, Record};
+use crate::history::Before;
+use crate::recovery::{Recovered, recover};
+use crate::segment::{self, After, Head};
+use std::fs::{self, File, OpenOptions};
+use std::hash::{BuildHasher, RandomState};
+use std::num::NonZeroU64;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// One folder's records, while this process has it.
+#[derive(Debug)]
+pub struct Journal {
+    folder: Arc<Folder>,
+    bounds: Bounds,
+    standing: Standing,
+    /// What was appended and is not committed.
+    group: Group,
+    /// The highest number, that of `group` included.
+    last_number: u64,
+    /// The highest number that is committed.
+    committed_number: u64,
+    /// Where all that is committed ends.
+    after: Option<After>,
+    /// The highest number of any segment that was ever seen or tried here, readable or not.
+    highest_segment: u64,
+}
+
+#[derive(Debug)]
+enum Standing {
+    Writing(Tail),
+    Halted(Halt),
+}
+
+/// The segment that grows.
+#[derive(Debug)]
+struct Tail {
+    file: File,
+    path: PathBuf,
+    birth: u64,
+    /// Of the last group.
+    check: u32,
+    /// Unit: bytes from the beginning, as `end`.
+    snapshot_end: u64,
+    end: u64,
+}
+
+/// A segment that has begun.
+#[derive(Debug)]
+pub struct Begun {
+    pub segment: NonZeroU64,
+    /// Older segments that are gone now.
+    pub removed: usize,
+    /// What kept one from being removed. It is tried again at the next beginning.
+    pub not_removed: Option<Failure>,
+}
+
+impl Journal {
+    /// Takes the folder, made if it is not there, and finds what counts in it. A torn end is cut off.
+    ///
+    /// What is recovered is on the disk when this returns, also what a killed process had written and not yet synced.
+    /// If it cannot be put there (a read-only disk), it is told nevertheless and the journal is halted.
+    pub fn open(folder: impl AsRef<Path>, bounds: Bounds) -> Result<(Journal, Recovered), OpenError> {
+        bounds.assert_sound();
+        let folder = Folder::open(folder.as_ref())?;
+        let segments = folder.segments()?;
+        let recovered = recover(&folder, &segments)?;
+        let standing = match recovered.found() {
+            None if segments.is_empty() => Standing::Halted(Halt::Empty),
+            _ if !recovered.damage.is_empty() => Standing::Halted(Halt::Damaged),
+            None => unreachable!("a segment counts or is damaged"),
+            Some(found) => {
+                let path = folder.segment(found.head.number);
+                let (birth, check) = (found.head.birth, found.check);
+                let (snapshot_end, end) = (found.snapshot_end as u64, found.end as u64);
+                match open_at(&path, end).and_then(|file| sync_folder(folder.path()).map(|()| file)) {
+                    Ok(file) => Standing::Writing(Tail { file, path, birth, check, snapshot_end, end }),
+                    Err(failure) => Standing::Halted(Halt::Failed(failure)),
+                }
+            }
+        };
+        let last_number = recovered.last_number();
+        let journal = Journal {
+            folder: Arc::new(folder),
+            bounds,
+            standing,
+            group: Group::new(),
+            last_number,
+            committed_number: last_number,
+            after: recovered.after(),
+            highest_segment: segments.last().map_or(0, |number| number.get()),
+        };
+        Ok((journal, recovered))
+    }
+
+    /// Collects a record for the next commit. Nothing is written.
+    pub fn append(&mut self, record: Record<'_>) -> Result<(), AppendError> {
+        if let Standing::Halted(halt) = &self.standing {
+            return Err(AppendError::Halted(halt.clone()));
+        }
+        push(&mut self.group, record, &mut self.last_number, &self.bounds)
+    }
+
+    /// Forgets what was appended since the last commit.
+    pub fn discard(&mut self) {
+        self.group.clear();
+        self.last_number = self.committed_number;
+    }
+
+    /// Puts what was appended on the disk, all of it or nothing: one write, one `fdatasync`. Without anything
+    /// appended it does nothing.
+    ///
+    /// Blocks until the disk has it. What an error means is said at [`CommitError`] and at the head of the crate.
+    pub fn commit(&mut self) -> Result<(), CommitError> {
+        let tail = match &mut self.standing {
+            Standing::Halted(halt) => return Err(CommitError::Halted(halt.clone())),
+            Standing::Writing(_) if self.group.is_empty() => return Ok(()),
+            Standing::Writing(tail) => tail,
+        };
+        let (bytes, check) = self.group.seal(Place { birth: tail.birth, offset: tail.end }, tail.check);
+        let written = tail.file.write_all_at(bytes, tail.end).map_err(Failure::of(Phase::Write, &tail.path));
+        let synced = written.and_then(|()| tail.file.sync_data().map_err(Failure::of(Phase::Sync, &tail.path)));
+        if let Err(failure) = synced {
+            // So that a restart does not meet what was told as failed. It may fail as well: a doubt remains until a
+            // new segment says where this one ends.
+            let _ = tail.file.set_len(tail.end);
+            self.standing = Standing::Halted(Halt::Failed(failure.clone()));
+            self.discard();
+            return Err(CommitError::Failed(failure));
+        }
+        tail.end += bytes.len() as u64;
+        tail.check = check;
+        self.committed_number = self.last_number;
+        let after = self.after.as_mut().expect("there is a segment to write to");
+        after.bytes = tail.end;
+        self.group.clear();
+        Ok(())
+    }
+
+    /// Why nothing can be committed, if so.
+    pub fn halted(&self) -> Option<&Halt> {
+        match &self.standing {
+            Standing::Writing(_) => None,
+            Standing::Halted(halt) => Some(halt),
+        }
+    }
+
+    /// Whether as much was committed behind the snapshot as a new one is worth: more than
+    /// [`Bounds::segment_bytes`] and more than the snapshot itself has. Always while the journal is halted.
+    ///
+    /// Whoever begins a segment each time this is true writes each record at most twice in the long run, and has at
+    /// most `segments_kept` times two such amounts and one commit on the disk.
+    pub fn should_begin_segment(&self) -> bool {
+        match &self.standing {
+            Standing::Halted(_) => true,
+            Standing::Writing(tail) => tail.end - tail.snapshot_end > self.bounds.segment_bytes.max(tail.snapshot_end),
+        }
+    }
+
+    /// Begins a segment with a snapshot: records that stand for all before them. At any moment either the segments
+    /// before or this one is readable and whole; then older ones beyond [`Bounds::segments_kept`] are removed.
+    ///
+    /// The snapshot's numbers ascend from anywhere; those of later records go on from the highest ever.
+    pub fn begin_segment<'a>(&mut self, snapshot: impl IntoIterator<Item = Record<'a>>) -> Result<Begun, BeginError> {
+        if !self.group.is_empty() {
+            return Err(BeginError::Uncommitted);
+        }
+        let (mut group, mut last_number) = (Group::new(), 0);
+        for record in snapshot {
+            push(&mut group, record, &mut last_number, &self.bounds).map_err(BeginError::Snapshot)?;
+        }
+        let number = NonZeroU64::new(self.highest_segment + 1).expect("one more than some number");
+        let head = Head { number, birth: birth(number), floor: self.committed_number, after: self.after };
+        let check = head.check();
+        let (bytes, check) = group.seal(Place { birth: head.birth, offset: segment::HEAD_BYTES as u64 }, check);
+        let path = self.folder.segment(number);
+        let mut file = Unfinished::create(path.clone()).map_err(BeginError::Failed)?;
+        file.write(&head.encode())
+            .and_then(|()| file.write(bytes))
+            .and_then(|()| file.sync())
+            .map_err(BeginError::Failed)?;
+
+        // From here on the new segment may be the one that a restart finds, so the one before must not grow.
+        self.highest_segment = number.get();
+        let end = (segment::HEAD_BYTES + bytes.len()) as u64;
+        let opened = file.finish().and_then(|()| open_at(&path, end));
+        let file = opened.map_err(|failure| {
+            self.standing = Standing::Halted(Halt::Failed(failure.clone()));
+            BeginError::Failed(failure)
+        })?;
+        self.standing = Standing::Writing(Tail { file, path, birth: head.birth, check, snapshot_end: end, end });
+        self.after = Some(After { segment: number, bytes: end });
+        self.committed_number = self.committed_number.max(last_number);
+        self.last_number = self.committed_number;
+        let (removed, not_removed) = self.remove_old();
+        Ok(Begun { segment: number, removed, not_removed })
+    }
+
+    /// What was recorded with lower numbers, newest first, through all segments that are kept.
+    ///
+    /// It borrows nothing, so that another thread may wait for the disk. What is committed later is not in it; what is
+    /// removed meanwhile is its end.
+    pub fn records_before(&self, number: u64) -> Before {
+        Before::new(Arc::clone(&self.folder), number, self.after)
+    }
+
+    /// The blobs of the folder, for any thread.
+    pub fn blobs(&self) -> Blobs {
+        Blobs::new(Arc::clone(&self.folder), self.bounds.blob_bytes_max)
+    }
+
+    /// Oldest first, so that those that are left hang together.
+    fn remove_old(&self) -> (usize, Option<Failure>) {
+        let segments = match self.folder.segments() {
+            Ok(segments) => segments,
+            Err(failure) => return (0, Some(failure)),
+        };
+        let surplus = segments.len().saturating_sub(self.bounds.segments_kept);
+        for (removed, number) in segments[..surplus].iter().enumerate() {
+            let path = self.folder.segment(*number);
+            if let Err(error) = fs::remove_file(&path) {
+                return (removed, Some(Failure::of(Phase::Remove, &path)(error)));
+            }
+        }
+        (surplus, None)
+    }
+}
+
+/// Adds a record to a group if the bounds and the number before allow it.
+fn push(group: &mut Group, record: Record<'_>, last_number: &mut u64, bounds: &Bounds) -> Result<(), AppendError> {
+    let length = record.payload.len();
+    if length > bounds.record_bytes_max {
+        return Err(AppendError::RecordTooLarge { found: length, bound: bounds.record_bytes_max });
+    }
+    let found = group.len() + RECORD_HEAD_BYTES + length;
+    if found > bounds.commit_bytes_max {
+        return Err(AppendError::CommitTooLarge { found, bound: bounds.commit_bytes_max });
+    }
+    if record.number < *last_number {
+        return Err(AppendError::Descends { found: record.number, last: *last_number });
+    }
+    *last_number = record.number;
+    group.push(record);
+    Ok(())
+}
+
+/// Opens a segment that ends here; whatever is behind is cut off. All of it is on the disk when this returns.
+fn open_at(path: &Path, end: u64) -> Result<File, Failure> {
+    let file = OpenOptions::new().write(true).open(path).map_err(Failure::of(Phase::Open, path))?;
+    let length = file.metadata().map_err(Failure::of(Phase::Open, path))?.len();
+    if length != end {
+        file.set_len(end).map_err(Failure::of(Phase::Cut, path))?;
+    }
+    file.sync_all().map_err(Failure::of(Phase::Sync, path))?;
+    Ok(file)
+}
+
+/// A number that no other segment has. The standard library's hasher has a key of chance.
+fn birth(number: NonZeroU64) -> u64 {
+    RandomState::new().hash_one((number, std::process::id()))
+}
