@@ -7,6 +7,7 @@ use crate::folder::Folder;
 use crate::group::Flaw;
 use crate::recovery::{Damage, read};
 use crate::segment::{self, After, Rest, Unreadable};
+use std::fmt;
 use std::io;
 use std::num::NonZeroU64;
 use std::sync::Arc;
@@ -29,6 +30,17 @@ pub enum Gap {
     /// It ends here.
     Unreadable(OpenError),
 }
+
+impl fmt::Display for Gap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Gap::Damaged(damage) => damage.fmt(f),
+            Gap::Unreadable(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for Gap {}
 
 /// Records with lower numbers, newest first; see [`crate::Journal::records_before`].
 ///

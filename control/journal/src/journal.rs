@@ -276,3 +276,253 @@ fn open_at(path: &Path, end: u64) -> Result<File, Failure> {
 fn birth(number: NonZeroU64) -> u64 {
     RandomState::new().hash_one((number, std::process::id()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::group::Flaw;
+    use tempfile::TempDir;
+
+    const BOUNDS: Bounds = Bounds {
+        record_bytes_max: 100,
+        commit_bytes_max: 300,
+        segment_bytes: 200,
+        segments_kept: 2,
+        blob_bytes_max: 1000,
+    };
+
+    fn record(number: u64, text: &str) -> Record<'_> {
+        Record { kind: 1, number, payload: text.as_bytes() }
+    }
+
+    fn open(place: &TempDir) -> (Journal, Recovered) {
+        Journal::open(place.path(), BOUNDS).expect("the folder is free")
+    }
+
+    /// A journal whose first segment holds `0 document`.
+    fn begun() -> (TempDir, Journal) {
+        let place = tempfile::tempdir().expect("a folder");
+        let (mut journal, _) = open(&place);
+        journal.begin_segment([record(0, "document")]).expect("it begins");
+        (place, journal)
+    }
+
+    fn commit(journal: &mut Journal, number: u64, text: &str) {
+        journal.append(record(number, text)).expect("it is taken");
+        journal.commit().expect("it is written");
+    }
+
+    /// Everything that is recovered, as `number text`.
+    #[track_caller]
+    fn check_recovered(place: &TempDir, expected: &[&str]) -> (Journal, Recovered) {
+        let (journal, recovered) = open(place);
+        let shown = |record: Record<'_>| format!("{} {}", record.number, String::from_utf8_lossy(record.payload));
+        assert_eq!(recovered.records().map(shown).collect::<Vec<_>>(), expected);
+        (journal, recovered)
+    }
+
+    fn segments(journal: &Journal) -> Vec<u64> {
+        journal.folder.segments().expect("it can be listed").iter().map(|number| number.get()).collect()
+    }
+
+    /// From here on the tail's file is this device, which refuses in a way of its own.
+    fn break_tail(journal: &mut Journal, device: &str) {
+        let Standing::Writing(tail) = &mut journal.standing else { panic!("halted: {:?}", journal.standing) };
+        tail.file = OpenOptions::new().write(true).open(device).expect("the device is there");
+    }
+
+    fn failed(journal: &Journal) -> Option<Phase> {
+        match journal.halted() {
+            Some(Halt::Failed(failure)) => Some(failure.phase),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn a_new_folder_needs_a_segment_first() {
+        let place = tempfile::tempdir().expect("a folder");
+        let (mut journal, recovered) = open(&place);
+        assert_eq!((recovered.segment(), recovered.records().count(), recovered.last_number()), (None, 0, 0));
+        assert!(recovered.damage.is_empty() && recovered.cut.is_none());
+        assert!(matches!(journal.halted(), Some(Halt::Empty)) && journal.should_begin_segment());
+        assert!(matches!(journal.append(record(1, "")), Err(AppendError::Halted(Halt::Empty))));
+        assert!(matches!(journal.commit(), Err(CommitError::Halted(Halt::Empty))));
+        journal.begin_segment([]).expect("an empty snapshot is one");
+        commit(&mut journal, 1, "first");
+        drop(journal);
+        check_recovered(&place, &["1 first"]);
+    }
+
+    #[test]
+    fn what_is_committed_is_recovered_and_what_is_not_is_not() {
+        let (place, mut journal) = begun();
+        journal.append(record(1, "one")).expect("it is taken");
+        journal.append(record(1, "one more")).expect("it is taken");
+        journal.commit().expect("it is written");
+        journal.commit().expect("nothing is nothing");
+        journal.append(record(2, "two")).expect("it is taken");
+        drop(journal);
+        let (mut journal, recovered) = check_recovered(&place, &["0 document", "1 one", "1 one more"]);
+        assert_eq!((recovered.snapshot().count(), recovered.committed().count()), (1, 2));
+        assert_eq!((recovered.segment(), recovered.last_number()), (NonZeroU64::new(1), 1));
+        commit(&mut journal, 1, "goes on");
+        drop(journal);
+        check_recovered(&place, &["0 document", "1 one", "1 one more", "1 goes on"]);
+    }
+
+    #[test]
+    fn each_refusal_says_what_would_be_accepted() {
+        let (_place, mut journal) = begun();
+        commit(&mut journal, 5, "five");
+        let mut check = |number, length: usize, expected: &str| {
+            let error = journal.append(record(number, &"x".repeat(length))).expect_err(expected);
+            assert_eq!(error.to_string(), expected);
+        };
+        check(4, 1, "the record has number 4; accepted is 5 or more, as the record before has it");
+        check(5, 101, "the record has 101 bytes; accepted are at most 100");
+        for number in [6, 7] {
+            journal.append(record(number, &"x".repeat(100))).expect("it fits");
+        }
+        let error = journal.append(record(8, &"x".repeat(100))).expect_err("it is one too many");
+        assert_eq!(error.to_string(), "the commit would have 359 bytes; accepted are at most 300");
+        // What was taken before is still there, and can be committed or forgotten.
+        assert!(matches!(journal.begin_segment([]), Err(BeginError::Uncommitted)));
+        journal.discard();
+        commit(&mut journal, 5, "again");
+        let snapshot = [record(2, ""), record(1, "")];
+        assert!(matches!(journal.begin_segment(snapshot), Err(BeginError::Snapshot(AppendError::Descends { .. }))));
+        commit(&mut journal, 6, "the segment goes on");
+    }
+
+    #[test]
+    fn a_segment_is_due_when_it_has_more_behind_the_snapshot_than_in_it() {
+        let (_place, mut journal) = begun();
+        let mut commits = 0;
+        while !journal.should_begin_segment() {
+            commit(&mut journal, 1, &"x".repeat(67));
+            commits += 1;
+        }
+        assert_eq!(commits, 3, "the third group of 100 bytes is beyond 200");
+        journal.begin_segment((0..2).map(|_| Record { kind: 1, number: 1, payload: &[b'x'; 100] })).expect("it begins");
+        let mut commits = 0;
+        while !journal.should_begin_segment() {
+            commit(&mut journal, 1, &"x".repeat(67));
+            commits += 1;
+        }
+        assert_eq!(commits, 4, "the fourth is beyond the snapshot's 306");
+    }
+
+    #[test]
+    fn old_segments_go_when_a_new_one_has_begun() {
+        let (place, mut journal) = begun();
+        assert_eq!(segments(&journal), [1]);
+        for (begins, left) in [(2, vec![1, 2]), (3, vec![2, 3]), (4, vec![3, 4])] {
+            let begun = journal.begin_segment([record(begins, "document")]).expect("it begins");
+            assert_eq!((begun.segment.get(), begun.removed), (begins, usize::from(begins > 2)));
+            assert_eq!(segments(&journal), left);
+        }
+        drop(journal);
+        check_recovered(&place, &["4 document"]);
+    }
+
+    /// The snapshot of a generation that came into force long ago does not lead numbers back.
+    #[test]
+    fn numbers_go_on_from_the_highest_whatever_the_snapshot_says() {
+        let (place, mut journal) = begun();
+        commit(&mut journal, 41, "kept old");
+        journal.begin_segment([record(38, "document")]).expect("it begins");
+        assert!(matches!(journal.append(record(40, "")), Err(AppendError::Descends { found: 40, last: 41 })));
+        drop(journal);
+        let (mut journal, recovered) = check_recovered(&place, &["38 document"]);
+        assert_eq!(recovered.last_number(), 41);
+        assert!(matches!(journal.append(record(40, "")), Err(AppendError::Descends { found: 40, last: 41 })));
+        commit(&mut journal, 41, "");
+    }
+
+    /// `/dev/full` refuses to be written to, `/dev/null` to be synced: the two ways a disk fails a commit.
+    #[test]
+    fn a_commit_that_fails_halts_the_journal_until_a_segment_begins() {
+        for (device, phase) in [("/dev/full", Phase::Write), ("/dev/null", Phase::Sync)] {
+            let (place, mut journal) = begun();
+            commit(&mut journal, 1, "one");
+            break_tail(&mut journal, device);
+            journal.append(record(2, "doubtful")).expect("it is taken");
+            let error = journal.commit().expect_err("the disk refuses");
+            assert!(matches!(&error, CommitError::Failed(failure) if failure.phase == phase), "{error}");
+            assert_eq!(failed(&journal), Some(phase));
+            assert!(journal.should_begin_segment());
+            // Nothing goes to that file again, also not a sync that would now succeed.
+            assert!(matches!(journal.commit(), Err(CommitError::Halted(_))));
+            assert!(matches!(journal.append(record(2, "")), Err(AppendError::Halted(_))));
+            journal.begin_segment([record(1, "document")]).expect("the way out");
+            assert!(journal.halted().is_none());
+            commit(&mut journal, 2, "another two");
+            drop(journal);
+            check_recovered(&place, &["1 document", "2 another two"]);
+        }
+    }
+
+    /// The write came through, the sync did not, and neither did the attempt to take it back.
+    #[test]
+    fn a_commit_in_doubt_is_neither_recovered_nor_history_once_a_segment_has_begun() {
+        let (place, mut journal) = begun();
+        commit(&mut journal, 1, "one");
+        let path = journal.folder.segment(NonZeroU64::MIN);
+        let before = fs::read(&path).expect("it is there");
+        commit(&mut journal, 2, "doubtful");
+        let in_doubt = fs::read(&path).expect("it is there");
+        fs::write(&path, &before).expect("it can be written");
+        drop(journal);
+        let (mut journal, _) = check_recovered(&place, &["0 document", "1 one"]);
+        break_tail(&mut journal, "/dev/null");
+        journal.append(record(2, "doubtful")).expect("it is taken");
+        journal.commit().expect_err("the disk refuses");
+        fs::write(&path, &in_doubt).expect("it can be written");
+        journal.begin_segment([record(1, "document")]).expect("the way out");
+        let past: Vec<_> = journal.records_before(u64::MAX).map(|past| past.expect("no gap")).collect();
+        let past: Vec<_> = past.iter().map(|past| (past.number, &past.payload[..])).collect();
+        assert_eq!(past, [(1, &b"document"[..]), (1, b"one"), (0, b"document")]);
+        drop(journal);
+        check_recovered(&place, &["1 document"]);
+    }
+
+    #[test]
+    fn a_segment_that_cannot_begin_leaves_the_one_before_as_it_is() {
+        let (place, mut journal) = begun();
+        // A folder cannot be replaced by a file.
+        let taken = journal.folder.segment(NonZeroU64::new(2).expect("not 0"));
+        fs::create_dir(&taken).expect("it can be made");
+        commit(&mut journal, 1, "one");
+        let error = journal.begin_segment([record(1, "document")]).expect_err("the name is taken");
+        assert!(matches!(&error, BeginError::Failed(failure) if failure.phase == Phase::Rename), "{error}");
+        // After a rename that failed nobody knows which of the two a restart finds.
+        assert_eq!(failed(&journal), Some(Phase::Rename));
+        fs::remove_dir(&taken).expect("it is empty");
+        drop(journal);
+        let (mut journal, _) = check_recovered(&place, &["0 document", "1 one"]);
+        commit(&mut journal, 2, "two");
+        drop(journal);
+        check_recovered(&place, &["0 document", "1 one", "2 two"]);
+    }
+
+    #[test]
+    fn a_torn_end_is_cut_off_before_anything_follows() {
+        let (place, mut journal) = begun();
+        commit(&mut journal, 1, "one");
+        let path = journal.folder.segment(NonZeroU64::MIN);
+        let end = fs::metadata(&path).expect("it is there").len();
+        commit(&mut journal, 2, "two");
+        drop(journal);
+        let bytes = fs::read(&path).expect("it is there");
+        fs::write(&path, &bytes[..bytes.len() - 1]).expect("it can be written");
+        let (mut journal, recovered) = check_recovered(&place, &["0 document", "1 one"]);
+        let dropped_bytes = bytes.len() as u64 - 1 - end;
+        let cut = crate::Cut { segment: NonZeroU64::MIN, offset: end, dropped_bytes, why: Flaw::Short };
+        assert_eq!(recovered.cut, Some(cut));
+        assert_eq!(fs::metadata(&path).expect("it is there").len(), end);
+        commit(&mut journal, 2, "another two");
+        drop(journal);
+        let (_, recovered) = check_recovered(&place, &["0 document", "1 one", "2 another two"]);
+        assert_eq!(recovered.cut, None);
+    }
+}

@@ -48,7 +48,7 @@ pub mod segment;
 pub use blobs::{BlobError, BlobReader, Blobs, Hash, Put};
 pub use error::{AppendError, BeginError, CommitError, Failure, Halt, OpenError, Phase};
 pub use group::{Flaw, Record, Records};
-pub use history::{Before, Past};
+pub use history::{Before, Gap, Past};
 pub use journal::{Begun, Journal};
 pub use recovery::{Cut, Damage, Recovered};
 
