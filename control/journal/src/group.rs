@@ -229,6 +229,16 @@ pub(crate) fn u64_at(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
 }
 
+/// Groups that [`read`] has accepted, one by one.
+pub(crate) fn each(mut groups: &[u8]) -> impl Iterator<Item = Records<'_>> {
+    std::iter::from_fn(move || {
+        let body = groups.get(HEAD_BYTES..)?;
+        let (body, behind) = body.split_at(u32_at(groups, 4) as usize);
+        groups = behind;
+        Some(Records { body, groups: &[] })
+    })
+}
+
 /// The records of groups that were all found whole, in order.
 #[derive(Clone, Debug)]
 pub struct Records<'a> {

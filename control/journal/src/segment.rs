@@ -145,6 +145,11 @@ impl<'a> Segment<'a> {
     pub fn committed(&self) -> Records<'a> {
         Records::of(&self.bytes[self.snapshot_end..self.end])
     }
+
+    /// The same commit by commit, the snapshot first.
+    pub fn groups(&self) -> impl Iterator<Item = Records<'a>> {
+        group::each(&self.bytes[HEAD_BYTES..self.end])
+    }
 }
 
 /// Reads a whole segment. Allocates nothing.
