@@ -45,6 +45,7 @@ impl std::error::Error for Gap {}
 /// Records with lower numbers, newest first; see [`crate::Journal::records_before`].
 ///
 /// Numbers descend within a segment's committed records and within its snapshot. Ends at the oldest segment kept.
+/// The folder is held as long as one of these is.
 #[derive(Debug)]
 pub struct Before {
     folder: Arc<Folder>,

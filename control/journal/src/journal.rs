@@ -165,8 +165,9 @@ impl Journal {
     /// Whether as much was committed behind the snapshot as a new one is worth: more than
     /// [`Bounds::segment_bytes`] and more than the snapshot itself has. Always while the journal is halted.
     ///
-    /// Whoever begins a segment each time this is true writes each record at most twice in the long run, and has at
-    /// most `segments_kept` times two such amounts and one commit on the disk.
+    /// Whoever begins a segment each time this is true writes at most one byte of snapshots for each byte of commits.
+    /// A segment then has at most twice the larger of the two, and one commit; `segments_kept` of these are on the
+    /// disk, and one more while a new one is written.
     pub fn should_begin_segment(&self) -> bool {
         match &self.standing {
             Standing::Halted(_) => true,

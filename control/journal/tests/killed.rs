@@ -7,6 +7,9 @@
 //!
 //! The same judge over a writer that tells before it commits must catch it: otherwise the silence about the honest
 //! one means nothing.
+//!
+//! A third writer is not killed: its files may not grow beyond a size (`ulimit -f`), so that a write stops in the
+//! middle of a commit, as on a full disk.
 
 #![forbid(unsafe_code)]
 
@@ -20,6 +23,7 @@ use std::time::{Duration, Instant};
 const WRITER: &str = "--be-the-writer";
 const HONEST: &str = "honest";
 const HASTY: &str = "hasty";
+const CONFINED: &str = "confined";
 
 const SEED: u64 = 0x6a6f_7572_6e61_6c31;
 const KILLS: usize = 300;
@@ -44,8 +48,12 @@ const STEP: u8 = 2;
 fn main() {
     let words: Vec<String> = std::env::args().collect();
     match words.get(1).map(String::as_str) {
+        Some(WRITER) if words[3] == CONFINED => write_until_full(Path::new(&words[2])),
         Some(WRITER) => write(Path::new(&words[2]), words[3] == HASTY),
-        _ => judge(),
+        _ => {
+            judge();
+            judge_confined();
+        }
     }
 }
 
@@ -78,6 +86,57 @@ fn write(folder: &Path, hasty: bool) {
             tell(number);
         }
     }
+}
+
+/// Commits until the file is full, tells the error, and goes on in a new segment.
+fn write_until_full(folder: &Path) {
+    let bounds = Bounds { segment_bytes: u64::MAX, ..BOUNDS };
+    let (mut journal, _) = Journal::open(folder, bounds).expect("the folder is new");
+    journal.begin_segment([Record { kind: SNAPSHOT, number: 0, payload: b"" }]).expect("there is room");
+    let mut number = 0;
+    let step = |journal: &mut Journal, number| {
+        journal.append(Record { kind: STEP, number, payload: &[b'x'; 500] }).expect("it is within the bounds");
+        journal.commit()
+    };
+    let error = loop {
+        match step(&mut journal, number + 1) {
+            Ok(()) => number += 1,
+            Err(error) => break error,
+        }
+    };
+    println!("{number} {error}");
+    journal.begin_segment([Record { kind: SNAPSHOT, number, payload: b"" }]).expect("there is room for a new file");
+    step(&mut journal, number + 1).expect("there is room in it");
+}
+
+/// The commit that did not fit is told as failed, nothing of it is left, and the journal goes on.
+fn judge_confined() {
+    const LIMIT_BYTES: u64 = 8 * 512;
+    let place = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder on a disk");
+    let mut command = Command::new("sh");
+    // The signal ignored, a write beyond the limit is an error (`EFBIG`).
+    command.args(["-c", r#"trap '' XFSZ; ulimit -f 8; exec "$@""#, "sh"]);
+    command.arg(std::env::current_exe().expect("a program has a path")).arg(WRITER).arg(place.path()).arg(CONFINED);
+    let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output().expect("there is a shell");
+    assert!(output.status.success(), "the writer failed: {}", output.status);
+    let said = String::from_utf8(output.stdout).expect("text");
+    let (number, error) = said.trim().split_once(' ').expect("a number and an error");
+    let number: u64 = number.parse().expect("a number");
+    assert!(number > 0 && error.starts_with("cannot write "), "{said}");
+
+    let (journal, recovered) = Journal::open(place.path(), BOUNDS).expect("the writer is done");
+    let numbers: Vec<u64> = recovered.records().map(|record| record.number).collect();
+    assert_eq!(numbers, [number, number + 1]);
+    assert!(recovered.damage.is_empty() && recovered.cut.is_none() && journal.halted().is_none());
+    let first = std::fs::read(place.path().join("00000000000000000001.segment")).expect("it is kept");
+    let segment = journal::segment::read(&first).expect("it is sound");
+    assert_eq!((segment.committed().count() as u64, segment.rest), (number, journal::segment::Rest::Nothing));
+    let room_left = LIMIT_BYTES - first.len() as u64;
+    assert!(
+        0 < room_left && room_left < 500,
+        "the commit that failed was written in part: {room_left} bytes were left"
+    );
+    println!("a file that is full: {number} commits are there, of the next one nothing, and the journal goes on");
 }
 
 fn records_of(number: u64) -> u64 {
