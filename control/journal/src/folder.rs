@@ -117,7 +117,7 @@ fn take_lock(folder: &Path) -> Result<File, OpenError> {
         }
         Err(TryLockError::Error(error)) => return Err(Failure::of(Phase::Lock, &path)(error).into()),
     }
-    let noted = lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id()));
+    let noted = lock.set_len(0).and_then(|()| lock.write_all(format!("{}\n", std::process::id()).as_bytes()));
     noted.map_err(Failure::of(Phase::Write, &path))?;
     Ok(lock)
 }
