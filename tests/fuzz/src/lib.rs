@@ -28,6 +28,7 @@ mod request;
 mod rules;
 mod running;
 mod script;
+mod segment;
 mod tunnel;
 mod words;
 
@@ -43,6 +44,7 @@ pub use leases::leases;
 pub use plan::plan;
 pub use request::request;
 pub use rules::rules;
+pub use segment::segment;
 pub use tunnel::tunnel;
 
 use mutate::Language;
@@ -72,6 +74,7 @@ pub static TARGETS: &[Target] = &[
     Target { name: "plan", run: plan, language: Language::Text(words::documents) },
     Target { name: "request", run: request, language: Language::Text(words::messages) },
     Target { name: "rules", run: rules, language: Language::Bytes },
+    Target { name: "segment", run: segment, language: Language::Bytes },
     Target { name: "tunnel", run: tunnel, language: Language::Bytes },
 ];
 

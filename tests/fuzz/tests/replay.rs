@@ -79,6 +79,11 @@ fn rules() {
 }
 
 #[test]
+fn segment() {
+    replay(target("segment"));
+}
+
+#[test]
 fn tunnel() {
     replay(target("tunnel"));
 }

@@ -8,10 +8,11 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("wire", &[]),
     ("link", &[]),
     ("api", &[]),
+    ("journal", &[]),
     ("policy", &["wire"]),
     ("shard", &["policy", "wire", "link"]),
     ("config", &["policy"]),
-    ("agent", &["config", "policy", "link", "api"]),
+    ("agent", &["config", "policy", "link", "api", "journal"]),
     ("sluicegate", &["agent", "shard", "config", "link", "policy"]),
     ("sluicectl", &["api"]),
 ];
@@ -21,7 +22,7 @@ const BESIDE: &[(&str, &[&str])] = &[
     ("harness", &["api"]),
     ("e2e", &["harness", "api"]),
     ("sim", &["policy", "config"]),
-    ("fuzz", &["config", "api", "policy", "wire"]),
+    ("fuzz", &["config", "api", "policy", "wire", "journal"]),
     ("tidy", &["config"]),
 ];
 
@@ -92,6 +93,7 @@ fn out_of_reach_means_by_any_way() {
         ("api", OUTSIDE_WORLD),
         ("api", &["rustls", "hyper"]),
         ("link", &["glommio", "io-uring", "tokio"]),
+        ("journal", OUTSIDE_WORLD),
         ("sluicectl", &["glommio", "io-uring", "tokio", "config", "policy"]),
         ("harness", &["config", "policy", "wire", "link", "shard", "agent"]),
         ("e2e", &["config", "policy", "wire", "link", "shard", "agent"]),
