@@ -1,13 +1,18 @@
 //! The command line, and the order that each command is.
+//!
+//! Help, completions and manual pages are all made from here: a new order is a new variant of [`Command`] and its arm in
+//! [`Command::order`], and nothing else.
 
+use crate::candidates;
 use crate::document::{self, InputError};
 use crate::duration::parse_duration;
 use api::Order;
 use api::order::{
-    self, Apply, BackendAdd, BackendRemove, BackendSet, Check, Events, Header, History, ReceiptOf, Setting, Stop,
-    StopMode,
+    self, Apply, BackendAdd, BackendRemove, BackendSet, Check, Events, Header, History, KeysOf, ReceiptOf, Setting,
+    Stop, StopMode,
 };
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueHint};
+use clap_complete::{ArgValueCompleter, Shell};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -16,7 +21,7 @@ use std::time::Duration;
 #[command(name = "sluicectl", version, after_help = AFTER_HELP, max_term_width = 100)]
 pub struct Cli {
     /// The appliance's control socket [default: found, see `sluicectl --help`]
-    #[arg(long, global = true, value_name = "PATH", help_heading = EVERYWHERE)]
+    #[arg(long, global = true, value_name = "PATH", value_hint = ValueHint::FilePath, help_heading = EVERYWHERE)]
     pub socket: Option<PathBuf>,
     /// Print the final answer as one line of JSON; of `events`, one line each
     #[arg(long, global = true, help_heading = EVERYWHERE)]
@@ -25,7 +30,7 @@ pub struct Cli {
     #[arg(long, global = true, value_name = "DURATION", value_parser = parse_duration, help_heading = EVERYWHERE)]
     pub timeout: Option<Duration>,
     #[command(subcommand)]
-    pub command: Command,
+    pub task: Task,
 }
 
 const EVERYWHERE: &str = "Options of every command";
@@ -45,6 +50,25 @@ Exit codes:
      have been carried out: see `sluicectl history`
   5  the answer came, but the output could not be written";
 
+/// What is wanted of this program.
+#[derive(Subcommand, Debug)]
+pub enum Task {
+    #[command(flatten)]
+    Order(Command),
+    /// Print what makes a shell complete these commands, with the names that the appliance knows
+    Completions {
+        /// To be read by the shell when it starts: source <(sluicectl completions bash)
+        shell: Shell,
+    },
+    /// Print the manual page, or write those of all commands into a folder
+    Man {
+        /// Is made if it is not there
+        #[arg(value_hint = ValueHint::DirPath)]
+        folder: Option<PathBuf>,
+    },
+}
+
+/// What the appliance is asked.
 #[derive(Subcommand, Debug)]
 pub enum Command {
     /// The appliance, its shards, pools and backends now
@@ -108,8 +132,14 @@ pub enum Command {
     },
     /// This program's version and the appliance's
     Version,
-    /// Every configuration key with its class, reach and reason
+    /// Every configuration key with its class and reach
     Keys,
+    /// What a configuration key sets, accepts and does; also all keys of a table, or with such an end
+    ExplainKey {
+        /// Such as pool.web.timeouts.idle, pool.*.timeouts.idle, idle or timeouts
+        #[arg(add = ArgValueCompleter::new(candidates::keys))]
+        key: String,
+    },
     /// Show which rule a request would meet, and what would be done with it; nothing is sent
     #[command(override_usage = "sluicectl explain [OPTIONS] [METHOD] <URL>")]
     Explain(Explain),
@@ -130,14 +160,14 @@ pub struct Explain {
     #[arg(long)]
     host: Option<String>,
     /// The pool's id [default: the one that listens where the URL leads]
-    #[arg(long)]
+    #[arg(long, add = ArgValueCompleter::new(candidates::pools))]
     pool: Option<String>,
 }
 
 #[derive(Args, Debug)]
 pub struct File {
     /// TOML; - reads the standard input
-    #[arg(value_name = "FILE")]
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
     path: PathBuf,
 }
 
@@ -146,6 +176,7 @@ pub enum Backend {
     /// New connections may go there
     Add {
         /// The pool's id
+        #[arg(add = ArgValueCompleter::new(candidates::pools))]
         pool: String,
         #[arg(help = "127.0.0.1:9001, [::1]:9001, unix:/run/x.sock or host:port")]
         address: String,
@@ -172,8 +203,10 @@ pub enum Backend {
     /// Interrupting it ends the wait and nothing else.
     Remove {
         /// The pool's id
+        #[arg(add = ArgValueCompleter::new(candidates::pools))]
         pool: String,
         /// The backend's id
+        #[arg(add = ArgValueCompleter::new(candidates::backends))]
         id: String,
         #[command(flatten)]
         place: Group,
@@ -189,8 +222,10 @@ pub enum Backend {
     #[command(group = clap::ArgGroup::new("settings").required(true).multiple(true))]
     Set {
         /// The pool's id
+        #[arg(add = ArgValueCompleter::new(candidates::pools))]
         pool: String,
         /// The backend's id
+        #[arg(add = ArgValueCompleter::new(candidates::backends))]
         id: String,
         #[command(flatten)]
         place: Group,
@@ -212,7 +247,7 @@ pub enum Backend {
 #[derive(Args, Debug)]
 pub struct Group {
     /// [default: the pool's only group]
-    #[arg(long)]
+    #[arg(long, add = ArgValueCompleter::new(candidates::groups))]
     group: Option<String>,
 }
 
@@ -247,7 +282,8 @@ impl Command {
                 deadline_millis: deadline.map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)),
             }),
             Command::Version => Order::Version,
-            Command::Keys => Order::Keys,
+            Command::Keys => Order::Keys(KeysOf::default()),
+            Command::ExplainKey { key } => Order::Keys(KeysOf { key: Some(key) }),
             Command::Explain(explain) => explain.order(),
         })
     }
@@ -322,7 +358,8 @@ mod tests {
     fn check(line: &str, expected: Value) {
         let words = ["sluicectl"].into_iter().chain(line.split_whitespace());
         let cli = Cli::try_parse_from(words).unwrap_or_else(|error| panic!("{error}"));
-        let order = cli.command.order().unwrap();
+        let Task::Order(command) = cli.task else { panic!("{line} is no order") };
+        let order = command.order().unwrap();
         assert_eq!(serde_json::to_value(order).unwrap(), expected, "{line}");
     }
 
@@ -340,6 +377,7 @@ mod tests {
         check("metrics", json!({"order": "metrics"}));
         check("version --json", json!({"order": "version"}));
         check("keys", json!({"order": "keys"}));
+        check("explain-key pool.*.timeouts", json!({"order": "keys", "key": "pool.*.timeouts"}));
         check("stop", json!({"order": "stop", "mode": "graceful"}));
         check("stop --now", json!({"order": "stop", "mode": "now"}));
         check("stop --deadline 1m", json!({"order": "stop", "mode": "graceful", "deadline_millis": 60_000}));

@@ -4,22 +4,34 @@
 //! change; programs use `--json` or the protocol itself.
 //!
 //! `cli` turns the command line into an order, `talk` brings it to its final answer, `show` says it to people.
+//! `candidates` and `manual` help with the command line itself.
 
 #![forbid(unsafe_code)]
 
+mod candidates;
 mod cli;
 mod document;
 mod duration;
+mod manual;
 mod show;
 mod talk;
 
 use api::{Client, ClientError, Patience};
-use clap::Parser;
-use cli::Cli;
+use clap::{CommandFactory, Parser};
+use clap_complete::CompleteEnv;
+use clap_complete::env::Shells;
+use cli::{Cli, Command, Task};
+use std::io::{self, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 use talk::{Ending, Trouble};
 
+/// A shell that completes a command line runs this program with this variable.
+const COMPLETING: &str = "SLUICECTL_COMPLETE";
+
 fn main() -> ExitCode {
+    CompleteEnv::with_factory(Cli::command).var(COMPLETING).complete();
     let cli = Cli::parse();
     let exit = match run(cli) {
         Ok(Ending::Ok) => Exit::Ok,
@@ -33,14 +45,31 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<Ending, Trouble> {
-    let order = cli.command.order()?;
-    let path = match cli.socket {
+    match cli.task {
+        Task::Order(command) => give(command, cli.socket, cli.json, cli.timeout),
+        Task::Completions { shell } => {
+            let mut script = Vec::new();
+            let shells = Shells::builtins();
+            let completer = shells.completer(&shell.to_string()).expect("each shell that is accepted has one");
+            let name = "sluicectl";
+            completer.write_registration(COMPLETING, name, name, name, &mut script).map_err(Trouble::Output)?;
+            io::stdout().write_all(&script).map_err(Trouble::Output)?;
+            Ok(Ending::Ok)
+        }
+        Task::Man { folder } => manual::write(folder.as_deref()).map(|()| Ending::Ok).map_err(Trouble::Output),
+    }
+}
+
+/// Brings an order to its final answer.
+fn give(command: Command, socket: Option<PathBuf>, json: bool, timeout: Option<Duration>) -> Result<Ending, Trouble> {
+    let order = command.order()?;
+    let path = match socket {
         Some(path) => path,
         None => api::find_socket().map_err(ClientError::from)?,
     };
-    let patience = cli.timeout.map_or(Patience::ByOrder, Patience::Fixed);
+    let patience = timeout.map_or(Patience::ByOrder, Patience::Fixed);
     let client = Client::connect(&path)?.with_patience(patience);
-    talk::talk(client, order, cli.json)
+    talk::talk(client, order, json)
 }
 
 /// What [`cli::AFTER_HELP`] promises.

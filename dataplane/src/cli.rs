@@ -1,6 +1,7 @@
 //! The command line.
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueHint};
+use clap_complete::Shell;
 use std::path::PathBuf;
 
 /// Reverse proxy and load balancer whose configuration changes under load.
@@ -21,7 +22,8 @@ pub struct Cli {
 }
 
 impl Cli {
-    pub fn command(self) -> Command {
+    /// What is wanted: without a word, to run.
+    pub fn wanted(self) -> Command {
         self.command.unwrap_or(Command::Run(self.run))
     }
 }
@@ -33,6 +35,7 @@ pub enum Command {
     /// Validate a document: exit status 0 if it could be applied, 1 with all problems drawn if not.
     Check {
         /// The document; `-` reads standard input.
+        #[arg(value_hint = ValueHint::FilePath)]
         file: PathBuf,
         /// Problems as one JSON object.
         #[arg(long)]
@@ -40,11 +43,38 @@ pub enum Command {
     },
     /// Show what going from one document to another would change, without an appliance.
     Plan {
+        #[arg(value_hint = ValueHint::FilePath)]
         old: PathBuf,
+        #[arg(value_hint = ValueHint::FilePath)]
         new: PathBuf,
         /// The plan as one JSON object.
         #[arg(long)]
         json: bool,
+    },
+    /// Say what a configuration key sets, accepts and does: of a key, of a table, or of all keys with such an end.
+    ExplainKey {
+        /// Such as pool.web.timeouts.idle, pool.*.timeouts.idle, idle or timeouts.
+        key: String,
+        /// As one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the JSON Schema of documents, for editors.
+    Schema {
+        /// Of a file that includes others or is included: what is missing in it may stand elsewhere.
+        #[arg(long)]
+        piece: bool,
+    },
+    /// Print what makes a shell complete these commands.
+    Completions {
+        /// To be read by the shell when it starts: source <(sluicegate completions bash)
+        shell: Shell,
+    },
+    /// Print the manual page, or write those of all commands and of the document into a folder.
+    Man {
+        /// Is made if it is not there.
+        #[arg(value_hint = ValueHint::DirPath)]
+        folder: Option<PathBuf>,
     },
     /// Print the version.
     Version,
@@ -53,6 +83,7 @@ pub enum Command {
 #[derive(Args)]
 pub struct Run {
     /// The document. Without one the embedded default runs.
+    #[arg(value_hint = ValueHint::FilePath)]
     pub file: Option<PathBuf>,
     /// Where the embedded default's HTTP pool listens [default: 127.0.0.1:8080].
     #[arg(long, value_name = "ADDRESS", conflicts_with = "file")]

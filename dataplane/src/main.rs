@@ -6,6 +6,7 @@ mod check;
 mod cli;
 mod demo;
 mod embedded;
+mod reference;
 mod run;
 
 use clap::Parser;
@@ -18,10 +19,14 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    match cli.command() {
+    match cli.wanted() {
         Command::Run(run) => run::run(run),
         Command::Check { file, json } => check::check(&file, json),
         Command::Plan { old, new, json } => check::plan(&old, &new, json),
+        Command::ExplainKey { key, json } => reference::explain_key(&key, json),
+        Command::Schema { piece } => reference::schema(piece),
+        Command::Completions { shell } => reference::completions(shell),
+        Command::Man { folder } => reference::manual(folder.as_deref()),
         Command::Version => {
             println!("sluicegate {}", env!("CARGO_PKG_VERSION"));
             ExitCode::SUCCESS

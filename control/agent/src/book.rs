@@ -197,6 +197,10 @@ impl Book {
         Arc::make_mut(&mut self.leaving).remove(&slot)
     }
 
+    pub fn listener(&self, slot: ListenerSlot) -> Option<&ListenerView> {
+        self.listeners.get(&slot).map(|(_, view)| view)
+    }
+
     /// The address is in this state now. Answers what it is, if that is news.
     pub fn listener_is(&mut self, slot: ListenerSlot, state: ListenerState) -> Option<ListenerView> {
         let (_, view) = self.listeners.get_mut(&slot).filter(|(_, view)| view.state != state)?;

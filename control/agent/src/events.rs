@@ -53,14 +53,18 @@ impl Events {
         self.next.send_replace(number + 1);
     }
 
-    /// From `from` on, if that is still remembered; otherwise from now on.
+    /// From `from` on, as far as that is still remembered; otherwise from now on.
     pub fn subscribe(&self, from: Option<u64>) -> Subscription {
         let next = *self.next.borrow();
         Subscription {
             events: self.clone(),
             changed: self.next.subscribe(),
-            // A number that is still to come would make the subscriber deaf until then.
-            wanted: from.unwrap_or(next).clamp(FIRST, next),
+            wanted: match from {
+                None => next,
+                // It is another process's: since then this one has begun, and nothing of it was seen.
+                Some(from) if from > next => FIRST,
+                Some(from) => from.max(FIRST),
+            },
         }
     }
 
@@ -139,9 +143,9 @@ mod tests {
         (0..5).for_each(|shard| events.publish(died(shard)));
         assert_eq!(numbers(&mut events.subscribe(Some(3))), [3, 4, 5]);
         assert_eq!(numbers(&mut events.subscribe(Some(0))), [1, 2, 3, 4, 5]);
-        let mut early = events.subscribe(Some(1000));
-        events.publish(died(9));
-        assert_eq!(numbers(&mut early), [6]);
+        assert!(numbers(&mut events.subscribe(Some(6))).is_empty());
+        // The number of a process that ended.
+        assert_eq!(numbers(&mut events.subscribe(Some(1000))), [1, 2, 3, 4, 5]);
     }
 
     #[test]

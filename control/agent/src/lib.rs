@@ -51,3 +51,4 @@ pub use resolve::NameSource;
 pub use seat::{Addressed, Signed};
 pub use session::SocketTaken;
 pub use setup::{Agent, Handle, LoadError, Loaded, Setup, ShardPort, StartError, load, start};
+pub use tell::keys;

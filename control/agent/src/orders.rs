@@ -50,7 +50,7 @@ pub async fn carry_out(
         Order::ConfigGet => on_a_thread(shared, |shared| Body::Config(status::config(shared))).await,
         Order::Generations => on_a_thread(shared, |shared| Body::Generations(status::generations(shared))).await,
         Order::Metrics => on_a_thread(shared, |shared| Body::Metrics(Metrics { text: metrics::text(shared) })).await,
-        Order::Keys => Body::Keys(tell::keys()),
+        Order::Keys(of) => return Ok(tell::keys(of.key.as_deref()).map(Body::Keys)),
         Order::Explain(asked) => {
             let explained = on_a_thread(shared, move |shared| explain::explain(shared, &asked)).await;
             return Ok(explained.map(|explanation| Body::Explanation(Box::new(explanation))));

@@ -1,8 +1,9 @@
 //! What `config` found, in the words of the control protocol. Pure translation, one function a type.
 
+use api::keys::{Key, KeyException, KeyTable, Keys};
 use api::plan::{ChangeKind, Class, Plan, PlannedChange, Reach, RestartReason};
 use api::problem::{Place, Problem, Severity};
-use api::status::{Key, Keys};
+use api::{ErrorCode, Failure};
 use config::{Colour, Live, Object, PlanWarning, PlanWarningCode};
 
 /// Live connections that a change concerns. `None`: nothing can be counted for it.
@@ -154,23 +155,55 @@ fn reach(reach: config::Reach) -> Reach {
     }
 }
 
-pub fn keys() -> Keys {
-    Keys { keys: config::keys().map(key).collect() }
+/// The keys that are meant, or all; see [`config::find_keys`].
+pub fn keys(wanted: Option<&str>) -> Result<Keys, Box<Failure>> {
+    let found = match wanted {
+        None => config::Found::all(),
+        Some(wanted) => config::find_keys(wanted)
+            .map_err(|no_such| Box::new(Failure::new(ErrorCode::NotFound, no_such.to_string())))?,
+    };
+    let is_told = |path: &str| found.keys.iter().any(|key| key.path == path);
+    let table = |table: &&config::TableKeys| KeyTable {
+        path: table.path.into(),
+        help: table.help().into(),
+        service: table.service.map(|service| service.word().into()),
+        keys: table.keys.iter().map(|key| key.path).filter(|path| is_told(path)).map(Into::into).collect(),
+    };
+    Ok(Keys {
+        keys: found.keys.iter().map(|found| key(found)).collect(),
+        tables: found.tables.iter().map(table).collect(),
+    })
 }
 
 fn key(key: &config::Key) -> Key {
+    let config::Reason { class: soft, category, reach: felt, code, sentence } = key.reason;
     Key {
         path: key.path.into(),
         value_type: key.kind().into(),
         unit: key.unit().map(Into::into),
         default: key.default_text(),
+        required: key.is_required(),
         accepted: key.accepted(),
         help: key.help().into(),
-        class: class(key.reason.class),
-        category: key.reason.category.label().into(),
-        reach: reach(key.reason.reach),
-        reason_code: key.reason.code.into(),
-        reason: key.reason.sentence.into(),
+        class: class(soft),
+        category: category.label().into(),
+        reach: reach(felt),
+        reason_code: code.into(),
+        reason: sentence.into(),
+        except: key.except.iter().map(key_exception).collect(),
+        example: key.example(),
+    }
+}
+
+fn key_exception(exception: &config::Exception) -> KeyException {
+    let config::Reason { class: hard, category, reach: felt, code, sentence } = exception.reason;
+    KeyException {
+        when: exception.when.into(),
+        class: class(hard),
+        category: category.label().into(),
+        reach: reach(felt),
+        reason_code: code.into(),
+        reason: sentence.into(),
     }
 }
 
@@ -292,10 +325,23 @@ mod tests {
 
     #[test]
     fn every_key_is_told() {
-        let told = keys().keys;
-        assert_eq!(told.len(), config::keys().count());
-        let idle = told.iter().find(|key| key.path == "pool.*.timeouts.idle").unwrap();
+        let told = keys(None).unwrap();
+        assert_eq!(told.keys.len(), config::keys().count());
+        let idle = told.keys.iter().find(|key| key.path == "pool.*.timeouts.idle").unwrap();
         assert_eq!(idle.reach, Reach::NextTimerTick);
+        let in_tables: usize = told.tables.iter().map(|table| table.keys.len()).sum();
+        assert_eq!(in_tables, told.keys.len());
+    }
+
+    #[test]
+    fn only_the_keys_that_are_meant_are_told() {
+        let told = keys(Some("pool.web.limits")).unwrap();
+        assert_eq!(told.keys.len(), 1);
+        assert_eq!(told.keys[0].path, "pool.*.limits.max_connections");
+        assert_eq!(told.tables.len(), 1);
+        let failure = keys(Some("wieght")).unwrap_err();
+        assert_eq!(failure.code, ErrorCode::NotFound);
+        assert!(failure.message.contains("did you mean `weight`"), "{}", failure.message);
     }
 
     #[test]

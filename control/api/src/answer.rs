@@ -2,10 +2,11 @@
 
 use crate::event::Event;
 use crate::explain::Explanation;
+use crate::keys::Keys;
 use crate::plan::{Plan, RestartReason};
 use crate::problem::Problem;
 use crate::receipt::{History, Jobs, Receipt, Stage};
-use crate::status::{Checked, Generations, Keys, Metrics, RunningConfig, Status, Stopped, Version};
+use crate::status::{Checked, Generations, Metrics, RunningConfig, Status, Stopped, Version};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::fmt;

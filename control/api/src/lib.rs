@@ -11,6 +11,42 @@
 //!       ◀── {"id":1,"status":"ok","result":{…}}⏎               exactly one final answer, or `error`
 //! ```
 //!
+//! A program that drains a backend before its machine is restarted, and says how it goes:
+//!
+//! ```no_run
+//! use api::order::BackendRemove;
+//! use api::{Body, Client, ErrorCode, Order, Progress, Reply};
+//!
+//! fn drain(pool: &str, backend: &str) -> Result<(), Box<dyn std::error::Error>> {
+//!     // `$SLUICEGATE_SOCKET`, or where an appliance is by default.
+//!     let mut client = Client::connect(&api::find_socket()?)?;
+//!     let order = Order::BackendRemove(BackendRemove {
+//!         pool: pool.into(),
+//!         group: None, // the pool's only one
+//!         backend: backend.into(),
+//!         now: false,  // its connections end by themselves
+//!         wait: true,  // the final answer comes when the last is gone
+//!     });
+//!     let answer = client.call(order, |progress| {
+//!         if let Progress::Draining { connections, .. } = progress {
+//!             println!("{connections} left");
+//!         }
+//!     })?;
+//!     match answer.reply {
+//!         Reply::Ok { result: Body::Receipt(receipt) } => println!("{backend} is empty (job {})", receipt.job),
+//!         Reply::Error { error } if error.code == ErrorCode::NotFound => println!("{backend} is gone already"),
+//!         Reply::Error { error } => return Err(error.to_string().into()),
+//!         Reply::Ok { .. } | Reply::Processing { .. } => unreachable!("a removal ends with a receipt or an error"),
+//!     }
+//!     Ok(())
+//! }
+//! ```
+//!
+//! A [`ClientError`] says whether the order may have been carried out ([`ClientError::is_uncertain`]); `history` then
+//! tells. [`Client::send`] and [`Client::receive`] are the two halves of a call, for `events`, which has no end. How long
+//! the appliance may be silent is [`Patience`]. Two whole programs are in `control/api/examples`: `watch_drains` follows
+//! events, `file_bridge` keeps a pool's backends as a file says.
+//!
 //! Field names and error codes are snake_case; words that also stand in logs, metrics and on screens
 //! (`next-connection`, `kept-old`) are spelled as they are there. Units are last in a field's name. A
 //! client ignores fields that it does not know; the appliance refuses them.
@@ -22,6 +58,7 @@ pub mod client;
 pub mod event;
 pub mod explain;
 pub mod framing;
+pub mod keys;
 pub mod order;
 pub mod plan;
 pub mod problem;
@@ -29,12 +66,14 @@ pub mod receipt;
 pub mod request;
 pub mod socket;
 pub mod status;
+pub mod wrap;
 
 pub use answer::{Answer, Body, ErrorCode, Failure, Progress, Reply};
 pub use client::{Client, ClientError, Patience};
 pub use event::{Event, Happening};
 pub use explain::Explanation;
 pub use framing::{Decoder, End};
+pub use keys::Keys;
 pub use order::{Edit, Order};
 pub use plan::{Class, Plan, PlannedChange, Reach, RestartReason};
 pub use problem::{Place, Problem, Severity};

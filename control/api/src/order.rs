@@ -89,8 +89,8 @@ vocabulary! {
         /// Answers `processing` with the connections left, then [`crate::status::Stopped`] as its last act.
         Stop(Stop) = "stop",
         Version = "version",
-        /// Every configuration key. Answered by [`crate::status::Keys`].
-        Keys = "keys",
+        /// Configuration keys. Answered by [`crate::Keys`].
+        Keys(KeysOf) = "keys",
         /// What would become of this request? Answered by [`crate::Explanation`].
         Explain(Explain) = "explain",
     }
@@ -127,7 +127,7 @@ impl Order {
             | Order::Events(_)
             | Order::Metrics
             | Order::Version
-            | Order::Keys
+            | Order::Keys(_)
             | Order::Explain(_) => false,
         }
     }
@@ -156,7 +156,7 @@ impl Order {
             | Order::Jobs
             | Order::Metrics
             | Order::Version
-            | Order::Keys
+            | Order::Keys(_)
             | Order::Explain(_) => Some(Duration::from_secs(30)),
         }
     }
@@ -403,6 +403,15 @@ pub enum StopMode {
     Graceful,
     /// End all connections at once.
     Now,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeysOf {
+    /// A key, the end of one, or a table: only what that may mean. `pool.web.timeouts.idle`, `pool.*.timeouts.idle`,
+    /// `idle`, `timeouts`. Absent: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
 }
 
 /// A request as its sender would describe it.

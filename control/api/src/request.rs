@@ -139,7 +139,7 @@ mod tests {
     #[test]
     fn every_order_is_read() {
         reads(r#"{"order":"status"}"#, Order::Status);
-        reads(r#" {"order":"keys","id":null} "#, Order::Keys);
+        reads(r#" {"order":"keys","id":null} "#, Order::Keys(crate::order::KeysOf::default()));
         reads(r#"{"order":"check","path":"/etc/site.toml"}"#, Order::Check(Check::Path("/etc/site.toml".into())));
         let document = Document { document: "x = 1\n".into(), name: Some("site.toml".into()), base: None };
         reads(

@@ -1,6 +1,5 @@
 //! What is: the appliance, its shards, pools, backends, generations, keys.
 
-use crate::plan::{Class, Reach};
 use crate::problem::Problem;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -356,33 +355,6 @@ pub struct Version {
     pub version: String,
     /// As [`crate::PROTOCOL`].
     pub protocol: u32,
-}
-
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-pub struct Keys {
-    pub keys: Vec<Key>,
-}
-
-/// One configuration key.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Key {
-    /// Such as `pool.*.timeouts.idle`.
-    pub path: String,
-    /// What may be written, such as `duration`.
-    #[serde(rename = "type")]
-    pub value_type: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub unit: Option<String>,
-    /// As it would be written. Absent: the key is required, or its absence means something by itself.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub default: Option<String>,
-    pub accepted: String,
-    pub help: String,
-    pub class: Class,
-    pub category: String,
-    pub reach: Reach,
-    pub reason_code: String,
-    pub reason: String,
 }
 
 fn is_zero(value: &u64) -> bool {

@@ -4,7 +4,7 @@
 
 fn main() {
     match std::env::args().nth(1).as_deref() {
-        Some("--schema") => println!("{:#}", config::json_schema()),
+        Some("--schema") => println!("{:#}", config::json_schema(config::SchemaOf::Document)),
         _ => print!("{}", config::keys_markdown()),
     }
 }

@@ -36,10 +36,14 @@ mod document;
 mod draft;
 mod draw;
 mod edit;
+mod editor;
+mod example;
+mod find;
 mod fit;
 mod form;
 mod keys;
 mod load;
+mod manual;
 mod overlap;
 mod page;
 mod place;
@@ -76,6 +80,8 @@ pub use document::{
 };
 pub use draw::Colour;
 pub use edit::{BackendSettings, Concerned, EDITS_MAX, Edit, Edited, Limit, PatchStep, RulePlace};
+pub use editor::{SchemaOf, json_schema};
+pub use find::{Found, NoSuchKey, WANTED_BYTES_MAX, find_keys};
 pub use form::{
     HeaderEdits, LogField, LogPiece, LogTemplate, Redirect, Respond, Rewrite, RewritePath, Shards, Shown, ValueTest,
 };
@@ -85,6 +91,7 @@ pub use keys::{
     PoolSwitches, Reload, Retry, Root, Rule, Service, TABLES, TcpGroup, Timeouts, keys,
 };
 pub use load::{DOCUMENT_BYTES_MAX, FILE_BYTES_MAX, INCLUDE_DEPTH_MAX, INCLUDES_MAX};
+pub use manual::keys_manual;
 pub use place::{Place, Span};
 pub use plan::{
     ChangeKind, Live, Object, Plan, PlanWarning, PlanWarningCode, PlannedChange, RestartReason, Touches, diff, diff_kin,
@@ -92,8 +99,11 @@ pub use plan::{
 };
 pub use plan_rules::LIST_ENTRIES_SHOWN;
 pub use problem::{Also, Code, Problem, Problems, Severity};
+<<<<<<< HEAD
 pub use reference::{json_schema, keys_markdown};
 pub use rule_list::{RuleList, SealedRule};
+=======
+pub use reference::keys_markdown;
 pub use rule_place::RulePlaces;
 pub use running::{Running, RunningPool};
 pub use schema::{Exception, Key, Presence, TableKeys};

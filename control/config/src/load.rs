@@ -43,8 +43,10 @@ pub(crate) fn load(
     loader.file(name, within, None, 0, &mut table);
     let span = Span { file: FileIx(0), start: 0, end: 0 };
     // A file that an editor has just made empty must not take every pool away.
+    // A byte order mark is no word either.
+    let said = text.strip_prefix("\u{feff}".as_bytes()).unwrap_or(text);
     let silent = |line: &[u8]| line.trim_ascii().is_empty() || line.trim_ascii_start().starts_with(b"#");
-    if text.len() <= FILE_BYTES_MAX && text.split(|byte| *byte == b'\n').all(silent) {
+    if text.len() <= FILE_BYTES_MAX && said.split(|byte| *byte == b'\n').all(silent) {
         let problem = Problem::error(Code::Missing, "", Some(span), "the document says nothing");
         loader.problems.push(problem.accepted("`[appliance]` alone, for an appliance without pools"));
     }

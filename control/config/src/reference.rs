@@ -1,11 +1,9 @@
-//! The manual of the keys and the editor's schema, both written from the table of keys.
+//! The manual of the keys, written from the table of keys.
 
 use crate::class::{Class, Reason};
 use crate::keys::{TABLES, keys};
 use crate::plan::happenings;
 use crate::schema::Key;
-use crate::strict::{SHAPE, Shape};
-use serde_json::{Map, Value, json};
 use std::fmt::Write;
 
 /// Every key as Markdown. `KEYS.md` beside this crate is this text.
@@ -17,6 +15,15 @@ pub fn keys_markdown() -> String {
          A change is **soft** (applied to what runs), **hard** (needs a restart of the pool) or **process** (needs a\n\
          restart of the appliance). *Reach* says when a soft change is first felt; what is felt by the next connection\n\
          in a group of a TCP pool is felt by the next request in one of an HTTP pool.\n\n\
+         `sluicegate explain-key KEY` and `sluicectl explain-key KEY` tell the same of one key or table, and\n\
+         `sluicegate man FOLDER` writes it as `sluicegate.toml.5`.\n\n\
+         ## In an editor\n\n\
+         Editors that know TOML (Even Better TOML, or any with the language server Taplo) complete, explain and underline by\n\
+         the JSON Schema of this program. Write it once beside the document, and name it in the first line:\n\n\
+         ```sh\nsluicegate schema > sluicegate.schema.json\n```\n\n\
+         ```toml\n#:schema ./sluicegate.schema.json\n```\n\n\
+         For a file that includes others or is included, `sluicegate schema --piece` asks for nothing that may stand\n\
+         elsewhere. A schema cannot see everything: `sluicegate check` has the last word.\n\n\
          ## A site, as it is written\n\n",
     );
     write!(out, "```toml\n{SITE}```\n").expect(TAKES_EVERYTHING);
@@ -48,7 +55,7 @@ pub fn keys_markdown() -> String {
 }
 
 /// Tests compile it and send requests through it.
-const SITE: &str = include_str!("../examples/site.toml");
+pub(crate) const SITE: &str = include_str!("../examples/site.toml");
 
 const TAKES_EVERYTHING: &str = "a string takes everything";
 
@@ -76,61 +83,6 @@ fn cell(text: &str) -> String {
     text.replace('|', "\\|")
 }
 
-/// JSON Schema (draft 2020-12) of a whole document, for editors.
-///
-/// Weaker than the reader where JSON Schema cannot say it: units' bounds, addresses, and everything that
-/// is between two keys.
-pub fn json_schema() -> Value {
-    let mut schema = table_schema(&SHAPE, "");
-    let map = schema.as_object_mut().expect("a table's schema is an object");
-    map.insert("$schema".into(), json!("https://json-schema.org/draft/2020-12/schema"));
-    map.insert("title".into(), json!("Sluicegate configuration"));
-    schema
-}
-
-fn table_schema(shape: &Shape, path: &str) -> Value {
-    let join = |part: &str| if path.is_empty() { part.to_string() } else { format!("{path}.{part}") };
-    let mut properties = Map::new();
-    let mut required = Vec::new();
-    for (name, child) in &shape.children {
-        let child_path = join(&if child.is_list { format!("{name}[]") } else { name.to_string() });
-        let key = keys().find(|key| key.path == child_path);
-        if key.is_some_and(Key::is_required) {
-            required.push(*name);
-        }
-        properties.insert(
-            name.to_string(),
-            match key {
-                Some(key) => key_schema(key),
-                None if child.is_list => json!({ "type": "array", "items": table_schema(child, &child_path) }),
-                None => table_schema(child, &child_path),
-            },
-        );
-    }
-    let mut schema = json!({ "type": "object", "properties": properties });
-    let map = schema.as_object_mut().expect("just made");
-    if let Some(table) = TABLES.iter().find(|table| table.path == path) {
-        map.insert("description".into(), json!(table.help()));
-    }
-    if !required.is_empty() {
-        map.insert("required".into(), json!(required));
-    }
-    let other = shape.any.as_ref().map_or(json!(false), |any| table_schema(any, &join("*")));
-    map.insert("additionalProperties".into(), other);
-    schema
-}
-
-fn key_schema(key: &Key) -> Value {
-    // A value with a variable in it is a string whatever it becomes.
-    let mut schema = json!({ "anyOf": [key.schema(), { "type": "string", "pattern": "\\$\\{" }] });
-    let map = schema.as_object_mut().expect("just made");
-    map.insert("description".into(), json!(key.help()));
-    if let Some(default) = key.default_text() {
-        map.insert("default".into(), json!(default));
-    }
-    schema
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -155,22 +107,5 @@ mod tests {
         for reason in happenings::ALL {
             assert!(manual.contains(reason.code));
         }
-    }
-
-    #[test]
-    fn the_schema_knows_every_key() {
-        let schema = json_schema();
-        for key in keys() {
-            let mut at = &schema;
-            for part in key.path.split('.') {
-                at = match part.strip_suffix("[]") {
-                    _ if part == "*" => &at["additionalProperties"],
-                    Some(list) => &at["properties"][list]["items"],
-                    None => &at["properties"][part],
-                };
-            }
-            assert_eq!(at["description"], json!(key.help()), "{}", key.path);
-        }
-        assert_eq!(schema["additionalProperties"], json!(false));
     }
 }

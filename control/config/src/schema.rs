@@ -78,6 +78,16 @@ impl Key {
         }
     }
 
+    /// As [`Key::default_text`], as a value.
+    pub(crate) fn default_json(&self) -> Option<serde_json::Value> {
+        match self.presence {
+            Presence::Default(shown) => {
+                Some(shown()).filter(|shown| *shown != Shown::Absent).map(|shown| shown.to_json())
+            }
+            Presence::Required | Presence::Derived => None,
+        }
+    }
+
     pub(crate) fn is_default(&self, value: &Shown) -> bool {
         match self.presence {
             Presence::Default(shown) => shown() == *value,
@@ -108,6 +118,7 @@ impl Serialize for Key {
         map.serialize_entry("reason_code", code)?;
         map.serialize_entry("reason", sentence)?;
         map.serialize_entry("except", self.except)?;
+        map.serialize_entry("example", &self.example())?;
         map.end()
     }
 }

@@ -18,9 +18,8 @@ pub use event::event;
 pub use failure::failure;
 
 use anstyle::{AnsiColor, Style};
-use api::status::{Keys, Stopped, Version};
+use api::status::{Stopped, Version};
 use api::{Body, Progress};
-use page::Page;
 
 pub const HEAD: Style = Style::new().bold();
 pub const DIM: Style = Style::new().dimmed();
@@ -57,7 +56,7 @@ pub fn body(body: &Body, account: Account) -> String {
         Body::Metrics(metrics) => metrics.text.clone(),
         Body::Stopped(stopped) => stopped_text(stopped),
         Body::Version(version) => version_text(version),
-        Body::Keys(keys) => keys_text(keys),
+        Body::Keys(keys) => keys.to_string(),
         Body::Explanation(explanation) => explanation::explanation(explanation),
     }
 }
@@ -99,21 +98,6 @@ fn version_text(version: &Version) -> String {
         version.version,
         version.protocol
     )
-}
-
-fn keys_text(keys: &Keys) -> String {
-    let mut page = Page::new();
-    for key in &keys.keys {
-        let default = match &key.default {
-            Some(default) => format!(" = {default}"),
-            None => String::new(),
-        };
-        page.line(format_args!("{HEAD}{}{HEAD:#}{default}", key.path));
-        page.wrapped(4, &format!("{} Accepted: {}.", key.help, key.accepted));
-        let felt = format!("{}, {}, {}. {}", key.class, key.reach, key.category, key.reason);
-        page.wrapped(4, &felt);
-    }
-    page.text()
 }
 
 /// `1 connection`, `2 connections`.

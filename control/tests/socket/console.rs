@@ -239,13 +239,22 @@ fn keys_and_version() {
     shows(
         "keys",
         "
-pool.*.timeouts.idle = 1h
-    End a tunnel in which nothing moved for so long. Accepted: a duration such
-    as 30s, or off.
-    soft, next-timer-tick, timeouts. Open tunnels read their pool's current
-    time-outs at each timer tick.
+pool.*.timeouts.idle
+  Nothing moved in either direction.
+
+  type      duration in ms, s, m, h, d
+  accepted  a duration such as 30s, or off
+  default   \"1h\"
+  a change  soft (next-timer-tick), timeouts, timeout_idle: Open tunnels read
+            their pool's current time-outs at each timer tick.
+
+    [pool.web.timeouts]
+    idle = \"1h\"
 ",
     );
+    let unknown = Appliance::saying(transcript("keys", 1)).sluicectl("explain-key pool.db.timeouts.idel");
+    let err = "error: there is no configuration key `pool.db.timeouts.idel`; did you mean `pool.*.timeouts.idle`? (not_found)\n";
+    assert_output(&unknown, 1, "", err);
     let version = env!("CARGO_PKG_VERSION");
     shows("version", &format!("sluicectl  {version} (protocol 1)\nsluicegate 0.1.0 (protocol 1)\n"));
 }

@@ -1,4 +1,4 @@
-//! The binaries under test, built when they are not up to date.
+//! The binaries under test and the client library's examples, built when they are not up to date.
 //!
 //! The tests live in another package than the binaries, so Cargo neither builds them for us nor tells
 //! where they are. Once per test process Cargo is asked to build them, which costs a moment when they are
@@ -17,6 +17,11 @@ const NAMES: [&str; 2] = ["sluicegate", "sluicectl"];
 pub fn path(name: &str) -> PathBuf {
     assert!(NAMES.contains(&name), "{name} is not one of {NAMES:?}");
     folder().join(name)
+}
+
+/// Where this example of the client library is.
+pub fn example(name: &str) -> PathBuf {
+    folder().join("examples").join(name)
 }
 
 /// The folder with all binaries, built with the profile of this test binary.
@@ -40,6 +45,7 @@ fn build() -> PathBuf {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.arg("build").args(["--quiet", "--profile", profile]).arg("--target-dir").arg(target_dir);
     NAMES.iter().for_each(|name| _ = cargo.args(["--package", name]));
+    cargo.args(["--package", "api", "--bins", "--examples"]);
     // What Cargo told this test process about its own package would only confuse another Cargo.
     for (name, _) in std::env::vars_os() {
         let name = name.to_string_lossy();

@@ -133,6 +133,8 @@ struct Superseded {
     by: JobId,
     /// For a pool's root: the pool as it was, should control have to find its way back.
     pool: Option<RunningPool>,
+    /// To be told when it is free, also by a control that has panicked since and knows no more of it.
+    released: Happening,
 }
 
 /// What control is made of at start.

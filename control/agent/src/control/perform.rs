@@ -88,9 +88,11 @@ impl Control {
             let Some(pool) = old_of(slot).cloned() else { continue };
             let (root, policy) = (pool.generation.part, pool.generation.policy.part);
             if new.as_ref().is_none_or(|new| new.policy.part != policy) {
-                self.superseded.insert(policy, Superseded { by: id, pool: None });
+                let released = released(&pool, &Part::Policy(Arc::clone(&pool.generation.policy)));
+                self.superseded.insert(policy, Superseded { by: id, pool: None, released });
             }
-            self.superseded.insert(root, Superseded { by: id, pool: Some(pool) });
+            let released = released(&pool, &Part::Pool(Arc::clone(&pool.generation)));
+            self.superseded.insert(root, Superseded { by: id, pool: Some(pool), released });
         }
         for listener in &change.leave {
             self.tell_listener(*listener, api::status::ListenerState::Leaving);
@@ -100,17 +102,8 @@ impl Control {
     /// Answers what was kept with it, to be dropped where dropping may take long.
     fn part_is_free(&mut self, part: &Part) -> Option<RunningPool> {
         // A part that never ran belongs to no receipt.
-        let Superseded { by: job, pool: kept } = self.superseded.remove(&part.id())?;
-        let pool = self.book.pool_name(part.pool());
-        self.shared.events.publish(Happening::Released {
-            pool: pool.map_or_else(|| part.pool().to_string(), ToString::to_string),
-            generation: part.number().0,
-            part: match part {
-                Part::Pool(_) => api::status::PartKind::Pool,
-                Part::Policy(_) => api::status::PartKind::TunnelPolicy,
-            },
-            bytes: part.bytes(),
-        });
+        let Superseded { by: job, pool: kept, released } = self.superseded.remove(&part.id())?;
+        self.shared.events.publish(released);
         self.released(job);
         kept
     }
@@ -132,5 +125,17 @@ impl Control {
             let text = format!("{} could not be steered to live shards: {error}", group.local_addr());
             self.shared.events.log().say(crate::event_log::Level::Error, &text);
         }
+    }
+}
+
+fn released(pool: &RunningPool, part: &Part) -> Happening {
+    Happening::Released {
+        pool: pool.generation.id.to_string(),
+        generation: part.number().0,
+        part: match part {
+            Part::Pool(_) => api::status::PartKind::Pool,
+            Part::Policy(_) => api::status::PartKind::TunnelPolicy,
+        },
+        bytes: part.bytes(),
     }
 }

@@ -80,9 +80,12 @@ impl Control {
             }
         }
         let kept: BTreeSet<PartId> = self.rollout.who_pins().map(|pin| pin.part).collect();
-        let over = self.superseded.iter().filter(|(part, _)| !kept.contains(part));
-        let over: BTreeSet<JobId> = over.map(|(_, superseded)| superseded.by).collect();
-        self.superseded.retain(|part, _| kept.contains(part));
+        let (superseded, free) =
+            std::mem::take(&mut self.superseded).into_iter().partition(|(part, _)| kept.contains(part));
+        self.superseded = superseded;
+        let free: HashMap<PartId, Superseded> = free;
+        let over: BTreeSet<JobId> = free.values().map(|superseded| superseded.by).collect();
+        free.into_values().for_each(|superseded| self.shared.events.publish(superseded.released));
         for job in over {
             self.released(job);
         }

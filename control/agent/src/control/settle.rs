@@ -209,6 +209,13 @@ impl Control {
         }
     }
 
+    /// Sockets are there, and let nobody in yet.
+    pub(super) fn tell_bound(&self, slot: ListenerSlot) {
+        if let Some(view) = self.book.listener(slot).filter(|view| view.state == api::status::ListenerState::Bound) {
+            self.publish_listener(view.clone());
+        }
+    }
+
     fn publish_listener(&self, view: ListenerView) {
         let ListenerView { pool, address, state } = view;
         self.shared.events.publish(Happening::Listener { pool: pool.to_string(), address, state });

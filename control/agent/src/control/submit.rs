@@ -263,6 +263,7 @@ impl Control {
                 for (listener, group) in bound.groups {
                     let group = self.registry.insert(listener.0, group);
                     self.steer_new(&group);
+                    self.tell_bound(listener);
                 }
                 let Some(job) = self.jobs.get_mut(&id) else { return };
                 job.log = bound.log;

@@ -2,6 +2,7 @@
 
 mod answers;
 mod changes;
+mod events;
 mod explain;
 mod fake;
 mod faults;
@@ -173,7 +174,7 @@ impl Rig {
     pub fn events(&self) -> Follow {
         let mut client = self.client();
         client.send(Order::Events(api::order::Events { from: Some(0) })).unwrap();
-        Follow { client, seen: Vec::new() }
+        Follow { client, seen: Vec::new(), numbers: Vec::new() }
     }
 
     /// Asks again and again; for what has no event.
@@ -204,6 +205,8 @@ impl Drop for Rig {
 pub struct Follow {
     client: Client,
     pub seen: Vec<Happening>,
+    /// Theirs, in the same order.
+    pub numbers: Vec<u64>,
 }
 
 impl Follow {
@@ -214,6 +217,7 @@ impl Follow {
             let Reply::Processing { progress: Progress::Event { event } } = answer.answer.reply else {
                 panic!("{what}: {answer:?}")
             };
+            self.numbers.push(event.number);
             self.seen.push(event.happening.clone());
             if wanted(&event.happening) {
                 return event.happening;

@@ -56,7 +56,10 @@ impl Describe for RedirectTo {
         "where to, such as \"https://{host}{uri}\", or { to = \"…\", status = 301 }; 301, 302, 303, 307 and 308".into()
     }
     fn schema(&self) -> serde_json::Value {
-        json!({ "anyOf": [{ "type": "string" }, { "type": "object", "required": ["to"] }] })
+        let properties = json!({ "to": { "type": "string" }, "status": RedirectStatus.schema() });
+        let table =
+            json!({ "type": "object", "properties": properties, "required": ["to"], "additionalProperties": false });
+        json!({ "anyOf": [{ "type": "string" }, table] })
     }
 }
 
@@ -124,6 +127,10 @@ impl Form for RedirectStatus {
 /// See [`Respond`].
 pub(crate) struct Response;
 
+impl Response {
+    const STATUSES: Count = Count::between(200, 599);
+}
+
 impl Describe for Response {
     fn kind(&self) -> &'static str {
         "answer"
@@ -134,7 +141,11 @@ impl Describe for Response {
             .into()
     }
     fn schema(&self) -> serde_json::Value {
-        json!({ "anyOf": [{ "type": "string" }, { "type": "object" }] })
+        let text = json!({ "type": "string" });
+        let status = Response::STATUSES.schema();
+        let properties = json!({ "status": status, "body": text, "file": text, "content_type": ContentType.schema() });
+        let table = json!({ "type": "object", "properties": properties, "additionalProperties": false });
+        json!({ "anyOf": [text, table] })
     }
 }
 
@@ -150,7 +161,7 @@ impl Form for Response {
             return Err(vec![Wrong::kind(node, "a string or a table")]);
         };
         let respond = Respond {
-            status: fields.read("status", &Count::between(200, 599)).map_or(200, |status| status as u16),
+            status: fields.read("status", &Response::STATUSES).map_or(200, |status| status as u16),
             content_type: fields.read("content_type", &ContentType).unwrap_or_else(|| Respond::CONTENT_TYPE.into()),
             body: fields.text("body").unwrap_or_default().into(),
         };
@@ -238,6 +249,10 @@ impl Form for Denial {
 /// See [`Rewrite`].
 pub(crate) struct Rewriting;
 
+impl Rewriting {
+    const FIELDS: [&str; 5] = ["to", "prefix", "strip_prefix", "regex", "host"];
+}
+
 impl Describe for Rewriting {
     fn kind(&self) -> &'static str {
         "rewrite"
@@ -248,7 +263,10 @@ impl Describe for Rewriting {
             .into()
     }
     fn schema(&self) -> serde_json::Value {
-        json!({ "anyOf": [{ "type": "string" }, { "type": "object" }] })
+        let texts: serde_json::Map<String, serde_json::Value> =
+            Rewriting::FIELDS.iter().map(|name| ((*name).into(), json!({ "type": "string" }))).collect();
+        let table = json!({ "type": "object", "properties": texts, "additionalProperties": false, "minProperties": 1 });
+        json!({ "anyOf": [{ "type": "string" }, table] })
     }
 }
 
@@ -259,11 +277,10 @@ impl Form for Rewriting {
         if let Value::Text { text, .. } = &node.value {
             return Ok(Rewrite { path: Some(RewritePath::Whole { to: text.clone() }), host: None });
         }
-        let Some(mut fields) = Fields::of(node, &["to", "prefix", "strip_prefix", "regex", "host"]) else {
+        let Some(mut fields) = Fields::of(node, &Rewriting::FIELDS) else {
             return Err(vec![Wrong::kind(node, "a string or a table")]);
         };
-        let [to, prefix, strip, regex, host] =
-            ["to", "prefix", "strip_prefix", "regex", "host"].map(|name| fields.text(name));
+        let [to, prefix, strip, regex, host] = Rewriting::FIELDS.map(|name| fields.text(name));
         let path = match (to, prefix, strip, regex) {
             (None, None, None, None) => None,
             (Some(to), None, None, None) => Some(RewritePath::Whole { to }),

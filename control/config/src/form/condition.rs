@@ -173,7 +173,10 @@ impl Describe for Named {
             .into()
     }
     fn schema(&self) -> serde_json::Value {
-        json!({ "type": "object" })
+        let text = json!({ "type": "string" });
+        let one_of = json!({ "type": "object", "properties": { "prefix": text, "regex": text },
+            "additionalProperties": false, "minProperties": 1, "maxProperties": 1 });
+        json!({ "type": "object", "additionalProperties": { "anyOf": [{ "type": "boolean" }, list_schema(text), one_of] } })
     }
 }
 
@@ -245,7 +248,7 @@ impl Describe for Nested {
             .into()
     }
     fn schema(&self) -> serde_json::Value {
-        json!({ "type": "array", "minItems": 1, "items": { "type": "object" } })
+        json!({ "type": "array", "minItems": 1, "maxItems": ALTERNATIVES_MAX, "items": NotNested.schema() })
     }
 }
 
@@ -275,7 +278,8 @@ impl Describe for NotNested {
         "a table with conditions as a rule has them, such as { method = \"GET\" }".into()
     }
     fn schema(&self) -> serde_json::Value {
-        json!({ "type": "object" })
+        // A condition may hold conditions: `editor` defines it once.
+        json!({ "$ref": "#/$defs/condition" })
     }
 }
 

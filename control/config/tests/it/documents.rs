@@ -56,6 +56,9 @@ fn a_document_may_say_little_but_not_nothing() {
     // As an editor leaves it between truncating and writing: applied, it would take every pool away.
     check("", &["missing"]);
     check("\n  # nothing but a comment\n\t\n", &["missing"]);
+    // The schema's validator found this one: it was taken for a document without pools.
+    check("\u{feff}", &["missing"]);
+    check("\u{feff}# nothing but a comment\n", &["missing"]);
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod changes;
 mod compile;
 mod documents;
 mod drawings;
+mod editor;
 mod edits;
 mod hostile;
 mod includes;
@@ -36,7 +37,12 @@ fn parse_from(text: &[u8], source: &dyn Source) -> Result<Parsed, Problems> {
         "YES" => Some("true".to_string()),
         _ => None,
     };
-    parse(Path::new("site.toml"), text, &Surroundings { source, variables: &variables, shards_auto: SHARDS })
+    let parsed =
+        parse(Path::new("site.toml"), text, &Surroundings { source, variables: &variables, shards_auto: SHARDS });
+    if parsed.is_ok() {
+        editor::assert_pleases(text);
+    }
+    parsed
 }
 
 /// A document that must be in order.
