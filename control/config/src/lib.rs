@@ -31,14 +31,17 @@ mod address;
 mod check;
 mod class;
 mod compile;
+mod describe;
 mod division;
 mod document;
 mod draft;
 mod draw;
 mod edit;
 mod fit;
+mod foretell;
 mod form;
 mod keys;
+mod lead;
 mod load;
 mod overlap;
 mod page;
@@ -69,12 +72,14 @@ mod written;
 
 pub use class::{Category, Class, Reach, Reason};
 pub use compile::{Bind, Compiled, compile};
+pub use describe::{Described, Description};
 pub use division::Division;
 pub use document::{
     Carries, Config, Document, Group, GroupContent, HttpContent, List, Pool, PoolContent, RuleContent, Sealed,
 };
 pub use draw::Colour;
 pub use edit::{BackendSettings, EDITS_MAX, Edit, Edited, Limit};
+pub use foretell::{Foretold, asked_rules, foretell};
 pub use form::{
     HeaderEdits, LogField, LogPiece, LogTemplate, Redirect, Respond, Rewrite, RewritePath, Shards, Shown, ValueTest,
 };
@@ -83,6 +88,7 @@ pub use keys::{
     Eject, EventFormat, EventLevel, EventLog, Health, Hosts, Http, HttpGroup, HttpTimes, Limits, LogSink, Page,
     PoolSwitches, Reload, Retry, Root, Rule, Service, TABLES, TcpGroup, Timeouts, keys,
 };
+pub use lead::{Leads, Led, Unclear};
 pub use load::{DOCUMENT_BYTES_MAX, FILE_BYTES_MAX, INCLUDE_DEPTH_MAX, INCLUDES_MAX};
 pub use place::{Place, Span};
 pub use plan::{

@@ -1,0 +1,191 @@
+//! What is decided of a request, in the one order in which it is decided.
+//!
+//! Owns that order: the path's normal form, the rule, what the rule makes of target, host and both heads, the action. A shard
+//! asks here for traffic, `explain` and the tests of a configuration for requests that nobody sends, so what is told of a
+//! request is what is done with it. Refuses to know whose the request is ([`site`](super::site)), which backend gets it, and how
+//! heads are kept and written.
+//!
+//! Takes no memory per request: what it needs and what it makes is the asker's.
+
+use super::edits::{Expanded, Unfit};
+use super::path::{NormalPath, normalise};
+use super::request::{Headers, Request};
+use super::rule::{Action, Rule};
+use super::rules::{RouteIx, Scratch};
+use super::service::HttpService;
+use super::text::{Captures, Facts};
+use crate::ids::{GenerationId, PoolId};
+use std::io::Write;
+use std::net::IpAddr;
+
+/// A pool, as far as it decides.
+#[derive(Clone, Copy, Debug)]
+pub struct Decider<'a> {
+    pub pool: &'a PoolId,
+    pub number: GenerationId,
+    pub service: &'a HttpService,
+    /// How many groups it has.
+    pub groups: usize,
+}
+
+/// A request as it came.
+#[derive(Clone, Copy)]
+pub struct Incoming<'a> {
+    /// `None`: the client has no address.
+    pub client: Option<IpAddr>,
+    /// `http` or `https`, as the client sees it.
+    pub scheme: &'a str,
+    pub method: &'a [u8],
+    /// The host with its port, if the client sent one.
+    pub authority: &'a [u8],
+    /// Without its port.
+    pub host: &'a [u8],
+    /// As sent.
+    pub path: &'a [u8],
+    /// What stands behind the first `?`, as sent.
+    pub query: Option<&'a [u8]>,
+    pub headers: &'a dyn Headers,
+    /// The one that it goes by: ours, else the client's, else nothing.
+    pub request_id: &'a [u8],
+}
+
+/// Memory of a decision, used again for the next.
+pub struct Memory<'a> {
+    pub scratch: &'a mut Scratch,
+    pub path: &'a mut Vec<u8>,
+    pub text: &'a mut Vec<u8>,
+}
+
+/// Where it is written what becomes of the request and its answer. Whatever is there goes.
+pub struct Changes<'a> {
+    /// Path and query that the backend is asked for, and of a redirect, where to. Empty: those that were asked for.
+    pub target: &'a mut Vec<u8>,
+    /// What the backend is told instead of the client's host. Empty: nothing.
+    pub host: &'a mut Vec<u8>,
+    pub request: &'a mut Expanded,
+    pub response: &'a mut Expanded,
+}
+
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Decided<'a> {
+    /// `None`: it has no normal form, and no rule was came.
+    pub path: Option<NormalPath<'a>>,
+    /// The rule that it met.
+    pub rule: Option<RouteIx>,
+    pub outcome: Outcome,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// By its place among the pool's groups.
+    Group(usize),
+    /// The client is answered with what the rule says.
+    Respond {
+        status: u16,
+    },
+    /// Where to is the target of the [`Changes`].
+    Redirect {
+        status: u16,
+    },
+    Deny {
+        status: u16,
+    },
+    /// No rule takes it.
+    NoRule,
+    /// It cannot be read in one way only, or not become what the rule would send.
+    Refused(Unfit),
+}
+
+impl Outcome {
+    /// What the client is answered. `None`: the backend says it.
+    pub fn status(self) -> Option<u16> {
+        match self {
+            Outcome::Group(_) => None,
+            Outcome::Respond { status } | Outcome::Redirect { status } | Outcome::Deny { status } => Some(status),
+            Outcome::NoRule => Some(404),
+            Outcome::Refused(unfit) => Some(unfit.answer()),
+        }
+    }
+}
+
+impl<'a> Decider<'a> {
+    pub fn decide(&self, came: &Incoming<'a>, memory: Memory<'a>, changes: Changes<'_>) -> Decided<'a> {
+        changes.target.clear();
+        changes.host.clear();
+        changes.request.clear();
+        changes.response.clear();
+        let Memory { scratch, path: buffer, text } = memory;
+        let path = match normalise(came.path, self.service.escaped_slash, buffer) {
+            Ok(path) => path,
+            Err(violation) => {
+                return Decided { path: None, rule: None, outcome: Outcome::Refused(Unfit::Path(violation)) };
+            }
+        };
+        let rules = &self.service.rules;
+        let rule = rules.route(&came.seen(path), scratch);
+        let found = rule.map(|rule| &**rules.rule(rule));
+        let outcome = self.meet(came, path, found, scratch, text, changes);
+        Decided { path: Some(path), rule, outcome: outcome.unwrap_or_else(Outcome::Refused) }
+    }
+
+    fn meet(
+        &self,
+        came: &Incoming<'_>,
+        path: NormalPath<'_>,
+        rule: Option<&Rule>,
+        scratch: &mut Scratch,
+        text: &mut Vec<u8>,
+        changes: Changes<'_>,
+    ) -> Result<Outcome, Unfit> {
+        let Changes { target, host, request, response } = changes;
+        if let Some(rule) = rule {
+            if rule.rewrite_path(path, scratch, target)?
+                && let Some(query) = came.query
+            {
+                target.push(b'?');
+                target.extend_from_slice(query);
+            }
+            let facts = came.facts(scratch.captures(path));
+            rule.expand_request_edits(&facts, request)?;
+            rule.expand_response_edits(&facts, response)?;
+            rule.rewrite_host(&facts, host)?;
+        }
+        if self.service.says_generation {
+            text.clear();
+            write!(text, "{}@{}", self.pool, self.number).expect("memory takes all that is written");
+            response.set(b"X-Sluicegate-Generation", text);
+        }
+        Ok(match rule.map(|rule| &rule.action) {
+            // Without rules the only group has everything.
+            None if self.service.rules.rules().is_empty() && self.groups == 1 => Outcome::Group(0),
+            None => Outcome::NoRule,
+            Some(Action::Group(ix)) => Outcome::Group(ix.0 as usize),
+            Some(Action::Deny { status }) => Outcome::Deny { status: *status },
+            Some(Action::Respond { status, .. }) => Outcome::Respond { status: *status },
+            Some(Action::Redirect { status, target: to }) => {
+                target.clear();
+                to.expand(&came.facts(scratch.captures(path)), target)?;
+                Outcome::Redirect { status: *status }
+            }
+        })
+    }
+}
+
+impl<'a> Incoming<'a> {
+    /// As rules see it.
+    pub fn seen<'p>(&self, path: NormalPath<'p>) -> Request<'p>
+    where
+        'a: 'p,
+    {
+        let Incoming { client, method, host, query, headers, .. } = *self;
+        Request { method, host, path, query, headers, source: client }
+    }
+
+    fn facts<'f>(&self, captures: Captures<'f>) -> Facts<'f>
+    where
+        'a: 'f,
+    {
+        let Incoming { client, scheme, method, authority, path, query, request_id, .. } = *self;
+        Facts { client, scheme, authority, method, path, query, request_id, captures }
+    }
+}
