@@ -111,7 +111,7 @@ fn one(bytes: &[u8], response: &[u8], decider: &Decider<'_>, memory: &mut Memory
         path: head.path(bytes),
         query: head.query(bytes),
         headers: &asking,
-        request_id: head.fields.values(bytes, b"x-request-id").next().unwrap_or(b""),
+        request_id: None,
     };
     let room = Room { scratch, path, text };
     let changes = Changes { target, host, request: request_edits, response: response_edits };
@@ -210,6 +210,10 @@ struct Asking<'a> {
 impl Headers for Asking<'_> {
     fn any(&self, name: &[u8], holds: &mut dyn FnMut(&[u8]) -> bool) -> bool {
         self.head.fields.values(self.bytes, name).any(holds)
+    }
+
+    fn first(&self, name: &[u8]) -> Option<&[u8]> {
+        self.head.fields.values(self.bytes, name).next()
     }
 }
 

@@ -97,7 +97,6 @@ impl<'a> Described<'a> {
 
     /// As it would come to a pool. `headers` are those of [`Described::pairs`].
     pub fn incoming<'r>(&'r self, service: &HttpService, headers: &'r dyn Headers) -> Incoming<'r> {
-        let sent = self.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("x-request-id"));
         Incoming {
             client: self.from,
             scheme: "http",
@@ -108,11 +107,7 @@ impl<'a> Described<'a> {
             query: self.query.map(str::as_bytes),
             headers,
             // Ours is made when a request comes.
-            request_id: match sent {
-                _ if service.request_id => REQUEST_ID,
-                Some((_, value)) => value.as_bytes(),
-                None => b"",
-            },
+            request_id: service.request_id.then_some(REQUEST_ID),
         }
     }
 }

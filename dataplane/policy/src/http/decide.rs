@@ -45,8 +45,8 @@ pub struct Incoming<'a> {
     /// What stands behind the first `?`, as sent.
     pub query: Option<&'a [u8]>,
     pub headers: &'a dyn Headers,
-    /// The one that it goes by: ours, else the client's, else nothing.
-    pub request_id: &'a [u8],
+    /// The one that it has from us. `None`: it goes by the client's, if there is one.
+    pub request_id: Option<&'a [u8]>,
 }
 
 /// Memory of a decision, used again for the next.
@@ -145,10 +145,13 @@ impl<'a> Decider<'a> {
                 target.push(b'?');
                 target.extend_from_slice(query);
             }
-            let facts = came.facts(scratch.captures(path));
-            rule.expand_request_edits(&facts, request)?;
-            rule.expand_response_edits(&facts, response)?;
-            rule.rewrite_host(&facts, host)?;
+            // Most rules say nothing, and then nothing is looked up for them.
+            if rule.has_texts() {
+                let facts = came.facts(scratch.captures(path));
+                rule.expand_request_edits(&facts, request)?;
+                rule.expand_response_edits(&facts, response)?;
+                rule.rewrite_host(&facts, host)?;
+            }
         }
         if self.service.says_generation {
             text.clear();
@@ -185,7 +188,8 @@ impl<'a> Incoming<'a> {
     where
         'a: 'f,
     {
-        let Incoming { client, scheme, method, authority, path, query, request_id, .. } = *self;
+        let Incoming { client, scheme, method, authority, path, query, headers, .. } = *self;
+        let request_id = self.request_id.or_else(|| headers.first(b"x-request-id")).unwrap_or(b"");
         Facts { client, scheme, authority, method, path, query, request_id, captures }
     }
 }

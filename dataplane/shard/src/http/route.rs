@@ -159,7 +159,6 @@ impl<'a> Asking<'a> {
     /// `id`: the one that we gave it, or nothing.
     fn incoming(&'a self, id: &'a [u8]) -> Incoming<'a> {
         let bytes = self.bytes;
-        let received = || self.head.fields.values(bytes, b"x-request-id").next();
         Incoming {
             client: self.source,
             scheme: "http",
@@ -169,7 +168,7 @@ impl<'a> Asking<'a> {
             path: self.head.path(bytes),
             query: self.head.query(bytes),
             headers: self,
-            request_id: if id.is_empty() { received().unwrap_or(b"") } else { id },
+            request_id: (!id.is_empty()).then_some(id),
         }
     }
 }
@@ -177,5 +176,9 @@ impl<'a> Asking<'a> {
 impl Headers for Asking<'_> {
     fn any(&self, name: &[u8], holds: &mut dyn FnMut(&[u8]) -> bool) -> bool {
         self.head.fields.values(self.bytes, name).any(holds)
+    }
+
+    fn first(&self, name: &[u8]) -> Option<&[u8]> {
+        self.head.fields.values(self.bytes, name).next()
     }
 }

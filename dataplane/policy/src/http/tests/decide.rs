@@ -58,7 +58,7 @@ fn told(service: &HttpService, url: &str) -> (String, String, String) {
         path: path.as_bytes(),
         query,
         headers: &Pairs(&[]),
-        request_id: b"",
+        request_id: None,
     };
     // What requests before have left must not show.
     let (mut target, mut host) = (b"before".to_vec(), b"before".to_vec());
@@ -145,7 +145,7 @@ fn without_rules_the_only_group_has_everything() {
             path: b"/",
             query: None,
             headers: &Pairs(&[]),
-            request_id: b"",
+            request_id: None,
         };
         let memory = Memory { scratch: &mut Scratch::new(), path: &mut Vec::new(), text: &mut Vec::new() };
         let changes = Changes {
