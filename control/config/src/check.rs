@@ -18,6 +18,7 @@ use crate::rule_place::RuleSpans;
 use crate::rule_spec::Lists;
 use crate::rules::{self, Named};
 use crate::tree::Node;
+use crate::trial;
 use crate::warn;
 use policy::generation::Address;
 use policy::{PoolId, ShardSet};
@@ -26,7 +27,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 /// `None`: there are errors, all of them in `problems`.
-pub(crate) fn check(draft: Draft<'_>, shards_auto: usize, problems: &mut Problems) -> Option<(Config, RuleSpans)> {
+pub(crate) fn check(mut draft: Draft<'_>, shards_auto: usize, problems: &mut Problems) -> Option<(Config, RuleSpans)> {
     let shards = draft.appliance.as_ref().map(|appliance| match appliance.shards {
         Shards::Auto => shards_auto.clamp(1, ShardSet::MAX),
         Shards::Count(count) => count as usize,
@@ -50,6 +51,7 @@ pub(crate) fn check(draft: Draft<'_>, shards_auto: usize, problems: &mut Problem
         });
     }
     check_addresses(&draft, problems);
+    trial::check_drafts(&draft.tests, problems);
     if let Some(log) = &draft.access_log {
         check_access_log(log, draft.tree, problems);
     }
@@ -63,9 +65,11 @@ pub(crate) fn check(draft: Draft<'_>, shards_auto: usize, problems: &mut Problem
         return None;
     }
     warn::document(&draft, problems);
-    let config = seal(draft, lists);
-    assert!(config.is_some(), "whatever is absent from a draft has been told");
-    config
+    let tests = std::mem::take(&mut draft.tests);
+    let nodes = draft.pools.iter().map(|pool| (PoolId::new(pool.id), pool.node.span)).collect();
+    let (mut document, mut spans) = seal(draft, lists).expect("whatever is absent from a draft has been told");
+    trial::check(&mut document, tests, nodes, &mut spans, problems);
+    problems.errors().is_empty().then(|| (Sealed::new(document), spans))
 }
 
 /// Those that could be read.
@@ -74,7 +78,7 @@ fn seal_lists(draft: &Draft<'_>) -> BTreeMap<Arc<str>, Arc<List>> {
     sealed.collect()
 }
 
-fn seal(draft: Draft<'_>, lists: BTreeMap<Arc<str>, Arc<List>>) -> Option<(Config, RuleSpans)> {
+fn seal(draft: Draft<'_>, lists: BTreeMap<Arc<str>, Arc<List>>) -> Option<(Document, RuleSpans)> {
     let mut spans = RuleSpans::default();
     let pools = draft.pools.into_iter().map(|pool| pool_content(pool, &lists, &mut spans));
     let pools = pools.collect::<Option<Vec<_>>>()?;
@@ -86,7 +90,8 @@ fn seal(draft: Draft<'_>, lists: BTreeMap<Arc<str>, Arc<List>>) -> Option<(Confi
     let pools: BTreeMap<PoolId, Arc<Pool>> = sealed.collect();
     let (appliance, reload) = (draft.appliance?, draft.reload?);
     let (access_log, event_log) = (draft.access_log?, draft.event_log?);
-    Some((Sealed::new(Document { appliance, reload, access_log, event_log, lists, pools }), spans))
+    let tests = Arc::default();
+    Some((Document { appliance, reload, access_log, event_log, lists, pools, tests }, spans))
 }
 
 /// All of it but what follows from the other pools.

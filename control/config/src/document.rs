@@ -13,8 +13,10 @@ use crate::keys::{
 };
 use crate::overlap::{self, Party};
 use crate::problem::{Code, Problem, Problems};
+use crate::rule_place::RulePlaces;
 use crate::rules;
 use crate::schema::Key;
+use crate::trial::Tests;
 use policy::PoolId;
 use policy::generation::ContentHash;
 use std::collections::{BTreeMap, BTreeSet};
@@ -39,6 +41,8 @@ pub struct Document {
     /// Addresses that rules name, by the names that they use.
     pub lists: BTreeMap<Arc<str>, Arc<List>>,
     pub pools: BTreeMap<PoolId, Arc<Pool>>,
+    /// What must become of certain requests. Part of no pool.
+    pub tests: Arc<Tests>,
 }
 
 /// One list of addresses.
@@ -166,7 +170,7 @@ pub(crate) trait Canonical {
 pub(crate) struct Digest(blake3::Hasher);
 
 impl Digest {
-    fn key(&mut self, key: &Key, value: &Shown) {
+    pub(crate) fn key(&mut self, key: &Key, value: &Shown) {
         self.text(key.name);
         // A string writer over the hasher: nothing is allocated, and writing to it cannot fail.
         write!(HashWriter(&mut self.0), "{value}").expect("a hasher takes everything");
@@ -291,7 +295,7 @@ impl Canonical for PoolContent {
 
 impl Canonical for Document {
     fn digest(&self, digest: &mut Digest) {
-        let Document { appliance, reload, access_log, event_log, lists, pools } = self;
+        let Document { appliance, reload, access_log, event_log, lists, pools, tests } = self;
         appliance.each(&mut |key, value| digest.key(key, &value));
         reload.each(&mut |key, value| digest.key(key, &value));
         access_log.each(&mut |key, value| digest.key(key, &value));
@@ -299,6 +303,7 @@ impl Canonical for Document {
         digest.lists(lists);
         digest.count(pools.len());
         pools.values().for_each(|pool| digest.hash(pool.hash()));
+        digest.hash(tests.hash());
     }
 }
 
@@ -326,6 +331,11 @@ impl Config {
         overlap::check(control_socket.map(|path| (path, None)), &parties, &mut problems);
         if problems.is_empty() {
             document.divide(pools, &mut problems);
+        }
+        if problems.is_empty() {
+            // Other pools may have their addresses now.
+            let cases = document.tests.cases().to_vec();
+            document.tests = Arc::new(Tests::led(cases, &document, &RulePlaces::default(), &mut problems));
         }
         if problems.is_empty() { Ok(Sealed::new(document)) } else { Err(problems) }
     }

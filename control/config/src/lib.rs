@@ -49,6 +49,7 @@ mod place;
 mod plan;
 mod plan_listen;
 mod plan_rules;
+mod plan_tests;
 mod prefix;
 mod problem;
 mod reference;
@@ -65,6 +66,7 @@ mod source;
 mod strict;
 mod suggest;
 mod tree;
+mod trial;
 mod unit;
 mod variable;
 mod warn;
@@ -81,12 +83,13 @@ pub use draw::Colour;
 pub use edit::{BackendSettings, EDITS_MAX, Edit, Edited, Limit};
 pub use foretell::{Foretold, asked_rules, foretell};
 pub use form::{
-    HeaderEdits, LogField, LogPiece, LogTemplate, Redirect, Respond, Rewrite, RewritePath, Shards, Shown, ValueTest,
+    Expect, ExpectHeader, ExpectSent, HeaderEdits, LogField, LogPiece, LogTemplate, Redirect, Respond, Rewrite,
+    RewritePath, Shards, Shown, ValueTest,
 };
 pub use keys::{
     AccessFormat, AccessLog, AddressList, Algorithm, Appliance, Backend, Balancing, CheckWord, Conditions, Create,
     Eject, EventFormat, EventLevel, EventLog, Health, Hosts, Http, HttpGroup, HttpTimes, Limits, LogSink, Page,
-    PoolSwitches, Reload, Retry, Root, Rule, Service, TABLES, TcpGroup, Timeouts, keys,
+    PoolSwitches, Reload, Retry, Root, Rule, Service, TABLES, TcpGroup, Test, Timeouts, keys,
 };
 pub use lead::{Leads, Led, Unclear};
 pub use load::{DOCUMENT_BYTES_MAX, FILE_BYTES_MAX, INCLUDE_DEPTH_MAX, INCLUDES_MAX};
@@ -103,6 +106,7 @@ pub use running::{Running, RunningPool};
 pub use schema::{Exception, Key, Presence, TableKeys};
 pub use slots::{EndpointIdentity, Slots};
 pub use source::{Disk, NoFiles, Source};
+pub use trial::{Case, Tests};
 pub use variable::Variables;
 
 use std::path::{Path, PathBuf};
@@ -123,7 +127,7 @@ pub struct Parsed {
     pub warnings: Problems,
     /// Every file that was read, the main one first.
     pub files: Vec<PathBuf>,
-    /// Where its rules stand in them.
+    /// Where its rules and tests stand in them.
     pub rule_places: RulePlaces,
 }
 

@@ -42,6 +42,12 @@ pub(crate) fn compile(pool: &Pool, sites: Sites, old: Option<&RunningPool>) -> (
     (Service::Http(service), bytes)
 }
 
+/// What decides requests of a pool, without its neighbours at an address. `None`: it carries TCP.
+pub(crate) fn alone(pool: &Pool) -> Option<HttpService> {
+    let content = pool.http.as_ref()?;
+    Some(service(content, rules(pool, content, None), Sites::default()))
+}
+
 /// The table of rules: the old one if it would come out the same, else one of the old rules as far as they say the
 /// same.
 fn rules(pool: &Pool, content: &HttpContent, before: Option<(&HttpContent, &Arc<HttpService>)>) -> Arc<Rules> {

@@ -13,6 +13,7 @@ mod includes;
 mod plans;
 mod rules;
 mod shares;
+mod trials;
 
 use config::{Config, NoFiles, Parsed, Problems, Source, Surroundings, parse};
 use std::collections::BTreeMap;
