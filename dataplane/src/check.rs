@@ -78,7 +78,8 @@ pub fn check(file: &Path, json: bool) -> ExitCode {
 
 /// What a document defines, in a few words.
 fn summary(config: &Config) -> String {
-    let backends: usize = config.pools.values().flat_map(|pool| pool.groups.values()).map(|group| group.backends.len()).sum();
+    let backends: usize =
+        config.pools.values().flat_map(|pool| pool.groups.values()).map(|group| group.backends.len()).sum();
     let plural = |n: usize, word: &str| format!("{n} {word}{}", if n == 1 { "" } else { "s" });
     format!("{}, {}", plural(config.pools.len(), "pool"), plural(backends, "backend"))
 }

@@ -7,8 +7,10 @@
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use policy::GroupSlot;
 use policy::http::{
-    ActionSpec, EscapedSlash, Headers, PathSpec, Request, Rule, RuleSpec, Rules, Scratch, When, normalise,
+    ActionSpec, Changes, Decider, EscapedSlash, Expanded, Headers, HttpService, Incoming, Limits as HttpLimits,
+    Memory as Room, Outcome as Decided, Pages, PathSpec, Rule, RuleSpec, Rules, Scratch, Sites, When,
 };
+use policy::{GenerationId, PoolId};
 use std::hint::black_box;
 use std::sync::Arc;
 use wire::h1::exchange::{Ended, Exchange, Front, Outcome, Standing, Step, Upstream};
@@ -40,50 +42,81 @@ struct Memory {
     reply_fields: Fields,
     scratch: Scratch,
     path: Vec<u8>,
+    text: Vec<u8>,
+    target: Vec<u8>,
+    host: Vec<u8>,
+    request_edits: Expanded,
+    response_edits: Expanded,
     to_origin: Vec<u8>,
     to_client: Vec<u8>,
 }
 
 fn request(c: &mut Criterion) {
-    let rules = rules();
+    let service = service(rules());
+    let pool = PoolId::new("web");
+    let decider = Decider { pool: &pool, number: GenerationId(1), service: &service, only_group: None };
     let response = [RESPONSE_HEAD, &[b'x'; 200]].concat();
     let mut memory = Memory {
         fields: Fields::new(),
         reply_fields: Fields::new(),
         scratch: Scratch::new(),
         path: Vec::new(),
+        text: Vec::new(),
+        target: Vec::new(),
+        host: Vec::new(),
+        request_edits: Expanded::default(),
+        response_edits: Expanded::default(),
         to_origin: Vec::with_capacity(4 << 10),
         to_client: Vec::with_capacity(4 << 10),
     };
     let mut benches = c.benchmark_group("request");
     for (name, bytes) in REQUESTS {
-        let ended = one(bytes, &response, &rules, &mut memory);
+        let ended = one(bytes, &response, &decider, &mut memory);
         let kept = Ended { outcome: Outcome::Answered, front: Front::Reuse, upstream: Upstream::Reuse };
         assert_eq!(ended, Standing::Over(kept), "{name} is answered and both connections are kept");
         assert!(memory.to_client.ends_with(&[b'x'; 200]));
         benches.bench_function(BenchmarkId::from_parameter(name), |b| {
-            b.iter(|| one(black_box(bytes), black_box(&response), &rules, &mut memory));
+            b.iter(|| one(black_box(bytes), black_box(&response), &decider, &mut memory));
         });
     }
 }
 
-fn one(bytes: &[u8], response: &[u8], rules: &Rules, memory: &mut Memory) -> Standing {
-    let Memory { fields, reply_fields, scratch, path, to_origin, to_client } = memory;
+fn one(bytes: &[u8], response: &[u8], decider: &Decider<'_>, memory: &mut Memory) -> Standing {
+    let Memory {
+        fields,
+        reply_fields,
+        scratch,
+        path,
+        text,
+        target,
+        host,
+        request_edits,
+        response_edits,
+        to_origin,
+        to_client,
+    } = memory;
     to_origin.clear();
     to_client.clear();
 
     let head = parse_request(bytes, &mut Search::default(), &Limits::REQUEST, fields);
     let head = head.expect("a request").expect("an end");
 
-    let asked = Request {
+    let asking = Asking { head: &head, bytes };
+    let incoming = Incoming {
+        client: Some([192, 0, 2, 1].into()),
+        scheme: "http",
         method: head.method.text(bytes),
+        authority: head.host.map_or(b"", |host| host.whole.of(bytes)),
         host: head.host.map_or(b"", |host| host.host.of(bytes)),
-        path: normalise(head.path(bytes), EscapedSlash::Refuse, path).expect("a plain path"),
+        path: head.path(bytes),
         query: head.query(bytes),
-        headers: &Asking { head: &head, bytes },
-        source: None,
+        headers: &asking,
+        request_id: None,
     };
-    black_box(rules.route(&asked, scratch).expect("every request meets a rule"));
+    let room = Room { scratch, path, text };
+    let changes = Changes { target, host, request: request_edits, response: response_edits };
+    let decided = black_box(decider.decide(&incoming, room, changes));
+    assert_eq!(decided.outcome, Decided::Group(0), "every request meets a rule");
 
     let told = Told {
         client: [192, 0, 2, 1].into(),
@@ -94,15 +127,15 @@ fn one(bytes: &[u8], response: &[u8], rules: &Rules, memory: &mut Memory) -> Sta
         request_id: None,
     };
     let to = ToOrigin {
-        target: None,
-        host: None,
+        target: (!target.is_empty()).then_some(target),
+        host: (!host.is_empty()).then_some(host),
         host_default: b"",
         upgrades: Upgrades::WebSocket,
         expect: true,
         close: false,
         told,
     };
-    write::request(to_origin, bytes, &head, &to, [].into_iter());
+    write::request(to_origin, bytes, &head, &to, request_edits.iter());
     let mut exchange = Exchange::new(&head, to_origin.len() as u64, &Limits::REQUEST);
     while exchange.next(Way::In) == Step::Send {
         exchange.taken(Way::In, exchange.held(Way::In));
@@ -112,7 +145,7 @@ fn one(bytes: &[u8], response: &[u8], rules: &Rules, memory: &mut Memory) -> Sta
     let reply = parse_response(response, by, &mut Search::default(), &Limits::RESPONSE, reply_fields);
     let reply = reply.expect("a response").expect("an end");
     let to = ToClient { client: Version::Http11, persistence: exchange.may_keep(), via: None };
-    let said = write::response(to_client, response, &reply, &to, [].into_iter());
+    let said = write::response(to_client, response, &reply, &to, response_edits.iter());
     let behind = &response[reply.bytes..];
     exchange.answered(&reply, said, to_client.len() as u64, behind.len(), &Limits::RESPONSE);
     *reply_fields = reply.fields;
@@ -151,6 +184,23 @@ fn rules() -> Rules {
     Rules::new(compiled.collect()).expect("few candidates each")
 }
 
+fn service(rules: Rules) -> HttpService {
+    HttpService {
+        rules: Arc::new(rules),
+        sites: Sites::default(),
+        request: HttpLimits::REQUEST,
+        response: HttpLimits::RESPONSE,
+        escaped_slash: EscapedSlash::Refuse,
+        upgrades: Upgrades::WebSocket,
+        x_forwarded: Chain::Replace,
+        forwarded: Chain::Remove,
+        via: None,
+        request_id: false,
+        says_generation: false,
+        pages: Pages::default(),
+    }
+}
+
 /// Fields as the shard shows them to the rules.
 struct Asking<'a> {
     head: &'a RequestHead,
@@ -160,6 +210,10 @@ struct Asking<'a> {
 impl Headers for Asking<'_> {
     fn any(&self, name: &[u8], holds: &mut dyn FnMut(&[u8]) -> bool) -> bool {
         self.head.fields.values(self.bytes, name).any(holds)
+    }
+
+    fn first(&self, name: &[u8]) -> Option<&[u8]> {
+        self.head.fields.values(self.bytes, name).next()
     }
 }
 

@@ -14,7 +14,7 @@ use crate::names::Name;
 use crate::tell;
 use crate::touched::Counted;
 use api::{Plan, Problem, Receipt};
-use config::{AccessFormat, AccessLog, Bind, Compiled, LogSink, Running, RunningPool, Slots};
+use config::{AccessFormat, AccessLog, Bind, Compiled, LogSink, RulePlaces, Running, RunningPool, Slots};
 use link::listen::{BindAddress, ListenGroup, bind, pending_handshakes};
 use policy::generation::Address;
 use policy::reload::Part;
@@ -75,6 +75,8 @@ pub struct Build {
     /// before it were changing.
     pub claims: BTreeSet<PoolId>,
     pub running: Arc<Running>,
+    /// Where the rules and tests of what runs stand.
+    pub places: Arc<RulePlaces>,
 }
 
 /// What control gets back.
@@ -104,6 +106,12 @@ pub enum Built {
     },
     NeedsRestart {
         plan: Plan,
+    },
+    /// Tests of the document would fail.
+    Untrue {
+        plan: Plan,
+        problems: Vec<Problem>,
+        compiled: Box<Compiled>,
     },
     /// A table of the process is at its bound.
     TooMany {
@@ -221,7 +229,7 @@ impl Compiler {
     }
 
     fn build(&mut self, build: Build) -> Built {
-        let Build { job, ask, claims, running } = build;
+        let Build { job, ask, claims, running, places } = build;
         let begin = Instant::now();
         let made = match &ask.what {
             What::Document { config, warnings, .. } => {
@@ -257,6 +265,14 @@ impl Compiler {
         let compiling = Instant::now();
         let compiled = config::compile(&running, &new, live, job, self.shards, &mut self.slots);
         let compiled = Box::new(compiled);
+        let places = match &ask.what {
+            What::Document { rule_places, .. } => rule_places,
+            What::Edits(_) | What::Invalid { .. } => &places,
+        };
+        let failing = compiled.failing_tests(&running, places);
+        if !failing.is_empty() {
+            return Built::Untrue { plan, problems: tell::problems(&failing), compiled };
+        }
         if let Err(message) = self.make_room(&compiled) {
             return Built::TooMany { plan, message, compiled };
         }

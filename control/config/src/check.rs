@@ -14,27 +14,29 @@ use crate::overlap::{self, Party};
 use crate::page;
 use crate::place::{At, Span};
 use crate::problem::{Code, Problem, Problems};
-use crate::rule_place::RuleSpans;
 use crate::rule_list::RuleList;
+use crate::rule_place::RuleSpans;
 use crate::rule_spec::Lists as CompiledLists;
 use crate::rules::{self, Named};
 use crate::tree::Node;
+use crate::trial;
 use crate::warn;
 use policy::generation::Address;
+use policy::tree::Tree;
 use policy::{PoolId, ShardSet};
 use std::borrow::Cow;
-use policy::tree::Tree;
 use std::collections::HashMap;
 use std::sync::Arc;
 
 /// `None`: there are errors, all of them in `problems`.
-pub(crate) fn check(draft: Draft<'_>, shards_auto: usize, problems: &mut Problems) -> Option<(Config, RuleSpans)> {
+pub(crate) fn check(mut draft: Draft<'_>, shards_auto: usize, problems: &mut Problems) -> Option<(Config, RuleSpans)> {
     let shards = draft.appliance.as_ref().map(|appliance| match appliance.shards {
         Shards::Auto => shards_auto.clamp(1, ShardSet::MAX),
         Shards::Count(count) => count as usize,
     });
     let lists = seal_lists(&draft);
-    let named = Named { names: draft.lists.iter().map(|(name, _)| *name).collect(), lists: CompiledLists::new(lists.iter()) };
+    let named =
+        Named { names: draft.lists.iter().map(|(name, _)| *name).collect(), lists: CompiledLists::new(lists.iter()) };
     let mut compiled = Vec::with_capacity(draft.pools.len());
     for pool in &draft.pools {
         check_shards(pool, shards, problems);
@@ -52,6 +54,7 @@ pub(crate) fn check(draft: Draft<'_>, shards_auto: usize, problems: &mut Problem
         });
     }
     check_addresses(&draft, problems);
+    trial::check_drafts(&draft.tests, problems);
     if let Some(log) = &draft.access_log {
         check_access_log(log, draft.tree, problems);
     }
@@ -65,9 +68,11 @@ pub(crate) fn check(draft: Draft<'_>, shards_auto: usize, problems: &mut Problem
         return None;
     }
     warn::document(&draft, problems);
-    let config = seal(draft, lists);
-    assert!(config.is_some(), "whatever is absent from a draft has been told");
-    config
+    let tests = std::mem::take(&mut draft.tests);
+    let nodes = draft.pools.iter().map(|pool| (PoolId::new(pool.id), pool.node.span)).collect();
+    let (mut document, mut spans) = seal(draft, lists).expect("whatever is absent from a draft has been told");
+    trial::check(&mut document, tests, nodes, &mut spans, problems);
+    problems.errors().is_empty().then(|| (Sealed::new(document), spans))
 }
 
 /// Those that could be read.
@@ -77,7 +82,7 @@ fn seal_lists(draft: &Draft<'_>) -> Lists {
     Tree::from_sorted(sealed)
 }
 
-fn seal(draft: Draft<'_>, lists: Lists) -> Option<(Config, RuleSpans)> {
+fn seal(draft: Draft<'_>, lists: Lists) -> Option<(Document, RuleSpans)> {
     let mut spans = RuleSpans::default();
     let pools = draft.pools.into_iter().map(|pool| pool_content(pool, &lists, &mut spans));
     let pools = pools.collect::<Option<Vec<_>>>()?;
@@ -89,15 +94,12 @@ fn seal(draft: Draft<'_>, lists: Lists) -> Option<(Config, RuleSpans)> {
     let pools = Tree::from_sorted(sealed);
     let (appliance, reload) = (draft.appliance?, draft.reload?);
     let (access_log, event_log) = (draft.access_log?, draft.event_log?);
-    Some((Sealed::new(Document { appliance, reload, access_log, event_log, lists, pools }), spans))
+    let tests = Arc::default();
+    Some((Document { appliance, reload, access_log, event_log, lists, pools, tests }, spans))
 }
 
 /// All of it but what follows from the other pools.
-pub(crate) fn pool_content(
-    draft: PoolDraft<'_>,
-    lists: &Lists,
-    spans: &mut RuleSpans,
-) -> Option<PoolContent> {
+pub(crate) fn pool_content(draft: PoolDraft<'_>, lists: &Lists, spans: &mut RuleSpans) -> Option<PoolContent> {
     let id = PoolId::new(draft.id);
     let (switches, create, limits, timeouts) = (draft.switches?, draft.create?, draft.limits?, draft.timeouts?);
     let service = create.service;

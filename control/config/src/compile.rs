@@ -289,7 +289,8 @@ impl<'a> Compiler<'a> {
         if self.coming.contains(address) {
             return;
         }
-        let listener = self.running.listeners.get(address).expect("an address that leads to a pool means something").listener;
+        let listener =
+            self.running.listeners.get(address).expect("an address that leads to a pool means something").listener;
         self.change.leave.push(listener);
         self.left.push((address.clone(), listener));
     }

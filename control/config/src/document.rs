@@ -13,9 +13,11 @@ use crate::keys::{
 };
 use crate::overlap::{self, Party};
 use crate::problem::{Code, Problem, Problems};
+use crate::rule_list::RuleList;
+use crate::rule_place::RulePlaces;
 use crate::rules;
 use crate::schema::Key as ConfigKey;
-use crate::rule_list::RuleList;
+use crate::trial::Tests;
 use policy::PoolId;
 use policy::generation::ContentHash;
 use policy::tree::{self, Difference, Key, Measure, Tree};
@@ -41,6 +43,8 @@ pub struct Document {
     /// Addresses that rules name, by the names that they use.
     pub lists: Lists,
     pub pools: Tree<PoolId, Arc<Pool>, Digested>,
+    /// What must become of certain requests. Part of no pool.
+    pub tests: Arc<Tests>,
 }
 
 /// Lists by name.
@@ -167,7 +171,7 @@ pub(crate) trait Canonical {
 pub(crate) struct Digest(blake3::Hasher);
 
 impl Digest {
-    fn key(&mut self, key: &ConfigKey, value: &Shown) {
+    pub(crate) fn key(&mut self, key: &ConfigKey, value: &Shown) {
         self.text(key.name);
         // A string writer over the hasher: nothing is allocated, and writing to it cannot fail.
         write!(HashWriter(&mut self.0), "{value}").expect("a hasher takes everything");
@@ -340,13 +344,14 @@ impl Canonical for PoolContent {
 
 impl Canonical for Document {
     fn digest(&self, digest: &mut Digest) {
-        let Document { appliance, reload, access_log, event_log, lists, pools } = self;
+        let Document { appliance, reload, access_log, event_log, lists, pools, tests } = self;
         appliance.each(&mut |key, value| digest.key(key, &value));
         reload.each(&mut |key, value| digest.key(key, &value));
         access_log.each(&mut |key, value| digest.key(key, &value));
         event_log.each(&mut |key, value| digest.key(key, &value));
         digest.tree(lists, |digested| digested.0);
         digest.tree(pools, |digested| digested.0);
+        digest.hash(tests.hash());
     }
 }
 
@@ -387,6 +392,11 @@ impl Config {
         overlap::check(control_socket.map(|path| (path, None)), &parties, &mut problems);
         if problems.is_empty() {
             document.divide(pools, &mut problems);
+        }
+        if problems.is_empty() {
+            // Other pools may have their addresses now.
+            let cases = document.tests.cases().to_vec();
+            document.tests = Arc::new(Tests::led(cases, &document, &RulePlaces::default(), &mut problems));
         }
         if problems.is_empty() { Ok(Sealed::new(document)) } else { Err(problems) }
     }

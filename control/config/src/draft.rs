@@ -7,7 +7,7 @@ use crate::address::{ID_ACCEPTED, is_id, parse_backend};
 use crate::document::RuleContent;
 use crate::keys::{
     AccessLog, AddressList, Appliance, Backend, Balancing, Conditions, Create, Eject, EventLog, Health, Hosts, Http,
-    HttpGroup, HttpTimes, Limits, Page, PoolSwitches, Reload, Retry, Rule, TcpGroup, Timeouts,
+    HttpGroup, HttpTimes, Limits, Page, PoolSwitches, Reload, Retry, Rule, TcpGroup, Test, Timeouts,
 };
 use crate::place::{At, Span};
 use crate::problem::{Code, Problem, Problems};
@@ -21,6 +21,8 @@ pub(crate) struct Draft<'t> {
     pub(crate) event_log: Option<EventLog>,
     pub(crate) lists: Vec<(&'t str, Option<AddressList>)>,
     pub(crate) pools: Vec<PoolDraft<'t>>,
+    /// In the order of the document.
+    pub(crate) tests: Vec<TestDraft<'t>>,
     pub(crate) tree: &'t Node,
 }
 
@@ -38,6 +40,11 @@ pub(crate) struct PoolDraft<'t> {
     /// In the order of the document.
     pub(crate) rules: Vec<RuleDraft<'t>>,
     pub(crate) pages: Vec<PageDraft<'t>>,
+}
+
+pub(crate) struct TestDraft<'t> {
+    pub(crate) node: &'t Node,
+    pub(crate) test: Option<Test>,
 }
 
 pub(crate) struct RuleDraft<'t> {
@@ -90,6 +97,11 @@ impl<'t> Draft<'t> {
             event_log: EventLog::read(child(log_node, "events"), &log.key("events"), problems),
             lists: entries(tree, "list").map(|(id, entry)| (id, read_list(id, entry, problems))).collect(),
             pools: entries(tree, "pool").map(|(id, entry)| PoolDraft::read(id, entry, problems)).collect(),
+            tests: {
+                let list = At::ROOT.key("test");
+                let read = |(ix, node)| TestDraft { node, test: Test::read(node, &list.index(ix), problems) };
+                tables(tree, "test").map(read).collect()
+            },
             tree,
         }
     }

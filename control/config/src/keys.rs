@@ -8,10 +8,10 @@
 use crate::address::{BackendAddress, BackendId, GroupName, ListenList};
 use crate::class::{Category, Class, Reach, Reason};
 use crate::form::{
-    Bytes, ContentType, Count, Denial, Edits, FileMode, FilePath, Flag, Form, HashedBy, HeaderEdits, HostList, LogLine,
-    LogTemplate, Maybe, MethodName, Named, Nested, NotNested, OneOf, Patterns, Plain, Redirect, RedirectTo, Respond,
-    Response, Rewrite, Rewriting, ShardCount, ShardList, Shards, Shown, Sources, StatusRanges, Statuses, Target, Texts,
-    Time, ValueTest, words,
+    Bytes, ClientAddress, ContentType, Count, Denial, Edits, Expect, Expected, FileMode, FilePath, Flag, Form,
+    HashedBy, HeaderEdits, HostList, LogLine, LogTemplate, Maybe, MethodName, Named, Nested, NotNested, OneOf,
+    Patterns, Plain, Redirect, RedirectTo, RequestLine, Respond, Response, Rewrite, Rewriting, SaidHeaders, ShardCount,
+    ShardList, Shards, Shown, Sources, StatusRanges, Statuses, Target, Texts, Time, ValueTest, words,
 };
 use crate::page::{PageText, TextFile};
 use crate::place::At;
@@ -24,6 +24,7 @@ use policy::ShardSet;
 use policy::generation::{Address, Endpoint};
 use policy::http::affinity::HashOn;
 use policy::http::{Chain, EscapedSlash, FIELDS_MAX, HostTest, Limits as HeadLimits, Prefix, Upgrades};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -488,6 +489,36 @@ keys! {
         /// Addresses and prefixes.
         entries: Vec<Prefix> = Prefixes, required;
             Soft, Rules, NextRequest, "list_entries": "Asked of each request, also on connections that are open.";
+    }
+
+    /// A request that nobody sends, and what must become of it. Tests are tried whenever a configuration is checked, planned or
+    /// applied, also where an order changes what they lead to; one that fails refuses the change. At most 10000.
+    table Test at "test[]", keys begin "test[]." {
+        /// What it is called. Not written: its number.
+        name: Option<Arc<str>> = Plain::TEST, default(None);
+            Soft, Reload, NextSubmission, "test_name": "Only the name changes.";
+
+        /// Method and URL. Host and port of the URL say where it comes in.
+        request: String = RequestLine, required;
+            Soft, Reload, NextSubmission, "test_request": "Tried with each submission; no request is decided by it.";
+
+        /// Its headers. A `Host` among them is what the rules see in place of the URL's.
+        headers: Vec<(String, String)> = SaidHeaders, default(Vec::new());
+            Soft, Reload, NextSubmission, "test_headers": "Tried with each submission; no request is decided by it.";
+
+        /// The client's address.
+        from: Option<IpAddr> = Maybe(ClientAddress), default(None);
+            Soft, Reload, NextSubmission, "test_from": "Tried with each submission; no request is decided by it.";
+
+        /// The pool that is asked. Not written: the one that listens where the URL leads.
+        pool: Option<Arc<str>> = Plain::TEST, default(None);
+            Soft, Reload, NextSubmission, "test_pool": "Tried with each submission; no request is decided by it.";
+
+        /// What must become of it, all that is said. `deny` is true where it is refused: by a rule, for what it is, or because no
+        /// rule takes it. `status` and `location` are of answers from here, `sent` is what a backend would be sent, and `headers` are
+        /// those of the answer, of which a backend's own are not known.
+        expect: Expect = Expected, required;
+            Soft, Reload, NextSubmission, "test_expect": "Tried with each submission; no request is decided by it.";
     }
 
     /// The backends of a pool and how one is chosen. A TCP pool has one group, an HTTP pool any number, and none only if

@@ -31,6 +31,7 @@ mod address;
 mod check;
 mod class;
 mod compile;
+mod describe;
 mod division;
 mod document;
 mod draft;
@@ -40,8 +41,10 @@ mod editor;
 mod example;
 mod find;
 mod fit;
+mod foretell;
 mod form;
 mod keys;
+mod lead;
 mod load;
 mod manual;
 mod overlap;
@@ -50,6 +53,7 @@ mod place;
 mod plan;
 mod plan_listen;
 mod plan_rules;
+mod plan_tests;
 mod prefix;
 mod problem;
 mod reference;
@@ -67,6 +71,7 @@ mod source;
 mod strict;
 mod suggest;
 mod tree;
+mod trial;
 mod unit;
 mod variable;
 mod warn;
@@ -74,6 +79,7 @@ mod written;
 
 pub use class::{Category, Class, Reach, Reason};
 pub use compile::{Bind, Compiled, compile};
+pub use describe::{Described, Description};
 pub use division::Division;
 pub use document::{
     Carries, Config, Document, Group, GroupContent, HttpContent, List, Pool, PoolContent, RuleContent, Sealed,
@@ -82,33 +88,34 @@ pub use draw::Colour;
 pub use edit::{BackendSettings, Concerned, EDITS_MAX, Edit, Edited, Limit, PatchStep, RulePlace};
 pub use editor::{SchemaOf, json_schema};
 pub use find::{Found, NoSuchKey, WANTED_BYTES_MAX, find_keys};
+pub use foretell::{Foretold, asked_rules, foretell};
 pub use form::{
-    HeaderEdits, LogField, LogPiece, LogTemplate, Redirect, Respond, Rewrite, RewritePath, Shards, Shown, ValueTest,
+    Expect, ExpectHeader, ExpectSent, HeaderEdits, LogField, LogPiece, LogTemplate, Redirect, Respond, Rewrite,
+    RewritePath, Shards, Shown, ValueTest,
 };
 pub use keys::{
     AccessFormat, AccessLog, AddressList, Algorithm, Appliance, Backend, Balancing, CheckWord, Conditions, Create,
     Eject, EventFormat, EventLevel, EventLog, Health, Hosts, Http, HttpGroup, HttpTimes, Limits, LogSink, Page,
-    PoolSwitches, Reload, Retry, Root, Rule, Service, TABLES, TcpGroup, Timeouts, keys,
+    PoolSwitches, Reload, Retry, Root, Rule, Service, TABLES, TcpGroup, Test, Timeouts, keys,
 };
+pub use lead::{Leads, Led, Unclear};
 pub use load::{DOCUMENT_BYTES_MAX, FILE_BYTES_MAX, INCLUDE_DEPTH_MAX, INCLUDES_MAX};
 pub use manual::keys_manual;
 pub use place::{Place, Span};
 pub use plan::{
-    ChangeKind, Live, Object, Plan, PlanWarning, PlanWarningCode, PlannedChange, RestartReason, Touches, diff, diff_kin,
-    happenings,
+    ChangeKind, Live, Object, Plan, PlanWarning, PlanWarningCode, PlannedChange, RestartReason, Touches, diff,
+    diff_kin, happenings,
 };
 pub use plan_rules::LIST_ENTRIES_SHOWN;
 pub use problem::{Also, Code, Problem, Problems, Severity};
-<<<<<<< HEAD
-pub use reference::{json_schema, keys_markdown};
-pub use rule_list::{RuleList, SealedRule};
-=======
 pub use reference::keys_markdown;
+pub use rule_list::{RuleList, SealedRule};
 pub use rule_place::RulePlaces;
 pub use running::{Running, RunningPool};
 pub use schema::{Exception, Key, Presence, TableKeys};
 pub use slots::{EndpointIdentity, Slots};
 pub use source::{Disk, NoFiles, Source};
+pub use trial::{Case, Tests};
 pub use variable::Variables;
 
 use std::path::{Path, PathBuf};
@@ -129,7 +136,7 @@ pub struct Parsed {
     pub warnings: Problems,
     /// Every file that was read, the main one first.
     pub files: Vec<PathBuf>,
-    /// Where its rules stand in them.
+    /// Where its rules and tests stand in them.
     pub rule_places: RulePlaces,
 }
 

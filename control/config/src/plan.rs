@@ -225,6 +225,14 @@ pub mod happenings {
         soft(Category::Rules, Reach::NextRequest, "list_added", "It does nothing until a rule names it.");
     pub const LIST_REMOVED: Reason =
         soft(Category::Rules, Reach::NextRequest, "list_removed", "No rule names it any more.");
+    pub const TEST_ADDED: Reason = soft(
+        Category::Reload,
+        Reach::NextSubmission,
+        "test_added",
+        "Tried with this submission and with each to come.",
+    );
+    pub const TEST_REMOVED: Reason =
+        soft(Category::Reload, Reach::NextSubmission, "test_removed", "It is not tried any more.");
     pub const BACKEND_ADDED: Reason = soft(
         Category::Backends,
         Reach::NextConnection,
@@ -264,6 +272,8 @@ pub mod happenings {
         PAGE_REMOVED,
         LIST_ADDED,
         LIST_REMOVED,
+        TEST_ADDED,
+        TEST_REMOVED,
         BACKEND_ADDED,
         BACKEND_REMOVED,
         CHECKS_ADDED,
@@ -332,7 +342,7 @@ impl<'a> Diff<'a> {
     }
 
     fn document(&mut self, old: &'a Document, new: &'a Document) {
-        let Document { appliance, reload, access_log, event_log, lists, pools } = old;
+        let Document { appliance, reload, access_log, event_log, lists, pools, tests } = old;
         appliance.diff(&new.appliance, &mut |key, old, new| self.setting("appliance", key, old, new));
         reload.diff(&new.reload, &mut |key, old, new| self.setting("reload", key, old, new));
         access_log.diff(&new.access_log, &mut |key, old, new| self.setting("log.access", key, old, new));
@@ -346,6 +356,7 @@ impl<'a> Diff<'a> {
                 Difference::Changed { old, new, .. } => self.pool(old, new),
             }
         }
+        self.tests(tests, &new.tests);
     }
 
     fn setting(&mut self, table: &str, key: &Key, old: Shown, new: Shown) {

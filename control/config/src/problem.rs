@@ -93,6 +93,8 @@ codes! {
     NotFound = "not_found";
     /// More of something than its bound.
     TooMany = "too_many";
+    /// A `[[test]]` of the configuration does not hold.
+    TestFailed = "test_failed";
     /// Warning: accepted, and has no effect.
     NoEffect = "no_effect";
     /// Warning: accepted, and no connection can be served.

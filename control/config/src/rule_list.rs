@@ -193,7 +193,8 @@ impl RuleList {
             from = end;
         }
         let mut list = old.clone();
-        let kept: HashSet<Turn> = known.iter().zip(&stays).filter_map(|(turn, stays)| turn.filter(|_| *stays)).collect();
+        let kept: HashSet<Turn> =
+            known.iter().zip(&stays).filter_map(|(turn, stays)| turn.filter(|_| *stays)).collect();
         let gone: Vec<Turn> = old.rules.keys().filter(|turn| !kept.contains(turn)).copied().collect();
         // First those whose id stands elsewhere now or nowhere, so that no id is there twice.
         gone.into_iter().for_each(|turn| list.remove(turn));

@@ -7,8 +7,7 @@ use crate::form::{HeaderEdits, Redirect, Respond, Rewrite, RewritePath, ValueTes
 use crate::keys::{Conditions, Rule};
 use policy::GroupSlot;
 use policy::http::{
-    ActionSpec, EditSpec, PathSpec, Prefix, PrefixSet, Problem, RewriteSpec, RuleSpec, SourceSet, ValueSpec,
-    When, Why,
+    ActionSpec, EditSpec, PathSpec, Prefix, PrefixSet, Problem, RewriteSpec, RuleSpec, SourceSet, ValueSpec, When, Why,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;

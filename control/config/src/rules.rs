@@ -13,8 +13,8 @@ use crate::rule_spec::{self, Lists as CompiledLists, Step};
 use crate::schema::Key;
 use crate::suggest;
 use crate::tree::{Node, Value};
-use policy::generation::ContentHash;
 use policy::GroupSlot;
+use policy::generation::ContentHash;
 use policy::http::{PatternError, Rule, Rules, TemplateError, TextError, Why};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -392,10 +392,7 @@ pub(crate) struct SealedRules {
 }
 
 /// Those of all lists that the rules name.
-pub(crate) fn named_lists(
-    rules: &[Arc<Sealed<RuleContent>>],
-    lists: &Lists,
-) -> BTreeMap<Arc<str>, Arc<List>> {
+pub(crate) fn named_lists(rules: &[Arc<Sealed<RuleContent>>], lists: &Lists) -> BTreeMap<Arc<str>, Arc<List>> {
     let mut named = BTreeMap::new();
     for rule in rules {
         rule_spec::lists_of(&rule.conditions, &mut |name| {

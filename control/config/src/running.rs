@@ -37,9 +37,16 @@ impl RunningPool {
 impl Running {
     /// Before the first job: the process settings of the document that it was started with, and no pool.
     pub fn at_start(config: &Config) -> Running {
-        let Document { appliance, reload, access_log, event_log, lists, pools: _ } = (**config).clone();
-        let config =
-            Arc::new(Sealed::new(Document { appliance, reload, access_log, event_log, lists, pools: Tree::new() }));
+        let Document { appliance, reload, access_log, event_log, lists, pools: _, tests: _ } = (**config).clone();
+        let config = Arc::new(Sealed::new(Document {
+            appliance,
+            reload,
+            access_log,
+            event_log,
+            lists,
+            pools: Tree::new(),
+            tests: Arc::default(),
+        }));
         Running { config, generation: None, pools: Tree::new(), listeners: Tree::new() }
     }
 
@@ -94,6 +101,7 @@ impl Running {
             event_log: changed(&mine.event_log, &from.event_log, &to.event_log),
             lists: changed_one_by_one(&mine.lists, &from.lists, &to.lists),
             pools,
+            tests: changed(&mine.tests, &from.tests, &to.tests),
         }))
     }
 }

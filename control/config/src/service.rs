@@ -48,6 +48,15 @@ pub(crate) fn compile(
     }
 }
 
+/// What decides requests of a pool, without its neighbours at an address. `None`: it carries TCP.
+pub(crate) fn alone(pool: &Pool, slots: &mut Slots) -> Option<HttpService> {
+    let content = pool.http.as_ref()?;
+    for group in pool.groups.keys() {
+        let _ = slots.name_group(&pool.id, group);
+    }
+    Some(service(content, rules(pool, content, None, slots, &mut 0), Sites::default()))
+}
+
 /// What keeping it costs if nothing that runs shares anything of it but its addresses.
 pub(crate) fn bytes(pool: &Pool, service: &Service) -> usize {
     match (&pool.http, service) {
@@ -94,16 +103,17 @@ fn rules(
             // One that has moved is what it was.
             let moved = old.rules.find(&new.id).filter(|(_, rule)| rule.hash() == new.hash());
             let moved = moved.filter(|_| old.lists == content.lists).and_then(|(turn, _)| service.rules.rule(turn));
-            moved.cloned().unwrap_or_else(|| {
-                compiled(new, lists.get_or_insert_with(|| Lists::new(content.lists.iter())))
-            })
+            moved
+                .cloned()
+                .unwrap_or_else(|| compiled(new, lists.get_or_insert_with(|| Lists::new(content.lists.iter()))))
         });
         changes.push((turn, rule));
     }
     if old.lists != content.lists {
         let lists = lists.get_or_insert_with(|| Lists::new(content.lists.iter()));
         let same_turn = |turn: Turn, rule: &SealedRule| old.rules.at(turn).is_some_and(|was| was.hash() == rule.hash());
-        let concerned = content.rules.turns().filter(|(turn, rule)| same_turn(*turn, rule) && differs(rule, old, content));
+        let concerned =
+            content.rules.turns().filter(|(turn, rule)| same_turn(*turn, rule) && differs(rule, old, content));
         changes.extend(concerned.map(|(turn, rule)| (turn, Some(compiled(rule, lists)))));
     }
     if changes.is_empty() {

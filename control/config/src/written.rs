@@ -11,7 +11,7 @@ use std::fmt::Write;
 impl Config {
     /// The document as TOML, without keys that are at their defaults. Reading it back gives an equal `Config`.
     pub fn to_toml(&self) -> String {
-        let Document { appliance, reload, access_log, event_log, lists, pools } = &**self;
+        let Document { appliance, reload, access_log, event_log, lists, pools, tests } = &**self;
         let mut out = Toml(String::new());
         out.table("[appliance]", Empty::Skipped, |visit| appliance.each(visit));
         out.table("[reload]", Empty::Skipped, |visit| reload.each(visit));
@@ -23,13 +23,16 @@ impl Config {
         for pool in pools.values() {
             out.pool(pool);
         }
+        for test in tests.cases() {
+            out.table("[[test]]", Empty::Written, |visit| test.each(visit));
+        }
         // A document that says nothing at all would not be read again.
         if out.0.is_empty() { "[appliance]\n".to_owned() } else { out.0 }
     }
 
     /// The document as JSON, every key with the value that is in force.
     pub fn to_json(&self) -> Value {
-        let Document { appliance, reload, access_log, event_log, lists, pools } = &**self;
+        let Document { appliance, reload, access_log, event_log, lists, pools, tests } = &**self;
         let mut log = Map::new();
         log.insert("access".into(), keys_json(|visit| access_log.each(visit)));
         log.insert("events".into(), keys_json(|visit| event_log.each(visit)));
@@ -40,6 +43,7 @@ impl Config {
             "log": log,
             "list": Map::from_iter(lists.iter().map(|(id, list)| (id.to_string(), keys_json(|visit| list.each(visit))))),
             "pool": Map::from_iter(pools),
+            "test": tests.cases().iter().map(|test| keys_json(|visit| test.each(visit))).collect::<Value>(),
         })
     }
 }

@@ -9,7 +9,9 @@
 //! never pins rules, backends or tables.
 
 use crate::http::{GroupHttp, HttpService, HttpTimeouts};
-use crate::ids::{EndpointSlot, GenerationId, GroupSlot, ListenerSlot, PartId, PoolId, PoolSlot, RootVersion, ShardSet};
+use crate::ids::{
+    EndpointSlot, GenerationId, GroupSlot, ListenerSlot, PartId, PoolId, PoolSlot, RootVersion, ShardSet,
+};
 use crate::reload::Committed;
 use crate::tree::{self, Key, Measure, Tree, hash};
 use std::net::SocketAddr;
@@ -241,9 +243,7 @@ pub enum Address {
 impl Key for Address {
     fn cut(&self) -> u64 {
         match self {
-            Address::Ip(SocketAddr::V4(address)) => {
-                hash(u64::from(address.port()), &address.ip().octets())
-            }
+            Address::Ip(SocketAddr::V4(address)) => hash(u64::from(address.port()), &address.ip().octets()),
             Address::Ip(SocketAddr::V6(address)) => hash(u64::from(address.port()), &address.ip().octets()),
             Address::Unix(path) => hash(1 << 16, path.as_os_str().as_encoded_bytes()),
             Address::Name { host, port } => hash(1 << 17 | u64::from(*port), host.as_bytes()),

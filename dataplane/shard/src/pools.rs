@@ -345,7 +345,16 @@ mod tests {
     fn endpoint(slot: u32) -> Arc<Endpoint> {
         let address = Address::Ip("127.0.0.1:1".parse().unwrap());
         let (slot, id) = (EndpointSlot(slot), format!("b{slot}").into());
-        Arc::new(Endpoint { slot, group: GroupSlot(0), id, address, weight: 1, backup: false, drain: false, max_connections: None })
+        Arc::new(Endpoint {
+            slot,
+            group: GroupSlot(0),
+            id,
+            address,
+            weight: 1,
+            backup: false,
+            drain: false,
+            max_connections: None,
+        })
     }
 
     fn group(endpoints: &[&Arc<Endpoint>]) -> Group {

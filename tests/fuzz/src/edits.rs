@@ -91,12 +91,18 @@ fn edit(line: &str) -> Option<Edit> {
     }
 }
 
+/// Other edits have a target of their own.
+const ONLY_BACKENDS: &str = "this target makes edits of backends";
+
 /// The document after the edit. `None`: there is nothing to edit, or it would not be a document any more.
 fn by_hand(config: &Config, edit: &Edit) -> Option<Config> {
     let mut document = config.to_json();
     let (Edit::AddBackend { pool, group, .. }
     | Edit::SetBackend { pool, group, .. }
-    | Edit::RemoveBackend { pool, group, .. }) = edit;
+    | Edit::RemoveBackend { pool, group, .. }) = edit
+    else {
+        unreachable!("{ONLY_BACKENDS}")
+    };
     let groups = document["pool"].get_mut(pool)?["group"].as_object_mut().expect("a table");
     let names: Vec<String> = groups.keys().cloned().collect();
     let name = match (group, &names[..]) {
@@ -110,16 +116,35 @@ fn by_hand(config: &Config, edit: &Edit) -> Option<Config> {
             let mut backend = Map::from_iter([("address".to_owned(), json!(address))]);
             backend.extend(id.iter().map(|id| ("id".to_owned(), json!(id))));
             backend.extend(settings(set));
-            backends.push(backend.into());
+            // Said twice it is there once.
+            if !backends.iter().any(|there| says_the_same(there, &backend)) {
+                backends.push(backend.into());
+            }
         }
         Edit::SetBackend { id, set, .. } => {
             let ix = named(backends, id)?;
             backends[ix].as_object_mut().expect("a table").extend(settings(set));
         }
         Edit::RemoveBackend { id, .. } => drop(backends.remove(named(backends, id)?)),
+        _ => unreachable!("{ONLY_BACKENDS}"),
     }
     let text = toml::to_string(&without_nulls(document)).expect("JSON without nulls is TOML");
     files::parse_alone(&text).ok().map(|parsed| parsed.config)
+}
+
+/// Whether a backend as the document shows it is this one.
+fn says_the_same(there: &Value, new: &Map<String, Value>) -> bool {
+    let said = |key: &str, default: Value| new.get(key).cloned().unwrap_or(default);
+    let limit = |value: Value| if value.is_null() { json!("off") } else { value };
+    let pairs = [
+        ("id", said("id", new["address"].clone())),
+        ("address", new["address"].clone()),
+        ("weight", said("weight", json!(1))),
+        ("backup", said("backup", json!(false))),
+        ("drain", said("drain", json!(false))),
+    ];
+    pairs.iter().all(|(key, value)| there[*key] == *value)
+        && limit(there["max_connections"].clone()) == limit(said("max_connections", json!("off")))
 }
 
 /// By its id, else by its address.
@@ -158,9 +183,15 @@ fn without_nulls(value: Value) -> Value {
 
 /// An order for one backend is felt in its pool, at once, and nowhere else.
 fn touches_only(edit: &Edit, old: &Config, new: &Config) {
-    let (Edit::AddBackend { pool, .. } | Edit::SetBackend { pool, .. } | Edit::RemoveBackend { pool, .. }) = edit;
+    let (Edit::AddBackend { pool, .. } | Edit::SetBackend { pool, .. } | Edit::RemoveBackend { pool, .. }) = edit
+    else {
+        unreachable!("{ONLY_BACKENDS}")
+    };
     for (id, content) in &new.pools {
-        assert!(id.as_str() == pool || Arc::ptr_eq(content, old.pools.get(id).expect("no pool comes by an edit")), "`{id}` is another object");
+        assert!(
+            id.as_str() == pool || Arc::ptr_eq(content, old.pools.get(id).expect("no pool comes by an edit")),
+            "`{id}` is another object"
+        );
     }
     let plan = diff(old, new);
     assert_eq!(plan.class, Class::Soft, "{edit:?} needs no restart");

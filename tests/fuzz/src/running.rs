@@ -129,7 +129,11 @@ impl World {
         assert_eq!(after.config, *new, "a job makes the document that it was made for");
         for (id, pool) in &self.running.pools {
             let untouched = !plan.touches.pools.contains(id);
-            assert!(!untouched || Arc::ptr_eq(&pool.generation, &after.pools.get(id).expect("nobody took it away").generation), "{id} is not touched");
+            assert!(
+                !untouched
+                    || Arc::ptr_eq(&pool.generation, &after.pools.get(id).expect("nobody took it away").generation),
+                "{id} is not touched"
+            );
         }
         if ending == Ending::Withdrawn {
             self.brought(&compiled).release(&mut self.slots);

@@ -231,7 +231,8 @@ impl Shard {
                 let lease = self.adopter.renew(lease, deeds);
                 let root = self.adopter.root(&lease);
                 let decided = Decided { number: root.number, policy: root.policy.part };
-                let endpoint = env.dice.pick(&root.only_group().expect("a pool of streams").endpoints).filter(|_| tries < TRIES);
+                let endpoint =
+                    env.dice.pick(&root.only_group().expect("a pool of streams").endpoints).filter(|_| tries < TRIES);
                 let Some(endpoint) = endpoint.map(|endpoint| endpoint.slot) else {
                     self.undecided_ends(session, lease, deeds);
                     env.tally.refused += 1;

@@ -10,9 +10,9 @@ use crate::publish::ListenerView;
 use api::answer::{Failure, ShardRefusal};
 use api::{ErrorCode, Receipt, Stage};
 use config::Compiled;
-use policy::tree::{self, Difference};
 use policy::generation::Listen;
 use policy::reload::rollout::{Obstacle, Phase};
+use policy::tree::{self, Difference};
 
 impl Control {
     pub(super) fn settle(&mut self, id: JobId, outcome: Outcome) {

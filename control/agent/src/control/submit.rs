@@ -9,9 +9,9 @@ use api::answer::{Failure, Progress};
 use api::{ErrorCode, Stage};
 use config::{Compiled, Config};
 use policy::PoolId;
-use policy::tree::{self, Difference};
 use policy::reload::Touches;
 use policy::reload::rollout::{Admission, Obstacle};
+use policy::tree::{self, Difference};
 
 /// How long a change waits for the first answer about the names of its new backends. Without one it goes on,
 /// and the backend gets connections when its name is resolved.
@@ -57,7 +57,9 @@ impl Control {
         match what {
             What::Document { config, .. } => {
                 let under_way = self.jobs.values().flat_map(|job| job.claims.iter().cloned());
-                differing(&self.running.config, config).chain(under_way).collect()
+                let tested = config.tests.pools().filter(|_| config.tests != self.running.config.tests).cloned();
+                // What is newly tested of a pool must not change between its trial and its activation.
+                differing(&self.running.config, config).chain(under_way).chain(tested).collect()
             }
             What::Edits(edits) => edits.iter().map(|edit| PoolId::new(pool_of(edit))).collect(),
             What::Invalid { .. } => BTreeSet::new(),
@@ -123,8 +125,13 @@ impl Control {
         }
         self.enter(id, Stage::Plan);
         let job = &self.jobs[&id];
-        let build =
-            Build { job: id, ask: job.ask.clone(), claims: job.claims.clone(), running: Arc::clone(&self.running) };
+        let build = Build {
+            job: id,
+            ask: job.ask.clone(),
+            claims: job.claims.clone(),
+            running: Arc::clone(&self.running),
+            places: Arc::clone(&self.rule_places),
+        };
         self.set_state(id, State::Building);
         self.builds += 1;
         self.ask(Work::Build(Box::new(build)));
@@ -142,7 +149,9 @@ impl Control {
         self.builds -= 1;
         // First of all: a control that dies after this finds the slots in the book. And names before shards can
         // write records with these slots.
-        if let Built::Ready { compiled, .. } | Built::TooMany { compiled, .. } = &result {
+        if let Built::Ready { compiled, .. } | Built::TooMany { compiled, .. } | Built::Untrue { compiled, .. } =
+            &result
+        {
             let names = self.book.enter(compiled);
             self.log.name(names);
         }
@@ -151,7 +160,9 @@ impl Control {
         let waited_for = self.jobs.get(&id).is_some_and(|job| matches!(job.state, State::Building));
         if !waited_for {
             // The job has ended meanwhile.
-            if let Built::Ready { compiled, .. } | Built::TooMany { compiled, .. } = result {
+            if let Built::Ready { compiled, .. } | Built::TooMany { compiled, .. } | Built::Untrue { compiled, .. } =
+                result
+            {
                 self.discard(compiled);
             }
             return self.release_unused();
@@ -180,6 +191,15 @@ impl Control {
                 failure.restart_reasons.clone_from(&plan.restart_reasons);
                 failure.stage = Some(Stage::Plan);
                 self.set_plan(id, plan);
+                self.withdraw(id, Verdict::Failed(Box::new(failure)));
+            }
+            Built::Untrue { plan, problems, compiled } => {
+                self.set_plan(id, plan);
+                self.discard(compiled);
+                let message = problems.first().map_or_else(String::new, |problem| problem.message.clone());
+                let mut failure = Failure::new(ErrorCode::InvalidConfiguration, message);
+                failure.problems = problems;
+                failure.stage = Some(Stage::Compile);
                 self.withdraw(id, Verdict::Failed(Box::new(failure)));
             }
             Built::TooMany { plan, message, compiled } => {

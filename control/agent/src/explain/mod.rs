@@ -1,10 +1,8 @@
 //! What would become of a request that nobody sends: the decisions of a shard, taken where they can be told.
 //!
-//! Asks the rules that run, by the functions that shards ask, in the order in which they do (`shard::http::route`), and
-//! writes down what it finds. Owns nothing and changes nothing. What a request as it is described cannot have (too long
-//! a head, two lengths) is not looked for.
+//! Asks the rules that run, by the function that shards ask ([`config::foretell`]), and writes down what it finds and whom it would
+//! go to. Owns nothing and changes nothing.
 
-mod described;
 mod standing;
 
 use crate::publish::{Published, Shared};
@@ -13,15 +11,11 @@ use api::answer::Failure;
 use api::explain::{AskedRule, Candidate, Decision, EditKind, HeaderEdit, Sent};
 use api::order::Explain;
 use api::{ErrorCode, Explanation, Place};
-use config::RunningPool;
-use described::{Described, Led};
+use config::{Described, Description, Foretold, Leads, Led, RunningPool, Unclear};
 use link::counters::EndpointCounter;
-use policy::PoolId;
 use policy::close::CloseReason;
 use policy::generation::{Group, Service};
-use policy::http::{
-    Action, Expanded, Finding, HeadEdit, HttpService, Pairs, Request, Rule, Scratch, Step, Unfit, normalise,
-};
+use policy::http::{Action, Decider, Expanded, Finding, HeadEdit, Outcome, Step};
 use standing::{Known, standings};
 
 pub fn explain(shared: &Shared, asked: &Explain) -> Result<Explanation, Box<Failure>> {
@@ -31,24 +25,48 @@ pub fn explain(shared: &Shared, asked: &Explain) -> Result<Explanation, Box<Fail
         failure.generation = Some(status::generation(&published));
         Box::new(failure)
     };
-    let described = Described::read(asked).map_err(|message| failed(ErrorCode::InvalidRequest, message))?;
-    let Led { id, pool, takes } =
-        described.pool(&published.running).map_err(|(code, message)| failed(code, message))?;
-    let Service::Http(service) = &pool.generation.service else {
+    let description = description(asked);
+    let described = Described::read(&description).map_err(|message| failed(ErrorCode::InvalidRequest, message))?;
+    let Led { pool, takes } =
+        Leads::new(&published.running.config).find(&described).map_err(|unclear| match unclear {
+            Unclear::Nowhere(message) => failed(ErrorCode::NotFound, message),
+            Unclear::Several(message) => failed(ErrorCode::InvalidRequest, message),
+        })?;
+    let pool = &published.running.pools[&pool.id];
+    let generation = &pool.generation;
+    let Service::Http(service) = &generation.service else {
+        let id = &generation.id;
         let message = format!("pool `{id}` carries TCP, which has no rules; `status` shows its backends");
         return Err(failed(ErrorCode::InvalidRequest, message));
     };
-    let explainer = Explainer { shared, published: &published, described: &described, id, pool, service };
+    let decider = Decider {
+        pool: &generation.id,
+        number: generation.number,
+        service,
+        only_group: generation.only_group().map(|group| group.slot),
+    };
+    let explainer = Explainer { shared, published: &published, described: &described, pool, decider };
     Ok(if takes { explainer.explanation() } else { explainer.misdirected() })
+}
+
+fn description(asked: &Explain) -> Description<'_> {
+    let Explain { url, method, pool, host, headers, from } = asked;
+    Description {
+        url,
+        method: method.as_deref(),
+        pool: pool.as_deref(),
+        host: host.as_deref(),
+        headers: headers.iter().map(|header| (&*header.name, &*header.value)).collect(),
+        from: from.as_deref(),
+    }
 }
 
 struct Explainer<'a> {
     shared: &'a Shared,
     published: &'a Published,
     described: &'a Described<'a>,
-    id: &'a PoolId,
     pool: &'a RunningPool,
-    service: &'a HttpService,
+    decider: Decider<'a>,
 }
 
 impl Explainer<'_> {
@@ -59,16 +77,16 @@ impl Explainer<'_> {
     }
 
     fn undecided(&self) -> Explanation {
-        let Explainer { described, pool, service, .. } = self;
+        let Explainer { described, decider, .. } = self;
         Explanation {
-            pool: self.id.to_string(),
-            generation: pool.generation.number.0,
+            pool: decider.pool.to_string(),
+            generation: decider.number.0,
             method: described.method.into(),
             host: described.authority.into(),
             from: described.from.map(|address| address.to_string()),
             path: described.path.into(),
             normal_path: None,
-            rules: service.rules.rules().len() as u64,
+            rules: decider.service.rules.rules().len() as u64,
             asked: Vec::new(),
             decision: Decision::NoRule { status: 404 },
             answer_headers: Vec::new(),
@@ -76,32 +94,39 @@ impl Explainer<'_> {
     }
 
     fn explanation(&self) -> Explanation {
-        let Explainer { described, service, .. } = self;
-        let mut explanation = self.undecided();
-        let mut buffer = Vec::new();
-        let path = match normalise(described.path.as_bytes(), service.escaped_slash, &mut buffer) {
-            Ok(path) => path,
-            Err(violation) => {
-                explanation.decision =
-                    Decision::Refused { status: violation.answer(), reason: violation.label().into() };
-                return explanation;
-            }
-        };
-        explanation.normal_path = Some(text(path.as_bytes()));
-        let pairs = described.pairs();
-        let headers = Pairs(&pairs);
-        let request = described.request(path, &headers);
-        explanation.asked = service.rules.explain(&request).into_iter().map(|step| self.asked(step)).collect();
-        let mut answer = Expanded::default();
-        let decided = self.decide(&request, &mut answer);
-        explanation.decision =
-            decided.unwrap_or_else(|unfit| Decision::Refused { status: unfit.answer(), reason: unfit.label().into() });
-        explanation.answer_headers = edits(&answer);
-        if !matches!(explanation.decision, Decision::Group { .. }) {
+        let Explainer { described, decider, .. } = self;
+        let foretold = config::foretell(decider, described);
+        let mut answer_headers = edits(&foretold.response);
+        if !matches!(foretold.outcome, Outcome::Group(_)) {
             // An answer of our own has nothing that could be taken out of it.
-            explanation.answer_headers.retain(|edit| edit.edit != EditKind::Remove);
+            answer_headers.retain(|edit| edit.edit != EditKind::Remove);
         }
-        explanation
+        let steps = config::asked_rules(decider, described);
+        Explanation {
+            normal_path: foretold.normal_path.clone(),
+            asked: steps.into_iter().map(|step| self.asked(step)).collect(),
+            decision: self.decision(foretold),
+            answer_headers,
+            ..self.undecided()
+        }
+    }
+
+    fn decision(&self, foretold: Foretold<'_>) -> Decision {
+        let Foretold { rule, outcome, target, host, location, request, .. } = foretold;
+        match outcome {
+            Outcome::Group(slot) => self.group(slot, Sent { target, host, headers: edits(&request) }),
+            Outcome::NoRule => Decision::NoRule { status: 404 },
+            Outcome::Deny { status } => Decision::Deny { status },
+            Outcome::Redirect { status } => Decision::Redirect { status, location: location.unwrap_or_default() },
+            Outcome::Refused(unfit) => Decision::Refused { status: unfit.answer(), reason: unfit.label().into() },
+            Outcome::Respond { status } => {
+                let (content_type, body_bytes) = match rule.map(|(_, rule)| &rule.action) {
+                    Some(Action::Respond { content_type, body, .. }) => (content_type.to_string(), body.len() as u64),
+                    _ => unreachable!("only a rule that says so is answered by"),
+                };
+                Decision::Respond { status, content_type, body_bytes }
+            }
+        }
     }
 
     fn asked(&self, step: Step) -> AskedRule {
@@ -110,10 +135,10 @@ impl Explainer<'_> {
         let content = self.pool.content.http.as_ref().and_then(|http| http.rules.at(turn));
         // The rule of a pool that says none, which takes everything, nobody has written.
         debug_assert!(content.is_none_or(|content| content.id == id));
-        let place = content.and_then(|content| self.published.rule_places.find(self.id, content));
+        let place = content.and_then(|content| self.published.rule_places.find(self.decider.pool, content));
         AskedRule {
             rule: id.to_string(),
-            turn: self.service.rules.place(turn) as u64 + 1,
+            turn: self.decider.service.rules.place(turn) as u64 + 1,
             place: place.map(|place| Place { file: place.file, line: place.line, column: place.column, label: None }),
             fails: match finding {
                 Finding::Matched => None,
@@ -122,68 +147,8 @@ impl Explainer<'_> {
         }
     }
 
-    fn decide(&self, request: &Request<'_>, answer: &mut Expanded) -> Result<Decision, Unfit> {
-        let Explainer { service, pool, .. } = self;
-        let mut scratch = Scratch::new();
-        let rule = service.rules.route(request, &mut scratch).map(|(_, rule)| rule);
-        let sent = self.sent(request, rule.map(|rule| &**rule), &mut scratch, answer)?;
-        if service.says_generation {
-            let generation = format!("{}@{}", self.id, pool.generation.number);
-            answer.set(b"X-Sluicegate-Generation", generation.as_bytes());
-        }
-        Ok(match rule.map(|rule| &rule.action) {
-            // Without rules the only group has everything.
-            None => match pool.generation.only_group() {
-                Some(group) if service.rules.rules().is_empty() => self.group(group, sent),
-                _ => Decision::NoRule { status: 404 },
-            },
-            Some(Action::Group(slot)) => {
-                self.group(pool.generation.group(*slot).expect("a rule leads to a group of its generation"), sent)
-            }
-            Some(Action::Deny { status }) => Decision::Deny { status: *status },
-            Some(Action::Respond { status, content_type, body }) => Decision::Respond {
-                status: *status,
-                content_type: content_type.to_string(),
-                body_bytes: body.len() as u64,
-            },
-            Some(Action::Redirect { status, target }) => {
-                let mut location = Vec::new();
-                target.expand(&self.described.facts(service, scratch.captures(request.path)), &mut location)?;
-                Decision::Redirect { status: *status, location: text(&location) }
-            }
-        })
-    }
-
-    /// What the rule makes of target, host and headers.
-    fn sent(
-        &self,
-        request: &Request<'_>,
-        rule: Option<&Rule>,
-        scratch: &mut Scratch,
-        answer: &mut Expanded,
-    ) -> Result<Sent, Unfit> {
-        let described = self.described;
-        let (mut path, mut host, mut headers) = (Vec::new(), Vec::new(), Expanded::default());
-        let (mut rewritten, mut renamed) = (false, false);
-        if let Some(rule) = rule {
-            rewritten = rule.rewrite_path(request.path, scratch, &mut path)?;
-            let facts = described.facts(self.service, scratch.captures(request.path));
-            rule.expand_request_edits(&facts, &mut headers)?;
-            rule.expand_response_edits(&facts, answer)?;
-            renamed = rule.rewrite_host(&facts, &mut host)?;
-        }
-        let path = if rewritten { text(&path) } else { described.path.into() };
-        Ok(Sent {
-            target: match described.query {
-                Some(query) => format!("{path}?{query}"),
-                None => path,
-            },
-            host: if renamed { text(&host) } else { described.authority.into() },
-            headers: edits(&headers),
-        })
-    }
-
-    fn group(&self, group: &Group, sent: Sent) -> Decision {
+    fn group(&self, slot: GroupSlot, sent: Sent) -> Decision {
+        let group = self.pool.generation.group(slot).expect("a rule leads to a group of its generation");
         let content = self.pool.content.group(&group.id).expect("what runs is in the document");
         let standings = standings(group, |endpoint| self.known(group, endpoint));
         let backends = group.endpoints.iter().zip(standings).map(|(endpoint, standing)| Candidate {

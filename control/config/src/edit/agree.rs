@@ -7,8 +7,10 @@ use crate::draft::RuleDraft;
 use crate::keys::Service;
 use crate::overlap::{self, Party};
 use crate::problem::{Code, Problem, Problems};
+use crate::rule_place::RulePlaces;
 use crate::rule_spec::Lists as CompiledLists;
 use crate::rules::{self, Home, Named};
+use crate::trial::Tests;
 use crate::warn;
 use policy::PoolId;
 use std::collections::{BTreeMap, BTreeSet};
@@ -44,6 +46,10 @@ impl Editor {
             if self.problems.errors().is_empty() {
                 let all: BTreeSet<PoolId> = self.document.pools.keys().cloned().collect();
                 self.document.divide(&all, &mut self.problems);
+                // They may lead elsewhere.
+                let cases = self.document.tests.cases().to_vec();
+                let led = Tests::led(cases, &self.document, &RulePlaces::default(), &mut self.problems);
+                self.document.tests = Arc::new(led);
             }
         }
         self.problems.errors().is_empty().then(|| Sealed::new(self.document.clone()))

@@ -55,16 +55,37 @@ pub enum Edit {
         set: BackendSettings,
     },
     /// An object that is not there yet, or is just so.
-    Add { path: Vec<String>, value: Json, place: Option<RulePlace> },
+    Add {
+        path: Vec<String>,
+        value: Json,
+        place: Option<RulePlace>,
+    },
     /// An object that is there, changed by a merge patch.
-    Set { path: Vec<String>, value: Json },
+    Set {
+        path: Vec<String>,
+        value: Json,
+    },
     /// An object and all that it holds.
-    Remove { path: Vec<String>, missing_ok: bool },
+    Remove {
+        path: Vec<String>,
+        missing_ok: bool,
+    },
     /// A rule is asked elsewhere.
-    MoveRule { pool: String, rule: String, place: RulePlace },
+    MoveRule {
+        pool: String,
+        rule: String,
+        place: RulePlace,
+    },
     /// One of a key's list of texts, such as an address of `create.listen`.
-    AddItem { path: Vec<String>, item: String },
-    RemoveItem { path: Vec<String>, item: String, missing_ok: bool },
+    AddItem {
+        path: Vec<String>,
+        item: String,
+    },
+    RemoveItem {
+        path: Vec<String>,
+        item: String,
+        missing_ok: bool,
+    },
     /// RFC 7396, of the whole document.
     Merge(Json),
     /// RFC 6902, of the whole document.

@@ -67,9 +67,7 @@ impl Editor {
     pub(super) fn names(&self, target: &Target, held: &str) -> Vec<String> {
         let strings = |names: &mut dyn Iterator<Item = &Arc<str>>| names.map(ToString::to_string).collect();
         match (target, held) {
-            (Target::Pool { id }, "group") => {
-                self.pool(id).map_or(Vec::new(), |pool| strings(&mut pool.groups.keys()))
-            }
+            (Target::Pool { id }, "group") => self.pool(id).map_or(Vec::new(), |pool| strings(&mut pool.groups.keys())),
             (Target::Pool { id }, _) => {
                 let rules = self.rules(id).into_iter().flat_map(RuleList::iter);
                 rules.map(|rule| rule.id.to_string()).collect()
@@ -225,7 +223,8 @@ impl Editor {
         let old = &open.content;
         if old.create.service != content.create.service {
             let path = ["pool".to_owned(), id.to_owned(), "create".to_owned(), "service".to_owned()];
-            let message = format!("pool `{id}` would carry something else, and its groups and rules would mean nothing");
+            let message =
+                format!("pool `{id}` would carry something else, and its groups and rules would mean nothing");
             let problem = with_at(&path, |at| Problem::error(Code::Clash, at, None, message));
             return self.problems.push(problem.accepted("a document that has all of the pool"));
         }
@@ -420,9 +419,7 @@ impl Editor {
         let message = format!("there is no pool `{pool}`");
         let names = self.pool_names();
         let path = ["pool".to_owned(), pool.to_owned()];
-        let problem = with_at(&path, |at| {
-            super::not_found(*at, message, pool, names.iter().map(String::as_str))
-        });
+        let problem = with_at(&path, |at| super::not_found(*at, message, pool, names.iter().map(String::as_str)));
         self.problems.push(problem);
     }
 }

@@ -56,7 +56,9 @@ impl Editor {
         let Some((turn, sealed)) = found.map(|(turn, rule)| (turn, rule.clone())) else { return self.absent(&target) };
         let rules = &self.pool(pool).and_then(|pool| pool.http.as_ref()).expect("found above").rules;
         let (before, behind) = rules.neighbours(turn);
-        let named = |rule: Option<(_, &Arc<Sealed<_>>)>| rule.map(|(_, rule): (_, &crate::rule_list::SealedRule)| rule.id.to_string());
+        let named = |rule: Option<(_, &Arc<Sealed<_>>)>| {
+            rule.map(|(_, rule): (_, &crate::rule_list::SealedRule)| rule.id.to_string())
+        };
         let (before, behind) = (named(before), named(behind));
         let stands_there = match place {
             RulePlace::First => before.is_none(),
@@ -174,7 +176,10 @@ impl Editor {
                     }
                 }
             }
-            (Objects::Rules { .. } | Objects::Groups { .. } | Objects::Backends { .. } | Objects::Lists, Json::Null) => {
+            (
+                Objects::Rules { .. } | Objects::Groups { .. } | Objects::Backends { .. } | Objects::Lists,
+                Json::Null,
+            ) => {
                 self.empty(path, objects);
             }
             _ => self.tell(Code::WrongType, path, format!("`{}` is a table", path.join("."))),
@@ -226,7 +231,9 @@ impl Editor {
         };
         let Some(path) = self.pointer(ix, "path", pointer) else { return };
         match step {
-            PatchStep::Add { value, .. } => self.change_at(&path, |own, within| value::add(own, within, value.clone()), Some(value)),
+            PatchStep::Add { value, .. } => {
+                self.change_at(&path, |own, within| value::add(own, within, value.clone()), Some(value))
+            }
             PatchStep::Remove { .. } => self.remove_at(&path),
             PatchStep::Replace { value, .. } => {
                 if self.whole(&path).is_none() {
@@ -268,7 +275,8 @@ impl Editor {
         if tokens.is_none() {
             let message = format!("operation {ix}: `{field}` is not a JSON pointer");
             let problem = Problem::error(Code::BadValue, "", None, message).found(format!("{pointer:?}"));
-            self.problems.push(problem.accepted("the names that lead there, each behind a `/`, such as /pool/web/limits"));
+            self.problems
+                .push(problem.accepted("the names that lead there, each behind a `/`, such as /pool/web/limits"));
         }
         tokens
     }
@@ -460,7 +468,16 @@ impl Editor {
             path => format!("`{}` leads nowhere", path.join(".")),
         };
         let problem = with_at(path, |at| Problem::error(Code::UnknownKey, at, None, message));
-        let tables = ["appliance", "reload", "log", "list.ID", "pool.ID", "pool.ID.rule.ID", "pool.ID.group.ID", "pool.ID.group.ID.backend.ID"];
+        let tables = [
+            "appliance",
+            "reload",
+            "log",
+            "list.ID",
+            "pool.ID",
+            "pool.ID.rule.ID",
+            "pool.ID.group.ID",
+            "pool.ID.group.ID.backend.ID",
+        ];
         self.problems.push(problem.accepted(some_of(tables)));
     }
 

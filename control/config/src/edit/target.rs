@@ -67,9 +67,7 @@ pub(super) fn led(path: &[String]) -> Led<'_> {
         ["pool", pool, "rule"] => Led::Table(Objects::Rules { pool: id(pool) }),
         ["pool", pool, "rule", rule, ..] => object(Target::Rule { pool: id(pool), id: id(rule) }, 4),
         ["pool", pool, "group"] => Led::Table(Objects::Groups { pool: id(pool) }),
-        ["pool", pool, "group", group, "backend"] => {
-            Led::Table(Objects::Backends { pool: id(pool), group: id(group) })
-        }
+        ["pool", pool, "group", group, "backend"] => Led::Table(Objects::Backends { pool: id(pool), group: id(group) }),
         ["pool", pool, "group", group, "backend", backend, ..] => {
             object(Target::Backend { pool: id(pool), group: id(group), id: id(backend) }, 6)
         }

@@ -162,11 +162,7 @@ mod tests {
         check(json!({"a": "b", "b": "c"}), json!({"a": null}), json!({"b": "c"}));
         check(json!({"a": ["b"]}), json!({"a": "c"}), json!({"a": "c"}));
         check(json!({"a": "c"}), json!({"a": ["b"]}), json!({"a": ["b"]}));
-        check(
-            json!({"a": {"b": "c"}}),
-            json!({"a": {"b": "d", "c": null}}),
-            json!({"a": {"b": "d"}}),
-        );
+        check(json!({"a": {"b": "c"}}), json!({"a": {"b": "d", "c": null}}), json!({"a": {"b": "d"}}));
         check(json!({"a": [{"b": "c"}]}), json!({"a": [1]}), json!({"a": [1]}));
         check(json!(["a", "b"]), json!(["c", "d"]), json!(["c", "d"]));
         check(json!({"a": "b"}), json!(["c"]), json!(["c"]));

@@ -56,6 +56,10 @@ impl Plain {
         off: "",
     };
 
+    /// What a test is called.
+    pub(crate) const TEST: Plain =
+        Plain { kind: "name", accepted: "a text that is not empty", fits: |_| true, off: "" };
+
     /// What a body is searched for.
     pub(crate) const PART: Plain =
         Plain { kind: "text", accepted: "a text that is not empty", fits: |_| true, off: "" };

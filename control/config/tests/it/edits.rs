@@ -156,7 +156,22 @@ const NOTHING: BackendSettings = BackendSettings { weight: None, backup: None, d
 #[test]
 fn backends_are_found_by_id_or_address() {
     for id in ["a", "a:1", "b:1"] {
-        assert_eq!(db().edit(&[remove(id)], 1).unwrap().config.pools.values().next().unwrap().groups.values().next().unwrap().backends.len(), 1);
+        assert_eq!(
+            db().edit(&[remove(id)], 1)
+                .unwrap()
+                .config
+                .pools
+                .values()
+                .next()
+                .unwrap()
+                .groups
+                .values()
+                .next()
+                .unwrap()
+                .backends
+                .len(),
+            1
+        );
     }
     check(&[remove("nobody")], &["not_found id"]);
     check(&[set("bb:1", NOTHING)], &["not_found id did you mean `b:1`?"]);
@@ -220,9 +235,14 @@ fn what_is_not_said_stays() {
     let drained = db().edit(&[set("b:1", BackendSettings { drain: Some(true), ..NOTHING })], 1).unwrap().config;
     let backend = drained.pools.values().next().unwrap().groups.values().next().unwrap().backends[1].clone();
     assert_eq!((backend.drain, backend.max_connections, backend.weight), (true, Some(5), 1));
-    let unlimited =
-        drained.edit(&[set("b:1", BackendSettings { max_connections: Some(Limit::Off), ..NOTHING })], 1).unwrap().config;
-    assert_eq!(unlimited.pools.values().next().unwrap().groups.values().next().unwrap().backends[1].max_connections, None);
+    let unlimited = drained
+        .edit(&[set("b:1", BackendSettings { max_connections: Some(Limit::Off), ..NOTHING })], 1)
+        .unwrap()
+        .config;
+    assert_eq!(
+        unlimited.pools.values().next().unwrap().groups.values().next().unwrap().backends[1].max_connections,
+        None
+    );
     assert_eq!(db().edit(&[], 1).unwrap().config, db());
     assert_eq!(db().edit(&[set("a", NOTHING)], 1).unwrap().config, db());
 }

@@ -15,6 +15,7 @@ mod patches;
 mod plans;
 mod rules;
 mod shares;
+mod trials;
 
 use config::{Config, NoFiles, Parsed, Problems, Source, Surroundings, parse};
 use std::collections::BTreeMap;

@@ -230,7 +230,10 @@ fn what_others_need_cannot_go_alone() {
     assert_eq!(config.pools.get("web").unwrap().http.as_ref().unwrap().lists.len(), 1);
     let problems = edited(&config, &[remove("list.office")]).unwrap_err();
     assert!(problems.errors()[0].message.contains("named by rule `api`"), "{problems}");
-    check_refused(&[remove("pool.web.group.api"), set("pool.web.rule.api", json!({"group": "gone"}))], "not_found pool.web.rule.api.group");
+    check_refused(
+        &[remove("pool.web.group.api"), set("pool.web.rule.api", json!({"group": "gone"}))],
+        "not_found pool.web.rule.api.group",
+    );
     check_refused(&[remove("pool.web.rule.api"), remove("pool.web.rule.all")], "missing pool.web.rule");
 }
 
@@ -247,14 +250,26 @@ fn a_list_that_changes_changes_who_names_it() {
 
 #[test]
 fn mistakes_are_told_with_their_place() {
-    check_refused(&[set("pool.web", json!({"limits": {"max_connexions": 1}}))], "unknown_key pool.web.limits.max_connexions");
-    check_refused(&[set("pool.web.group.app.backend.a", json!({"weight": "many"}))], "wrong_type pool.web.group.app.backend.a.weight");
+    check_refused(
+        &[set("pool.web", json!({"limits": {"max_connexions": 1}}))],
+        "unknown_key pool.web.limits.max_connexions",
+    );
+    check_refused(
+        &[set("pool.web.group.app.backend.a", json!({"weight": "many"}))],
+        "wrong_type pool.web.group.app.backend.a.weight",
+    );
     check_refused(&[set("pool.wep", json!({}))], "not_found pool.wep");
     check_refused(&[remove("pool.web.rule.x")], "not_found pool.web.rule.x");
     check_refused(&[remove("pools.web")], "unknown_key pools.web");
     check_refused(&[add("pool.web.rule.b", json!({"group": "app", "deny": 403}))], "clash pool.web.rule.b.deny");
-    check_refused(&[add("pool.web.rule.b", json!({"path_regex": "(", "group": "app"}))], "bad_value pool.web.rule.b.path_regex");
-    check_refused(&[set("pool.web", json!({"create": {"listen": ["127.0.0.1:80", "0.0.0.0:80"]}}))], "clash pool.web.create.listen");
+    check_refused(
+        &[add("pool.web.rule.b", json!({"path_regex": "(", "group": "app"}))],
+        "bad_value pool.web.rule.b.path_regex",
+    );
+    check_refused(
+        &[set("pool.web", json!({"create": {"listen": ["127.0.0.1:80", "0.0.0.0:80"]}}))],
+        "clash pool.web.create.listen",
+    );
     check_refused(&[set("pool.web", json!({"create": {"service": "tcp"}}))], "clash pool.web.create.service");
     check_refused(&[set("pool.web.group.app", json!({"attempts": 2}))], "clash pool.web.group.app.attempts");
     check_refused(&[Edit::Merge(json!({"pol": {}}))], "unknown_key pol");

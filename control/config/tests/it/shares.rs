@@ -328,7 +328,12 @@ fn what_is_compiled_leads_each_host_to_its_pool() {
                 Arc::clone(
                     service
                         .sites
-                        .at(appliance.running.listeners.get(&"127.0.0.1:80".parse().map(Address::Ip).unwrap()).unwrap().listener)
+                        .at(appliance
+                            .running
+                            .listeners
+                            .get(&"127.0.0.1:80".parse().map(Address::Ip).unwrap())
+                            .unwrap()
+                            .listener)
                         .unwrap(),
                 )
             })

@@ -158,6 +158,11 @@ impl Rule {
         out.fill(&self.response_edits, facts)
     }
 
+    /// Whether any text of it is to be expanded beside that of its action and path.
+    pub(super) fn has_texts(&self) -> bool {
+        self.edits_request() || self.edits_response() || self.host.is_some()
+    }
+
     pub fn edits_request(&self) -> bool {
         !self.request_edits.is_empty()
     }

@@ -18,6 +18,7 @@
 pub mod affinity;
 mod anchor;
 mod condition;
+mod decide;
 mod edits;
 pub mod eject;
 mod explain;
@@ -41,6 +42,7 @@ mod tests;
 mod text;
 
 pub use condition::HostTest;
+pub use decide::{Changes, Decided, Decider, Incoming, Memory, Outcome};
 pub use edits::{Expanded, Unfit};
 pub use explain::{Finding, Step};
 pub use path::{EscapedSlash, NormalPath, PathViolation, normalise};

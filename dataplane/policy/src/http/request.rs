@@ -26,6 +26,9 @@ pub trait Headers {
     /// Whether a field of this name (without regard to case) has a value for which `holds`. Values are without
     /// the white space around them. Asks `holds` in the order of the fields until one does.
     fn any(&self, name: &[u8], holds: &mut dyn FnMut(&[u8]) -> bool) -> bool;
+
+    /// The value of the first field of this name, likewise.
+    fn first(&self, name: &[u8]) -> Option<&[u8]>;
 }
 
 /// Names and values.
@@ -35,6 +38,10 @@ pub struct Pairs<'a>(pub &'a [(&'a [u8], &'a [u8])]);
 impl Headers for Pairs<'_> {
     fn any(&self, name: &[u8], holds: &mut dyn FnMut(&[u8]) -> bool) -> bool {
         self.0.iter().any(|(field, value)| field.eq_ignore_ascii_case(name) && holds(value))
+    }
+
+    fn first(&self, name: &[u8]) -> Option<&[u8]> {
+        self.0.iter().find(|(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| *value)
     }
 }
 
@@ -100,5 +107,7 @@ mod tests {
         let asked = |name: &[u8], value: &[u8]| Pairs(&pairs).any(name, &mut |found| found == value);
         assert!(asked(b"x-A", b"2") && asked(b"X-B", b"3"));
         assert!(!asked(b"x-b", b"2") && !asked(b"x", b"1"));
+        let first = |name: &[u8]| Pairs(&pairs).first(name).map(<[u8]>::to_vec);
+        assert_eq!((first(b"x-a"), first(b"X-b"), first(b"x")), (Some(b"1".to_vec()), Some(b"3".to_vec()), None));
     }
 }

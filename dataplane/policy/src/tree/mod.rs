@@ -395,10 +395,11 @@ impl<K: fmt::Debug, V: fmt::Debug, M> fmt::Debug for Tree<K, V, M> {
 
 impl<K: Ord + Clone, V: PartialEq + Clone, M: Measure<K, V>> PartialEq for Tree<K, V, M> {
     fn eq(&self, other: &Tree<K, V, M>) -> bool {
-        self.len() == other.len() && diff(self, other).all(|difference| match difference {
-            Difference::Changed { old, new, .. } => old == new,
-            Difference::Added { .. } | Difference::Removed { .. } => false,
-        })
+        self.len() == other.len()
+            && diff(self, other).all(|difference| match difference {
+                Difference::Changed { old, new, .. } => old == new,
+                Difference::Added { .. } | Difference::Removed { .. } => false,
+            })
     }
 }
 

@@ -9,11 +9,9 @@ use crate::conns::ConnId;
 use crate::ring::socket::Peer;
 use crate::serve::Shard;
 use policy::close::CloseReason;
-use policy::generation::{Balance, Group, PoolGeneration, Service};
+use policy::generation::{Balance, PoolGeneration, Service};
 use policy::http::affinity::HashKey;
-use policy::http::{
-    Action, Captures, Facts, Headers, HttpService, NormalPath, Request as View, Rule, Scratch, Unfit, normalise,
-};
+use policy::http::{Changes, Decided, Decider, Headers, HttpService, Incoming, Memory, Outcome};
 use std::io::Write;
 use std::net::IpAddr;
 use wire::h1::{Framing, RequestHead, Violation};
@@ -120,97 +118,35 @@ fn meet(
     spare: &mut Spare,
     key: &HashKey,
 ) -> Met {
-    request.request_edits.clear();
-    request.response_edits.clear();
-    request.target.clear();
-    request.host.clear();
-    let Spare { scratch, path: buffer, text, .. } = spare;
-    let path = match normalise(asking.head.path(asking.bytes), service.escaped_slash, buffer) {
-        Ok(path) => path,
-        Err(violation) => {
-            request.violation = Some(violation.label());
-            return Met::Answer(Own::failure(violation.answer(), CloseReason::Refused));
-        }
-    };
-    let found = service.rules.route(&asking.view(path), scratch);
-    request.route = found.map(|(turn, _)| turn);
-    let rule = found.map(|(_, rule)| rule);
-    request.names.set_rule(rule.map_or("", |rule| &rule.id));
-    if let Some(rule) = rule
-        && let Err(unfit) = change(request, asking, rule, path, scratch, text)
-    {
-        request.violation = Some(unfit.label());
-        return Met::Answer(Own::failure(unfit.answer(), CloseReason::Refused));
-    }
-    if service.says_generation {
-        text.clear();
-        let _ = write!(text, "{}@{}", root.id, root.number);
-        request.response_edits.set(b"X-Sluicegate-Generation", text);
-    }
-    let own = match rule.map(|rule| &rule.action) {
-        // Without rules the only group has everything.
-        None => match root.only_group() {
-            Some(only) if service.rules.rules().is_empty() => return group(request, asking, path, only, key),
-            _ => Own::failure(404, CloseReason::NoRule),
-        },
-        Some(Action::Group(slot)) => {
-            let found = root.group(*slot).expect("a rule leads to a group of its generation");
-            return group(request, asking, path, found, key);
-        }
-        Some(Action::Deny { status }) => Own::failure(*status, CloseReason::Denied),
-        Some(Action::Respond { status, .. }) => Own::content(*status),
-        Some(Action::Redirect { status, target }) => {
-            text.clear();
-            match target.expand(&asking.facts(&request.id, scratch.captures(path)), text) {
-                Ok(()) => {
-                    request.target.clear();
-                    request.target.extend_from_slice(text);
-                    Own::redirect(*status)
-                }
-                Err(_) => Own::failure(431, CloseReason::Refused),
-            }
-        }
-    };
-    Met::Answer(own)
-}
-
-fn group(
-    request: &mut Request,
-    asking: &Asking<'_>,
-    path: NormalPath<'_>,
-    group: &Group,
-    key: &HashKey,
-) -> Met {
-    request.group = group.slot;
-    request.names.set_group(&group.id);
-    if let (Balance::SourceHash(_), Some(http)) = (&group.balance, &group.http) {
-        request.hash = http.hash.hash(&asking.view(path), key);
-    }
-    Met::Group
-}
-
-/// Notes what the rule makes of target, host and headers.
-fn change(
-    request: &mut Request,
-    asking: &Asking<'_>,
-    rule: &Rule,
-    path: NormalPath<'_>,
-    scratch: &mut Scratch,
-    text: &mut Vec<u8>,
-) -> Result<(), Unfit> {
     let Request { target, host, request_edits, response_edits, id, .. } = request;
-    if rule.rewrite_path(path, scratch, text)? {
-        target.extend_from_slice(text);
-        if let Some(query) = asking.head.query(asking.bytes) {
-            target.push(b'?');
-            target.extend_from_slice(query);
+    let Spare { scratch, path, text, .. } = spare;
+    let decider =
+        Decider { pool: &root.id, number: root.number, service, only_group: root.only_group().map(|group| group.slot) };
+    let memory = Memory { scratch, path, text };
+    let changes = Changes { target, host, request: request_edits, response: response_edits };
+    let incoming = asking.incoming(id);
+    let Decided { path, rule, outcome } = decider.decide(&incoming, memory, changes);
+    request.route = rule.map(|(turn, _)| turn);
+    request.names.set_rule(rule.map_or("", |(_, rule)| &rule.id));
+    Met::Answer(match outcome {
+        Outcome::Group(slot) => {
+            let group = root.group(slot).expect("a rule leads to a group of its generation");
+            request.group = slot;
+            request.names.set_group(&group.id);
+            if let (Balance::SourceHash(_), Some(http), Some(path)) = (&group.balance, &group.http, path) {
+                request.hash = http.hash.hash(&incoming.seen(path), key);
+            }
+            return Met::Group;
         }
-    }
-    let facts = asking.facts(id, scratch.captures(path));
-    rule.expand_request_edits(&facts, request_edits)?;
-    rule.expand_response_edits(&facts, response_edits)?;
-    rule.rewrite_host(&facts, host)?;
-    Ok(())
+        Outcome::Respond { status } => Own::content(status),
+        Outcome::Redirect { status } => Own::redirect(status),
+        Outcome::Deny { status } => Own::failure(status, CloseReason::Denied),
+        Outcome::NoRule => Own::failure(404, CloseReason::NoRule),
+        Outcome::Refused(unfit) => {
+            request.violation = Some(unfit.label());
+            Own::failure(unfit.answer(), CloseReason::Refused)
+        }
+    })
 }
 
 /// A request as it came.
@@ -221,30 +157,19 @@ struct Asking<'a> {
 }
 
 impl<'a> Asking<'a> {
-    fn view(&'a self, path: NormalPath<'a>) -> View<'a> {
-        View {
-            method: self.head.method.text(self.bytes),
-            host: self.head.host.map_or(b"", |host| host.host.of(self.bytes)),
-            path,
-            query: self.head.query(self.bytes),
-            headers: self,
-            source: self.source,
-        }
-    }
-
     /// `id`: the one that we gave it, or nothing.
-    fn facts(&'a self, id: &'a [u8], captures: Captures<'a>) -> Facts<'a> {
+    fn incoming(&'a self, id: &'a [u8]) -> Incoming<'a> {
         let bytes = self.bytes;
-        let received = || self.head.fields.values(bytes, b"x-request-id").next();
-        Facts {
+        Incoming {
             client: self.source,
             scheme: "http",
-            authority: self.head.host.map_or(b"", |host| host.whole.of(bytes)),
             method: self.head.method.text(bytes),
+            authority: self.head.host.map_or(b"", |host| host.whole.of(bytes)),
+            host: self.head.host.map_or(b"", |host| host.host.of(bytes)),
             path: self.head.path(bytes),
             query: self.head.query(bytes),
-            request_id: if id.is_empty() { received().unwrap_or(b"") } else { id },
-            captures,
+            headers: self,
+            request_id: (!id.is_empty()).then_some(id),
         }
     }
 }
@@ -252,5 +177,9 @@ impl<'a> Asking<'a> {
 impl Headers for Asking<'_> {
     fn any(&self, name: &[u8], holds: &mut dyn FnMut(&[u8]) -> bool) -> bool {
         self.head.fields.values(self.bytes, name).any(holds)
+    }
+
+    fn first(&self, name: &[u8]) -> Option<&[u8]> {
+        self.head.fields.values(self.bytes, name).next()
     }
 }

@@ -13,6 +13,7 @@ mod lines;
 mod refusals;
 mod rules;
 mod switches;
+mod tried;
 mod unnoticed;
 
 use e2e::{Pool, metric};

@@ -108,7 +108,11 @@ impl Shard {
         let Lease::Root(lease, part) = &connection.lease else { return };
         let root = self.adopter.root(lease);
         assert_eq!(root.part, *part, "a lease stands for what was leased");
-        let Some(endpoint) = script.choose(&root.only_group().expect("a pool of streams").endpoints).map(|endpoint| endpoint.slot) else { return };
+        let Some(endpoint) =
+            script.choose(&root.only_group().expect("a pool of streams").endpoints).map(|endpoint| endpoint.slot)
+        else {
+            return;
+        };
         if connection.endpoint.is_none() {
             connection.endpoint = Some(endpoint);
             self.adopter.endpoint_opened(endpoint);

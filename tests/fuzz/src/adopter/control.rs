@@ -10,7 +10,8 @@ use policy::generation::{
 };
 use policy::reload::Committed;
 use policy::{
-    EndpointSlot, GenerationId, GroupSlot, JobId, ListenerSlot, PartId, PoolId, PoolSlot, RootVersion, ShardId, ShardSet,
+    EndpointSlot, GenerationId, GroupSlot, JobId, ListenerSlot, PartId, PoolId, PoolSlot, RootVersion, ShardId,
+    ShardSet,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

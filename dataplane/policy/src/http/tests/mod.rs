@@ -1,5 +1,6 @@
 //! The router as a whole: its rules of order, and that it agrees with asking everybody.
 
+mod decide;
 mod edits;
 mod oracle;
 mod order;

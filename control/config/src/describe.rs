@@ -1,15 +1,25 @@
-//! A request as somebody describes it, and the pool that it would come to.
+//! A request as somebody describes it.
 //!
-//! Owns the reading of the description: a URL as people type it, a host, headers. Refuses to know rules. A mistake is
+//! Owns the reading of the description: a URL as people type it, a host, headers. Refuses to know pools and rules. A mistake is
 //! told with the field that has it and with what would be accepted.
 
-use api::ErrorCode;
-use api::order::{Explain, Header};
-use config::{Running, RunningPool};
-use policy::generation::{Address, Service};
-use policy::http::{Captures, FIELDS_MAX, Facts, HttpService, NormalPath, Pairs, Request};
-use policy::{PoolId, generation};
+use policy::http::{FIELDS_MAX, Headers, HttpService, Incoming};
 use std::net::{IpAddr, Ipv6Addr};
+
+/// What was said, unread.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Description<'a> {
+    pub url: &'a str,
+    /// `None`: GET.
+    pub method: Option<&'a str>,
+    /// `None`: the one that listens where the URL leads.
+    pub pool: Option<&'a str>,
+    /// `None`: that of the URL, unless a header says it.
+    pub host: Option<&'a str>,
+    pub headers: Vec<(&'a str, &'a str)>,
+    /// The client's address. `None`: it has none.
+    pub from: Option<&'a str>,
+}
 
 /// Every part is text without control characters.
 #[derive(Debug)]
@@ -22,40 +32,32 @@ pub struct Described<'a> {
     /// Behind the `?`.
     pub query: Option<&'a str>,
     pub from: Option<IpAddr>,
-    headers: &'a [Header],
-    leads_to: LeadsTo<'a>,
+    pub(crate) leads_to: LeadsTo<'a>,
+    headers: Vec<(&'a str, &'a str)>,
 }
 
 /// How the pool is found.
-#[derive(Debug)]
-enum LeadsTo<'a> {
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum LeadsTo<'a> {
     Pool(&'a str),
     Address { host: &'a str, port: u16 },
-}
-
-/// The pool that a request comes to.
-#[derive(Clone, Copy)]
-pub struct Led<'r> {
-    pub id: &'r PoolId,
-    pub pool: &'r RunningPool,
-    /// Else its connection is the pool's, and the request no pool's.
-    pub takes: bool,
 }
 
 /// A name and its value.
 pub type Pair<'a> = (&'a [u8], &'a [u8]);
 
 impl<'a> Described<'a> {
-    pub fn read(asked: &'a Explain) -> Result<Described<'a>, String> {
-        let Explain { url, method, pool, host, headers, from } = asked;
-        let method = method.as_deref().unwrap_or("GET");
+    pub fn read(said: &Description<'a>) -> Result<Described<'a>, String> {
+        let Description { url, method, pool, host, headers, from } = said;
+        let method = method.unwrap_or("GET");
         if !is_token(method) {
             return Err(format!("`method` is {method:?}; a token such as GET is accepted"));
         }
         let url = Url::read(url)?;
         check_headers(headers)?;
-        let named = headers.iter().filter(|header| header.name.eq_ignore_ascii_case("host"));
-        let named: Vec<&str> = named.map(|header| header.value.trim_ascii()).chain(host.as_deref()).collect();
+        let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.trim_ascii())).collect();
+        let named = headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case("host"));
+        let named: Vec<&str> = named.map(|(_, value)| *value).chain(*host).collect();
         let authority = match (&named[..], url.authority) {
             ([named], _) => named,
             ([_, _, ..], _) => return Err("the host is said twice, by `host` or headers; once is accepted".into()),
@@ -75,131 +77,43 @@ impl<'a> Described<'a> {
             }
         };
         let (host, _) = divide(authority).ok_or_else(|| no_host("host", authority))?;
-        let from = from.as_deref().map(|from| {
+        let from = from.map(|from| {
             from.parse().map_err(|_| format!("`from` is {from:?}; an IP address such as 192.0.2.7 is accepted"))
         });
         let Url { path, query, .. } = url;
-        Ok(Described { method, authority, host, path, query, from: from.transpose()?, headers, leads_to })
-    }
-
-    /// The pool that it comes to, and if that is not clear, why.
-    pub fn pool<'r>(&self, running: &'r Running) -> Result<Led<'r>, (ErrorCode, String)> {
-        let pools = &running.pools;
-        match self.leads_to {
-            LeadsTo::Pool(name) => match pools.get_key_value(&PoolId::new(name)) {
-                Some((id, pool)) => Ok(Led { id, pool, takes: true }),
-                None => Err((
-                    ErrorCode::NotFound,
-                    format!("there is no pool `{name}`; pools of HTTP are {}", of_http(pools.iter())),
-                )),
-            },
-            LeadsTo::Address { host, port } => {
-                let address: Option<IpAddr> = host.trim_matches(['[', ']']).parse().ok();
-                let on = |wanted: &dyn Fn(IpAddr) -> bool| self.led(running, port, wanted);
-                let found = match address {
-                    None => on(&|_| true),
-                    Some(address) => {
-                        // One that listens on the address itself has its connections before one that listens on all.
-                        let exactly = on(&|listening| listening == address);
-                        // A socket of IPv6 on all addresses takes IPv4 too.
-                        let all = |any: IpAddr| any.is_unspecified() && (any.is_ipv6() || address.is_ipv4());
-                        if exactly.is_empty() { on(&all) } else { exactly }
-                    }
-                };
-                let takers: Vec<Led<'r>> = found.iter().filter(|led| led.takes).copied().collect();
-                match if takers.is_empty() { &found[..] } else { &takers[..] } {
-                    [only] => Ok(*only),
-                    [] => Err((
-                        ErrorCode::NotFound,
-                        format!(
-                            "no pool listens where {host}:{port} could lead; accepted is `pool`, or the address of one \
-                             of {}",
-                            of_http(pools.iter())
-                        ),
-                    )),
-                    several => Err((
-                        ErrorCode::InvalidRequest,
-                        format!(
-                            "{host}:{port} could lead to several pools; accepted is `pool` with one of {}",
-                            of_http(several.iter().map(|led| (led.id, led.pool)))
-                        ),
-                    )),
-                }
-            }
-        }
-    }
-
-    /// Where each address with this port leads it, each pool once: as shards divide what comes in there.
-    fn led<'r>(&self, running: &'r Running, port: u16, wanted: &dyn Fn(IpAddr) -> bool) -> Vec<Led<'r>> {
-        let mut found: Vec<Led<'r>> = Vec::new();
-        for (address, listen) in &running.listeners {
-            if !matches!(address, Address::Ip(address) if address.port() == port && wanted(address.ip())) {
-                continue;
-            }
-            let owner = running.pools.iter().find(|(_, pool)| pool.generation.slot == listen.pool);
-            let Some((id, pool)) = owner else { continue };
-            let site = match &pool.generation.service {
-                Service::Http(service) => service.sites.at(listen.listener),
-                Service::Tcp => None,
-            };
-            let led = match site.map(|site| site.find(self.host.as_bytes())) {
-                None => Led { id, pool, takes: true },
-                Some(None) => Led { id, pool, takes: false },
-                Some(Some(member)) => match running.pools.get_key_value(&member.id) {
-                    Some((id, pool)) => Led { id, pool, takes: true },
-                    None => continue,
-                },
-            };
-            if !found.iter().any(|other| (other.id, other.takes) == (led.id, led.takes)) {
-                found.push(led);
-            }
-        }
-        found
+        Ok(Described { method, authority, host, path, query, from: from.transpose()?, leads_to, headers })
     }
 
     pub fn pairs(&self) -> Vec<Pair<'a>> {
-        let pair = |header: &'a Header| (header.name.as_bytes(), header.value.trim_ascii().as_bytes());
+        let pair = |(name, value): &(&'a str, &'a str)| (name.as_bytes(), value.as_bytes());
         self.headers.iter().map(pair).chain(self.said_host()).collect()
     }
 
     /// The `Host` that is not among the headers.
     fn said_host(&self) -> Option<Pair<'a>> {
-        let among = self.headers.iter().any(|header| header.name.eq_ignore_ascii_case("host"));
+        let among = self.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host"));
         (!among).then_some((b"Host", self.authority.as_bytes()))
     }
 
-    /// As the rules see it.
-    pub fn request<'r>(&'r self, path: NormalPath<'r>, headers: &'r Pairs<'r>) -> Request<'r> {
-        Request {
-            method: self.method.as_bytes(),
-            host: self.host.as_bytes(),
-            path,
-            query: self.query.map(str::as_bytes),
-            headers,
-            source: self.from,
-        }
-    }
-
-    /// What texts can name of it.
-    pub fn facts<'f>(&'f self, service: &HttpService, captures: Captures<'f>) -> Facts<'f> {
-        let sent = self.headers.iter().find(|header| header.name.eq_ignore_ascii_case("x-request-id"));
-        Facts {
+    /// As it would come to a pool. `headers` are those of [`Described::pairs`].
+    pub fn incoming<'r>(&'r self, service: &HttpService, headers: &'r dyn Headers) -> Incoming<'r> {
+        Incoming {
             client: self.from,
             scheme: "http",
-            authority: self.authority.as_bytes(),
             method: self.method.as_bytes(),
+            authority: self.authority.as_bytes(),
+            host: self.host.as_bytes(),
             path: self.path.as_bytes(),
             query: self.query.map(str::as_bytes),
+            headers,
             // Ours is made when a request comes.
-            request_id: match sent {
-                _ if service.request_id => b"{request_id}",
-                Some(header) => header.value.trim_ascii().as_bytes(),
-                None => b"",
-            },
-            captures,
+            request_id: service.request_id.then_some(REQUEST_ID),
         }
     }
 }
+
+/// What stands for an id that is made when a request comes.
+pub(crate) const REQUEST_ID: &[u8] = b"{request_id}";
 
 /// A URL as people type it: whole, without its scheme, or what stands behind the host.
 struct Url<'a> {
@@ -246,11 +160,11 @@ impl<'a> Url<'a> {
     }
 }
 
-fn check_headers(headers: &[Header]) -> Result<(), String> {
+fn check_headers(headers: &[(&str, &str)]) -> Result<(), String> {
     if headers.len() > FIELDS_MAX {
         return Err(format!("{} `headers`; at most {FIELDS_MAX} are accepted", headers.len()));
     }
-    for Header { name, value } in headers {
+    for (name, value) in headers {
         if !is_token(name) {
             return Err(format!("a header is called {name:?}; a token such as X-Tenant is accepted"));
         }
@@ -289,28 +203,6 @@ fn divide(authority: &str) -> Option<(&str, Option<u16>)> {
     }
 }
 
-/// Pools that a failure names.
-const NAMED_MAX: usize = 20;
-
-/// Their ids and addresses, for people.
-fn of_http<'r>(pools: impl Iterator<Item = (&'r PoolId, &'r RunningPool)>) -> String {
-    let http = pools.filter(|(_, pool)| matches!(pool.generation.service, Service::Http(_)));
-    let mut named: Vec<String> = http
-        .map(|(id, pool)| {
-            let addresses: Vec<String> =
-                pool.content.create.listen.iter().map(generation::Address::to_string).collect();
-            format!("`{id}` ({})", addresses.join(", "))
-        })
-        .collect();
-    let more = named.len().saturating_sub(NAMED_MAX);
-    named.truncate(NAMED_MAX);
-    match (named.is_empty(), more) {
-        (true, _) => "none".into(),
-        (false, 0) => named.join(", "),
-        (false, more) => format!("{} and {more} more", named.join(", ")),
-    }
-}
-
 /// RFC 9110 section 5.6.2.
 fn is_token(text: &str) -> bool {
     let of_a_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
@@ -321,8 +213,8 @@ fn is_token(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn url(url: &str) -> Explain {
-        Explain { url: url.into(), ..Explain::default() }
+    fn url(url: &str) -> Description<'_> {
+        Description { url, ..Description::default() }
     }
 
     /// `expected`: host, port that it leads to, path, query.
@@ -349,37 +241,32 @@ mod tests {
 
     #[test]
     fn a_path_needs_pool_and_host() {
-        let asked = |host: Option<&str>, pool: Option<&str>| Explain {
-            host: host.map(Into::into),
-            pool: pool.map(Into::into),
-            ..url("/a?b")
-        };
+        let asked = |host, pool| Description { host, pool, ..url("/a?b") };
         let whole = asked(Some("h:81"), Some("web"));
         let read = Described::read(&whole).unwrap();
         assert_eq!((read.authority, read.host, read.path, read.query), ("h:81", "h", "/a", Some("b")));
         assert!(Described::read(&asked(None, Some("web"))).unwrap_err().contains("`host`"));
         assert!(Described::read(&asked(Some("h"), None)).unwrap_err().contains("`pool`"));
-        let server = Explain { url: "*".into(), method: Some("OPTIONS".into()), ..asked(Some("h"), Some("web")) };
+        let server = Description { url: "*", method: Some("OPTIONS"), ..asked(Some("h"), Some("web")) };
         assert_eq!(Described::read(&server).unwrap().path, "*");
     }
 
     #[test]
     fn a_host_among_the_headers_is_the_host() {
-        let header = |name: &str, value: &str| Header { name: name.into(), value: value.into() };
         let mut asked = url("http://127.0.0.1:8080/");
-        asked.headers = vec![header("X-A", " b "), header("host", "example.com")];
+        asked.headers = vec![("X-A", " b "), ("host", "example.com")];
         let described = Described::read(&asked).unwrap();
         assert_eq!((described.authority, described.host), ("example.com", "example.com"));
         assert_eq!(described.pairs(), [(&b"X-A"[..], &b"b"[..]), (b"host", b"example.com")]);
         assert!(matches!(described.leads_to, LeadsTo::Address { host: "127.0.0.1", port: 8080 }));
-        asked.host = Some("other.test".into());
+        asked.host = Some("other.test");
         assert!(Described::read(&asked).unwrap_err().contains("twice"));
     }
 
     #[test]
     fn mistakes_are_told_with_their_field() {
         #[track_caller]
-        fn wrong(asked: &Explain, expected: &str) {
+        fn wrong(asked: &Description<'_>, expected: &str) {
             let error = Described::read(asked).expect_err("is wrong");
             assert!(error.contains(expected) && error.contains("accepted"), "{error}");
         }
@@ -391,15 +278,11 @@ mod tests {
         for host in ["a,b", "[::1", "[a]", "a:66000", "a:1x", "\u{e4}", ":80"] {
             wrong(&url(&format!("http://{host}/")), "host");
         }
-        wrong(&Explain { method: Some("GET /".into()), ..url("http://a/") }, "`method`");
-        wrong(&Explain { from: Some("a".into()), ..url("http://a/") }, "`from`");
-        let header = |name: &str, value: &str| Explain {
-            headers: vec![Header { name: name.into(), value: value.into() }],
-            ..url("http://a/")
-        };
-        wrong(&header("X A", "b"), "\"X A\"");
-        wrong(&header("X-A", "b\r\nX-B: c"), "`X-A`");
-        let many = vec![Header { name: "A".into(), value: "b".into() }; FIELDS_MAX + 1];
-        wrong(&Explain { headers: many, ..url("http://a/") }, "`headers`");
+        wrong(&Description { method: Some("GET /"), ..url("http://a/") }, "`method`");
+        wrong(&Description { from: Some("a"), ..url("http://a/") }, "`from`");
+        wrong(&Description { headers: vec![("X A", "b")], ..url("http://a/") }, "\"X A\"");
+        wrong(&Description { headers: vec![("X-A", "b\r\nX-B: c")], ..url("http://a/") }, "`X-A`");
+        let many = vec![("A", "b"); FIELDS_MAX + 1];
+        wrong(&Description { headers: many, ..url("http://a/") }, "`headers`");
     }
 }
