@@ -13,6 +13,7 @@ use api::order::Explain;
 use api::{ErrorCode, Explanation, Place};
 use config::{Described, Description, Foretold, Leads, Led, RunningPool, Unclear};
 use link::counters::EndpointCounter;
+use policy::GroupSlot;
 use policy::close::CloseReason;
 use policy::generation::{Group, Service};
 use policy::http::{Action, Decider, Expanded, Finding, HeadEdit, Outcome, Step};
@@ -32,7 +33,7 @@ pub fn explain(shared: &Shared, asked: &Explain) -> Result<Explanation, Box<Fail
             Unclear::Nowhere(message) => failed(ErrorCode::NotFound, message),
             Unclear::Several(message) => failed(ErrorCode::InvalidRequest, message),
         })?;
-    let pool = &published.running.pools[&pool.id];
+    let pool = published.running.pools.get(&pool.id).expect("a pool of the document that runs");
     let generation = &pool.generation;
     let Service::Http(service) = &generation.service else {
         let id = &generation.id;

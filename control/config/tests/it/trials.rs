@@ -162,9 +162,9 @@ fn a_change_of_a_test_alone_is_soft_and_touches_no_pool() {
     assert_eq!(changes(&one, &without), ["test.old test_removed"]);
     assert!(without.pools.values().zip(one.pools.values()).all(|(one, other)| one.hash() == other.hash()));
     let mut appliance = Appliance::started(&without);
-    let before = appliance.running.pools[&PoolId::new("web")].generation.clone();
+    let before = appliance.running.pools.get("web").unwrap().generation.clone();
     appliance.apply(&one);
-    assert!(Arc::ptr_eq(&before, &appliance.running.pools[&PoolId::new("web")].generation));
+    assert!(Arc::ptr_eq(&before, &appliance.running.pools.get("web").unwrap().generation));
     assert_eq!(appliance.running.config.hash(), one.hash());
 }
 
@@ -215,25 +215,32 @@ fn a_rule_without_a_known_place_is_named() {
 
 /// A test that says of a request what is foretold of it.
 fn test_of(pool: &PoolId, request: &str, appliance: &Appliance) -> Option<String> {
-    let running = &appliance.running.pools[pool];
+    let running = appliance.running.pools.get(pool).unwrap();
     let Service::Http(service) = &running.generation.service else { return None };
     let url = format!("http://h{request}");
     let description = Description { url: &url, pool: Some(pool.as_str()), ..Description::default() };
     let described = Described::read(&description).expect("a request");
     let generation = &running.generation;
-    let decider = Decider { pool, number: generation.number, service, groups: generation.groups.len() };
+    let decider = Decider {
+        pool,
+        number: generation.number,
+        service,
+        only_group: generation.only_group().map(|group| group.slot),
+    };
     let told = foretell(&decider, &described);
     let mut expect = vec![format!(
         "deny = {}",
         matches!(told.outcome, Outcome::Deny { .. } | Outcome::NoRule | Outcome::Refused(_))
     )];
-    if let Some(rule) = told.rule.and_then(|rule| running.content.http.as_ref()?.rules.get(rule.0 as usize)) {
+    if let Some(rule) = told.rule.and_then(|rule| running.content.http.as_ref()?.rules.at(rule.0)) {
         expect.push(format!("rule = {:?}", rule.id));
     }
     match told.outcome {
         Outcome::Group(ix) => expect.push(format!(
             "group = {:?}, sent = {{ target = {:?}, host = {:?} }}",
-            generation.groups[ix].id, told.target, told.host
+            generation.group(ix).unwrap().id,
+            told.target,
+            told.host
         )),
         outcome => expect.push(format!("status = {}", outcome.status().expect("an answer of ours"))),
     }
