@@ -116,7 +116,7 @@ fn one(bytes: &[u8], response: &[u8], decider: &Decider<'_>, memory: &mut Memory
     let room = Room { scratch, path, text };
     let changes = Changes { target, host, request: request_edits, response: response_edits };
     let decided = black_box(decider.decide(&incoming, room, changes));
-    assert_eq!(decided.outcome, Decided::Group(0), "every request meets a rule");
+    assert_eq!(decided.outcome, Decided::Group(GroupSlot(0)), "every request meets a rule");
 
     let told = Told {
         client: [192, 0, 2, 1].into(),
