@@ -15,6 +15,9 @@ use std::sync::Arc;
 /// A rule as lists hold it.
 pub type SealedRule = Arc<Sealed<RuleContent>>;
 
+/// A rule and its turn.
+pub(crate) type Standing<'r> = (Turn, &'r SealedRule);
+
 /// See the module. Sharing: as [`Tree`].
 #[derive(Clone, Debug, Default)]
 pub struct RuleList {
@@ -74,7 +77,7 @@ impl RuleList {
     }
 
     /// The rule that is asked before this turn, and the one behind it.
-    pub(crate) fn neighbours(&self, turn: Turn) -> (Option<(Turn, &SealedRule)>, Option<(Turn, &SealedRule)>) {
+    pub(crate) fn neighbours(&self, turn: Turn) -> (Option<Standing<'_>>, Option<Standing<'_>>) {
         let before = self.rules.before(&turn).map(|(turn, rule)| (*turn, rule));
         let behind = self.rules.iter_from(&Turn(turn.0 + 1)).next().map(|(turn, rule)| (*turn, rule));
         (before, behind)

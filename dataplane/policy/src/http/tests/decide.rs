@@ -1,6 +1,7 @@
 //! What is decided of a request as a whole.
 
 use super::*;
+use crate::ids::GroupSlot;
 use crate::{GenerationId, PoolId};
 use wire::h1::write::Edit;
 
