@@ -4,7 +4,7 @@
 //! hears of it.
 
 use crate::job::View;
-use crate::tell;
+use crate::{tell, tell_edits};
 use api::Problem;
 use api::receipt::{Author, Source};
 use config::{Config, Disk, Edit, NoFiles, RulePlaces, Surroundings};
@@ -52,7 +52,7 @@ pub struct Wish {
 impl What {
     pub fn edits(&self) -> Vec<Edit> {
         match self {
-            What::Edits(edits) => edits.iter().map(tell::edit).collect(),
+            What::Edits(edits) => edits.iter().flat_map(tell_edits::edits).collect(),
             What::Document { .. } | What::Invalid { .. } => Vec::new(),
         }
     }

@@ -38,6 +38,7 @@ mod setup;
 mod slate;
 mod status;
 mod tell;
+mod tell_edits;
 mod touched;
 
 #[cfg(test)]

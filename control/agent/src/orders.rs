@@ -103,6 +103,13 @@ pub async fn carry_out(
         Order::BackendSet(set) => {
             return edits(shared, ask(None, What::Edits(vec![Edit::BackendSet(set)])), audience).await;
         }
+        Order::Edit(edit) => return edits(shared, ask(None, What::Edits(vec![edit])), audience).await,
+        Order::Transaction(transaction) if transaction.dry_run => {
+            let api::order::Transaction { orders, if_generation, dry_run: _ } = transaction;
+            let what = What::Edits(orders);
+            let planned = with_documents(shared, move |shared| plan_edits(shared, &what, if_generation)).await;
+            return Ok(planned.flatten());
+        }
         Order::Transaction(transaction) => {
             let what = What::Edits(transaction.orders);
             return edits(shared, ask(transaction.if_generation, what), audience).await;
@@ -288,17 +295,36 @@ fn check(shared: &Shared, text: &Text) -> Result<Body, Box<Failure>> {
 fn plan(shared: &Shared, text: &Text, if_generation: Option<u64>) -> Result<Body, Box<Failure>> {
     let reading = text.read(shared.shards_auto).map_err(|wrong| invalid(shared, wrong))?;
     let published = shared.published.load();
-    let running = status::generation(&published);
-    if let Some(wanted) = if_generation.filter(|wanted| *wanted != running) {
-        let message = format!("the running generation is {running}, not {wanted}");
-        let mut failure = Failure::new(ErrorCode::Conflict, message);
-        failure.generation = Some(running);
-        return Err(Box::new(failure));
-    }
+    expected_generation(&published, if_generation)?;
     let diff = config::diff(&published.running.config, &reading.config);
+    Ok(planned(shared, &published, &diff, &reading.warnings))
+}
+
+fn plan_edits(shared: &Shared, what: &What, if_generation: Option<u64>) -> Result<Body, Box<Failure>> {
+    let published = shared.published.load();
+    expected_generation(&published, if_generation)?;
+    let running = &published.running.config;
+    let edited = running.edit(&what.edits(), shared.shards_auto).map_err(|problems| {
+        let message = problems.errors().first().map_or_else(String::new, |problem| problem.message.clone());
+        invalid(shared, crate::ask::Unreadable { message, problems: tell::problems(&problems) })
+    })?;
+    let diff = config::diff_kin(running, &edited.config);
+    Ok(planned(shared, &published, &diff, &tell::problems(&edited.warnings)))
+}
+
+fn expected_generation(published: &Published, wanted: Option<u64>) -> Result<(), Box<Failure>> {
+    let running = status::generation(published);
+    let Some(wanted) = wanted.filter(|wanted| *wanted != running) else { return Ok(()) };
+    let message = format!("the running generation is {running}, not {wanted}");
+    let mut failure = Failure::new(ErrorCode::Conflict, message);
+    failure.generation = Some(running);
+    Err(Box::new(failure))
+}
+
+fn planned(shared: &Shared, published: &Published, diff: &config::Plan, warnings: &[api::Problem]) -> Body {
     let touched = shared.counted.over(&published.running);
-    let plan = tell::plan(&diff, Some(running), &reading.warnings, &|pool, object| touched.of(pool, object));
-    Ok(Body::Plan(plan))
+    let running = status::generation(published);
+    Body::Plan(tell::plan(diff, Some(running), warnings, &|pool, object| touched.of(pool, object)))
 }
 
 fn invalid(shared: &Shared, wrong: crate::ask::Unreadable) -> Box<Failure> {

@@ -207,45 +207,6 @@ fn key_exception(exception: &config::Exception) -> KeyException {
     }
 }
 
-/// Edits as the protocol has them, as `config` has them.
-pub fn edit(edit: &api::Edit) -> config::Edit {
-    use api::Edit;
-    match edit {
-        Edit::BackendAdd(add) => config::Edit::AddBackend {
-            pool: add.pool.clone(),
-            group: add.group.clone(),
-            id: add.backend.clone(),
-            address: add.address.clone(),
-            set: config::BackendSettings {
-                weight: add.weight,
-                backup: add.backup,
-                drain: add.drain,
-                max_connections: add.max_connections.map(config::Limit::At),
-            },
-        },
-        Edit::BackendRemove(remove) => config::Edit::RemoveBackend {
-            pool: remove.pool.clone(),
-            group: remove.group.clone(),
-            id: remove.backend.clone(),
-        },
-        Edit::BackendSet(set) => config::Edit::SetBackend {
-            pool: set.pool.clone(),
-            group: set.group.clone(),
-            id: set.backend.clone(),
-            set: config::BackendSettings {
-                weight: set.weight,
-                backup: set.backup,
-                drain: set.drain,
-                max_connections: match set.max_connections {
-                    api::order::Setting::Keep => None,
-                    api::order::Setting::Clear => Some(config::Limit::Off),
-                    api::order::Setting::Set(limit) => Some(config::Limit::At(limit)),
-                },
-            },
-        },
-    }
-}
-
 /// Proof that the plan can be applied live, or the reasons why it cannot.
 pub fn live(plan: &config::Plan) -> Result<Live, Vec<RestartReason>> {
     plan.live().ok_or_else(|| plan.restart_reasons.iter().map(restart_reason).collect())
@@ -342,14 +303,5 @@ mod tests {
         let failure = keys(Some("wieght")).unwrap_err();
         assert_eq!(failure.code, ErrorCode::NotFound);
         assert!(failure.message.contains("did you mean `weight`"), "{}", failure.message);
-    }
-
-    #[test]
-    fn edits_keep_what_they_do_not_name() {
-        let set = serde_json::json!({"order": "backend.set", "pool": "db", "backend": "a", "max_connections": null});
-        let told: api::Edit = serde_json::from_value(set).unwrap();
-        let config::Edit::SetBackend { set, .. } = edit(&told) else { panic!("{told:?}") };
-        assert_eq!(set.max_connections, Some(config::Limit::Off));
-        assert_eq!((set.weight, set.backup, set.drain), (None, None, None));
     }
 }

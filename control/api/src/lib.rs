@@ -55,6 +55,7 @@
 
 pub mod answer;
 pub mod client;
+pub mod edit;
 pub mod event;
 pub mod explain;
 pub mod framing;
@@ -70,11 +71,12 @@ pub mod wrap;
 
 pub use answer::{Answer, Body, ErrorCode, Failure, Progress, Reply};
 pub use client::{Client, ClientError, Patience};
+pub use edit::Edit;
 pub use event::{Event, Happening};
 pub use explain::Explanation;
 pub use framing::{Decoder, End};
 pub use keys::Keys;
-pub use order::{Edit, Order};
+pub use order::Order;
 pub use plan::{Class, Plan, PlannedChange, Reach, RestartReason};
 pub use problem::{Place, Problem, Severity};
 pub use receipt::{JobOutcome, Receipt, Stage};

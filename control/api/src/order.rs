@@ -3,6 +3,7 @@
 //! Reading is strict: an unknown order or field is an error that lists what is accepted, and an error
 //! names the field it is about. Whether an order can be carried out is not decided here.
 
+use crate::edit::Edit;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, IntoDeserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
@@ -17,13 +18,15 @@ macro_rules! vocabulary {
         $(#[$doc:meta])*
         pub enum $vocabulary:ident {
             $($(#[$order_doc:meta])* $order:ident $(($fields:ty))? = $name:literal,)*
+            $(=> $other_doc:literal $other:ident($inner:ty),)?
         }
     ) => {
         $(#[$doc])*
-        #[derive(Clone, PartialEq, Debug, Serialize)]
+        #[derive(Clone, PartialEq, Debug, serde::Serialize)]
         #[serde(tag = "order")]
         pub enum $vocabulary {
             $($(#[$order_doc])* #[serde(rename = $name)] $order $(($fields))?,)*
+            $(#[doc = $other_doc] #[serde(untagged)] $other($inner),)?
         }
 
         impl $vocabulary {
@@ -31,14 +34,22 @@ macro_rules! vocabulary {
             pub const NAMES: &[&str] = &[$($name,)*];
 
             pub fn name(&self) -> &'static str {
-                match self { $(vocabulary!(@pattern $vocabulary $order $($fields)?) => $name,)* }
+                match self {
+                    $($crate::order::vocabulary!(@pattern $vocabulary $order $($fields)?) => $name,)*
+                    $($vocabulary::$other(inner) => inner.name(),)?
+                }
             }
 
             /// Reads the fields of the order of this name from an object that may also hold `id` and `order`.
-            pub(crate) fn read<'de, D: Deserializer<'de>>(name: &str, fields: D) -> Result<$vocabulary, D::Error> {
+            pub(crate) fn read<'de, D: serde::Deserializer<'de>>(name: &str, fields: D) -> Result<$vocabulary, D::Error> {
                 match name {
-                    $($name => vocabulary!(@read fields, $vocabulary $order $($fields)?),)*
-                    _ => Err(de::Error::custom(Unknown { name, names: Self::NAMES })),
+                    $($name => $crate::order::vocabulary!(@read fields, $vocabulary $order $($fields)?),)*
+                    $(_ if <$inner>::NAMES.contains(&name) => <$inner>::read(name, fields).map($vocabulary::$other),)?
+                    _ => {
+                        let more: Vec<&[&str]> = vec![$(<$inner>::NAMES)?];
+                        let more = more.concat();
+                        Err(serde::de::Error::custom($crate::order::Unknown { name, names: Self::NAMES, more }))
+                    }
                 }
             }
         }
@@ -46,12 +57,14 @@ macro_rules! vocabulary {
     (@pattern $vocabulary:ident $order:ident) => { $vocabulary::$order };
     (@pattern $vocabulary:ident $order:ident $fields:ty) => { $vocabulary::$order(_) };
     (@read $from:ident, $vocabulary:ident $order:ident) => {
-        read_fields::<Nothing, D>($from).map(|Nothing {}| $vocabulary::$order)
+        $crate::order::read_fields::<$crate::order::Nothing, D>($from).map(|$crate::order::Nothing {}| $vocabulary::$order)
     };
     (@read $from:ident, $vocabulary:ident $order:ident $fields:ty) => {
-        read_fields::<$fields, D>($from).map($vocabulary::$order)
+        $crate::order::read_fields::<$fields, D>($from).map($vocabulary::$order)
     };
 }
+
+pub(crate) use vocabulary;
 
 vocabulary! {
     /// One order.
@@ -93,15 +106,7 @@ vocabulary! {
         Keys(KeysOf) = "keys",
         /// What would become of this request? Answered by [`crate::Explanation`].
         Explain(Explain) = "explain",
-    }
-}
-
-vocabulary! {
-    /// An order that edits the document, as it may stand in a transaction.
-    pub enum Edit {
-        BackendAdd(BackendAdd) = "backend.add",
-        BackendRemove(BackendRemove) = "backend.remove",
-        BackendSet(BackendSet) = "backend.set",
+        => "An edit of something else than a backend. Answered by [`crate::Receipt`]." Edit(Edit),
     }
 }
 
@@ -114,8 +119,9 @@ impl Order {
             | Order::BackendAdd(_)
             | Order::BackendRemove(_)
             | Order::BackendSet(_)
-            | Order::Transaction(_)
+            | Order::Edit(_)
             | Order::Stop(_) => true,
+            Order::Transaction(transaction) => !transaction.dry_run,
             Order::Status
             | Order::ConfigGet
             | Order::Check(_)
@@ -145,6 +151,7 @@ impl Order {
             | Order::BackendAdd(_)
             | Order::BackendRemove(_)
             | Order::BackendSet(_)
+            | Order::Edit(_)
             | Order::Transaction(_) => Some(Duration::from_secs(330)),
             Order::Status
             | Order::ConfigGet
@@ -350,6 +357,9 @@ pub struct Transaction {
     /// Refuse with `conflict` unless this generation is the running one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub if_generation: Option<u64>,
+    /// Stop after the plan and answer with it.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub dry_run: bool,
 }
 
 impl Transaction {
@@ -446,16 +456,20 @@ pub struct Header {
 /// An order without fields.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Nothing {}
+pub(crate) struct Nothing {}
 
-struct Unknown<'a> {
-    name: &'a str,
-    names: &'static [&'static str],
+pub(crate) struct Unknown<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) names: &'static [&'static str],
+    /// Those of others that are accepted too. They may be among `names`.
+    pub(crate) more: Vec<&'static str>,
 }
 
 impl fmt::Display for Unknown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "unknown order `{}`; accepted are `{}`", self.name, self.names.join("`, `"))
+        let more = self.more.iter().filter(|name| !self.names.contains(name));
+        let all: Vec<&str> = self.names.iter().chain(more).copied().collect();
+        write!(f, "unknown order `{}`; accepted are `{}`", self.name, all.join("`, `"))
     }
 }
 
@@ -495,7 +509,7 @@ impl<'de> Visitor<'de> for EditVisitor {
 
 /// Reads `T` from an object, leaving out what belongs to the message and not to the order, and says in
 /// every error which field it is about.
-fn read_fields<'de, T: Deserialize<'de>, D: Deserializer<'de>>(object: D) -> Result<T, D::Error> {
+pub(crate) fn read_fields<'de, T: Deserialize<'de>, D: Deserializer<'de>>(object: D) -> Result<T, D::Error> {
     object.deserialize_map(FieldsVisitor(PhantomData))
 }
 
@@ -551,6 +565,6 @@ fn is_true(value: &bool) -> bool {
     *value
 }
 
-fn is_false(value: &bool) -> bool {
+pub(crate) fn is_false(value: &bool) -> bool {
     !*value
 }

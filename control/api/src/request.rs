@@ -4,6 +4,7 @@
 //! gets an answer with its own `id`, then the order's fields, with the place of every mistake.
 
 use crate::answer::{Answer, ErrorCode, Failure};
+use crate::edit::Edit;
 use crate::order::Order;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -41,18 +42,24 @@ impl Request {
             return Err(Rejected::new(
                 id,
                 ErrorCode::InvalidRequest,
-                format!("the message has no `order`, a text; accepted are `{}`", Order::NAMES.join("`, `")),
+                format!("the message has no `order`, a text; accepted are `{}`", all_names().join("`, `")),
             ));
         };
         let mut deserializer = serde_json::Deserializer::from_slice(text);
         match Order::read(&name, &mut deserializer) {
             Ok(order) => Ok(Request { id, order }),
-            Err(error) if !Order::NAMES.contains(&name.as_str()) => {
+            Err(error) if !all_names().contains(&name.as_str()) => {
                 Err(Rejected::new(id, ErrorCode::UnknownOrder, error.to_string()))
             }
             Err(error) => Err(Rejected::new(id, ErrorCode::InvalidRequest, format!("order `{name}`: {error}"))),
         }
     }
+}
+
+/// Of every order.
+fn all_names() -> Vec<&'static str> {
+    let more = Edit::NAMES.iter().filter(|name| !Order::NAMES.contains(name));
+    Order::NAMES.iter().chain(more).copied().collect()
 }
 
 /// A message that is no request, and what to answer.
@@ -191,6 +198,7 @@ mod tests {
             Order::Transaction(Transaction {
                 orders: vec![Edit::BackendRemove(removal(false, false))],
                 if_generation: Some(7),
+                dry_run: false,
             }),
         );
         reads(

@@ -85,7 +85,9 @@ pub use document::{
     Carries, Config, Document, Group, GroupContent, HttpContent, List, Pool, PoolContent, RuleContent, Sealed,
 };
 pub use draw::Colour;
-pub use edit::{BackendSettings, Concerned, EDITS_MAX, Edit, Edited, Limit, PatchStep, RulePlace};
+pub use edit::{
+    BackendSettings, Concerned, EDITS_MAX, Edit, Edited, Limit, PatchStep, RulePlace, rule_called_by_what_it_asks,
+};
 pub use editor::{SchemaOf, json_schema};
 pub use find::{Found, NoSuchKey, WANTED_BYTES_MAX, find_keys};
 pub use foretell::{Foretold, asked_rules, foretell};

@@ -7,7 +7,7 @@ use crate::job::{Hold, Verdict};
 use crate::probe::Watch;
 use api::answer::{Failure, Progress};
 use api::{ErrorCode, Stage};
-use config::{Compiled, Config};
+use config::{Compiled, Concerned, Config};
 use policy::PoolId;
 use policy::reload::Touches;
 use policy::reload::rollout::{Admission, Obstacle};
@@ -61,9 +61,24 @@ impl Control {
                 // What is newly tested of a pool must not change between its trial and its activation.
                 differing(&self.running.config, config).chain(under_way).chain(tested).collect()
             }
-            What::Edits(edits) => edits.iter().map(|edit| PoolId::new(pool_of(edit))).collect(),
+            What::Edits(_) => self.concerned(what),
             What::Invalid { .. } => BTreeSet::new(),
         }
+    }
+
+    /// Pools that edits may change. Where those depend on each other, whatever is under way included.
+    fn concerned(&self, what: &What) -> BTreeSet<PoolId> {
+        let mut pools = BTreeSet::new();
+        for edit in what.edits() {
+            match edit.concerns(&self.running.config) {
+                Concerned::Pools(concerned) => pools.extend(concerned),
+                Concerned::All => {
+                    let under_way = self.jobs.values().flat_map(|job| job.claims.iter().cloned());
+                    return self.running.config.pools.keys().cloned().chain(under_way).collect();
+                }
+            }
+        }
+        pools
     }
 
     /// What is known to be wrong before anything is asked.
@@ -384,12 +399,4 @@ fn differing<'a>(running: &'a Config, new: &'a Config) -> impl Iterator<Item = P
         Difference::Removed { key, .. } | Difference::Added { key, .. } => Some(key.clone()),
         Difference::Changed { key, old, new } => (old.hash() != new.hash()).then(|| key.clone()),
     })
-}
-
-fn pool_of(edit: &api::Edit) -> &str {
-    match edit {
-        api::Edit::BackendAdd(add) => &add.pool,
-        api::Edit::BackendRemove(remove) => &remove.pool,
-        api::Edit::BackendSet(set) => &set.pool,
-    }
 }

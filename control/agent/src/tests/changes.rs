@@ -113,7 +113,7 @@ fn a_condition_is_asked_again_when_the_turn_comes() {
         });
         let second = scope.spawn(|| {
             let orders = vec![Edit::BackendAdd(add("db", "b", 9002))];
-            rig.change(Order::Transaction(Transaction { orders, if_generation: Some(1) }))
+            rig.change(Order::Transaction(Transaction { orders, if_generation: Some(1), dry_run: false }))
         });
         events.wait("the second is there", |event| matches!(event, Happening::JobSubmitted { job: 3, .. }));
         rig.shards[0].tell(Do::Go);
@@ -147,11 +147,12 @@ fn a_transaction_is_all_or_nothing() {
     let rig = Rig::new(&db(&listen, &[("a", 9001, "")]));
     let before = rig.status();
     let wrong = vec![Edit::BackendAdd(add("db", "b", 9002)), Edit::BackendRemove(remove("nobody", true))];
-    rig.change(Order::Transaction(Transaction { orders: wrong, if_generation: None })).unwrap_err();
+    rig.change(Order::Transaction(Transaction { orders: wrong, if_generation: None, dry_run: false })).unwrap_err();
     let after = rig.status();
     assert_eq!((before.generation, before.hash), (after.generation, after.hash));
     let right = vec![Edit::BackendAdd(add("db", "b", 9002)), Edit::BackendRemove(remove("a", true))];
-    let receipt = rig.change(Order::Transaction(Transaction { orders: right, if_generation: Some(1) })).unwrap();
+    let receipt =
+        rig.change(Order::Transaction(Transaction { orders: right, if_generation: Some(1), dry_run: false })).unwrap();
     assert_eq!(rig.status().generation, receipt.job);
 }
 

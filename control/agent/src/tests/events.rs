@@ -61,7 +61,7 @@ fn round(rig: &Rig, listen: &[String], n: u16, asked: &mut Asked) {
     asked.remove(rig, port);
     asked.removed.push(format!("b{}", port + 1));
     let orders = vec![Edit::BackendAdd(add(port + 2)), Edit::BackendRemove(remove(port + 1))];
-    asked.order(rig, Order::Transaction(Transaction { orders, if_generation: None }));
+    asked.order(rig, Order::Transaction(Transaction { orders, if_generation: None, dry_run: false }));
     // A document without what came by order, and with other time-outs; every other one with one more address.
     asked.removed.push(format!("b{}", port + 2));
     let idle = format!("[pool.db.timeouts]\nidle = \"{}s\"\n", n + 1);

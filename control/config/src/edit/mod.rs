@@ -19,9 +19,10 @@ mod target;
 mod value;
 
 use crate::document::{Config, Document, PoolContent, Sealed};
-use crate::keys::Backend;
+use crate::keys::{Backend, Conditions};
 use crate::place::At;
 use crate::problem::{Code, Problem, Problems};
+use crate::rule_id;
 use crate::rule_list::RuleList;
 use crate::suggest;
 use policy::PoolId;
@@ -144,6 +145,14 @@ pub enum Concerned {
     Pools(BTreeSet<PoolId>),
     /// Addresses or hosts, by which pools depend on each other.
     All,
+}
+
+/// The id of a rule that has none of its own, as far as it can be read.
+pub fn rule_called_by_what_it_asks(rule: &Json) -> String {
+    let mut node = value::node(rule);
+    node.drop_empty_lists();
+    let conditions = Conditions::read(&node, &At::ROOT, &mut Problems::default());
+    conditions.map_or_else(String::new, |conditions| rule_id::derived(&conditions).to_string())
 }
 
 impl Edit {

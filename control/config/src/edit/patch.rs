@@ -212,7 +212,7 @@ impl Editor {
         self.set_rules(pool, |rules| *rules = RuleList::default());
         for value in list {
             let named = value.get("id").and_then(Json::as_str).map(str::to_owned);
-            let id = named.unwrap_or_else(|| super::patch::derived_id(value));
+            let id = named.unwrap_or_else(|| super::rule_called_by_what_it_asks(value));
             self.put(&Target::Rule { pool: pool.into(), id }, value, None);
         }
         if let Some(old) = old {
@@ -511,12 +511,4 @@ fn without_id(mut value: Json) -> Json {
         fields.remove("id");
     }
     value
-}
-
-/// What a rule without an id is called, as far as it can be read.
-pub(super) fn derived_id(value: &Json) -> String {
-    let node = value::node(value);
-    let mut problems = crate::problem::Problems::default();
-    let conditions = crate::keys::Conditions::read(&node, &crate::place::At::ROOT, &mut problems);
-    conditions.map_or_else(String::new, |conditions| crate::rule_id::derived(&conditions).to_string())
 }
