@@ -129,7 +129,7 @@ fn checked_id(id: Value) -> Result<Value, Box<Rejected>> {
 mod tests {
     use super::*;
     use crate::order::{
-        Apply, BackendAdd, BackendRemove, BackendSet, Check, Document, Edit, Events, History, ReceiptOf, Setting, Stop,
+        Apply, BackendAdd, BackendRemove, BackendSet, Check, Document, Events, History, ReceiptOf, Setting, Stop,
         StopMode, Transaction,
     };
 
