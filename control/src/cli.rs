@@ -8,8 +8,8 @@ use crate::document::{self, InputError};
 use crate::duration::parse_duration;
 use api::Order;
 use api::order::{
-    self, Apply, BackendAdd, BackendRemove, BackendSet, Check, Events, Header, History, KeysOf, ReceiptOf, Setting,
-    Stop, StopMode,
+    self, Apply, BackendAdd, BackendRemove, BackendSet, Check, ConfigOf, DiffOf, Events, Header, History, KeysOf,
+    ReceiptOf, Rollback, Setting, Stop, StopMode,
 };
 use clap::{Args, Parser, Subcommand, ValueHint};
 use clap_complete::{ArgValueCompleter, Shell};
@@ -73,8 +73,12 @@ pub enum Task {
 pub enum Command {
     /// The appliance, its shards, pools and backends now
     Status,
-    /// Print the running document, typed orders included
-    Config,
+    /// Print the running document, typed orders included; or one of the past
+    Config {
+        /// Of this generation [default: the one that runs]
+        #[arg(long, value_name = "N")]
+        generation: Option<u64>,
+    },
     /// Ask whether a document is valid
     Check(File),
     /// Show what a document would change, and change nothing
@@ -92,7 +96,21 @@ pub enum Command {
     },
     /// Have the appliance read its file again and apply it
     Reload,
-    /// What runs in each pool, and who still uses what came before
+    /// Make a generation of the past what runs, with all state as it is
+    Rollback {
+        /// Its number [default: the one before the one that runs]
+        to: Option<u64>,
+        /// Only if this generation is the running one
+        #[arg(long, value_name = "N")]
+        if_generation: Option<u64>,
+    },
+    /// What differs between two generations
+    Diff {
+        from: u64,
+        /// [default: the one that runs]
+        to: Option<u64>,
+    },
+    /// What runs in each pool, who still uses what came before, and what can be gone back to
     Generations,
     /// Past jobs, newest first
     History {
@@ -256,7 +274,9 @@ impl Command {
     pub fn order(self) -> Result<Order, InputError> {
         Ok(match self {
             Command::Status => Order::Status,
-            Command::Config => Order::ConfigGet,
+            Command::Config { generation } => Order::ConfigGet(ConfigOf { generation }),
+            Command::Rollback { to, if_generation } => Order::Rollback(Rollback { to, if_generation }),
+            Command::Diff { from, to } => Order::Diff(DiffOf { from, to }),
             Command::Check(file) => Order::Check(Check::Document(document::read(&file.path)?)),
             Command::Plan(file) => Order::Plan(document::read(&file.path)?),
             Command::Apply { file, if_generation, dry_run } => {

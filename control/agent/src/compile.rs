@@ -9,6 +9,7 @@ use crate::book::SlotSet;
 use crate::event_log::Level;
 use crate::events::Events;
 use crate::history::Journal;
+use crate::kept::KeptGeneration;
 use crate::log::{Format, Output, Sink, Target};
 use crate::names::Name;
 use crate::tell;
@@ -58,6 +59,8 @@ pub enum Work {
     /// The last references to these, and what they were made of.
     Free(Vec<(Part, Option<RunningPool>)>),
     Sockets(Vec<Arc<ListenGroup>>),
+    /// Documents of the past, the last references to what only they have.
+    Forget(Vec<KeptGeneration>),
     WriteDown(Arc<Receipt>),
     /// A test looks at what is given out, or holds everything up.
     #[cfg(test)]
@@ -209,6 +212,7 @@ impl Compiler {
             }
             Work::Free(parts) => drop(parts),
             Work::Sockets(groups) => drop(groups),
+            Work::Forget(generations) => drop(generations),
             Work::WriteDown(receipt) => self.write_down(&receipt),
             #[cfg(test)]
             Work::Look(look) => look(&self.slots),

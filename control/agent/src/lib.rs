@@ -25,6 +25,7 @@ mod exposition;
 mod history;
 mod job;
 mod keeper;
+mod kept;
 pub mod log;
 mod metrics;
 pub mod names;

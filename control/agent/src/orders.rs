@@ -7,12 +7,14 @@
 use crate::ask::{Ask, Reading, Text, What, Wish};
 use crate::control::Event;
 use crate::job::{Ended, View};
+use crate::kept::KeptGeneration;
 use crate::publish::{Published, Shared};
 use crate::{explain, metrics, status, tell};
 use api::answer::{DrainingBackend, Failure, Progress};
 use api::order::{Check, StopMode};
+use api::order::{ConfigOf, DiffOf};
 use api::receipt::{Author, Source, StageTime};
-use api::status::{Checked, Metrics, Stopped, Version};
+use api::status::{Checked, ConfigSource, Metrics, RunningConfig, Stopped, Version};
 use api::{Body, Edit, ErrorCode, Order, Receipt, Stage};
 use link::counters::{EndpointCounter, ShardCounter};
 use policy::EndpointSlot;
@@ -47,7 +49,51 @@ pub async fn carry_out(
     let ask = |if_generation, what| Ask { author, source: Source::Socket, order: Some(name), if_generation, what };
     let body = match order {
         Order::Status => on_a_thread(shared, |shared| Body::Status(status::status(shared))).await,
-        Order::ConfigGet => on_a_thread(shared, |shared| Body::Config(status::config(shared))).await,
+        Order::ConfigGet(ConfigOf { generation: None }) => {
+            on_a_thread(shared, |shared| Body::Config(status::config(shared))).await
+        }
+        Order::ConfigGet(ConfigOf { generation: Some(number) }) => {
+            let kept = match kept(shared, Some(number)) {
+                Ok(kept) => kept,
+                Err(failure) => return Ok(Err(failure)),
+            };
+            on_a_thread(shared, move |_| {
+                Body::Config(RunningConfig {
+                    generation: number,
+                    hash: kept.config.hash().to_string(),
+                    source: ConfigSource::Generation(number),
+                    document: kept.config.to_toml(),
+                })
+            })
+            .await
+        }
+        Order::Diff(DiffOf { from, to }) => {
+            let pair =
+                kept(shared, Some(from)).and_then(|from| Ok((from, to.map(|to| kept(shared, Some(to))).transpose()?)));
+            let (from, to) = match pair {
+                Ok(pair) => pair,
+                Err(failure) => return Ok(Err(failure)),
+            };
+            on_a_thread(shared, move |shared| {
+                let published = shared.published.load();
+                let to = to.as_ref().map_or(&published.running.config, |to| &to.config);
+                planned(shared, &published, &config::diff(&from.config, to), &[])
+            })
+            .await
+        }
+        Order::Rollback(api::order::Rollback { to, if_generation }) => {
+            let kept = match kept(shared, to) {
+                Ok(kept) => kept,
+                Err(failure) => return Ok(Err(failure)),
+            };
+            let what = What::Document {
+                config: kept.config,
+                warnings: Vec::new(),
+                origin: ConfigSource::Generation(kept.number.0),
+                rule_places: Arc::clone(&shared.published.load().rule_places),
+            };
+            return submit(shared, ask(if_generation, what), Duration::ZERO, audience).await;
+        }
         Order::Generations => on_a_thread(shared, |shared| Body::Generations(status::generations(shared))).await,
         Order::Metrics => on_a_thread(shared, |shared| Body::Metrics(Metrics { text: metrics::text(shared) })).await,
         Order::Keys(of) => return Ok(tell::keys(of.key.as_deref()).map(Body::Keys)),
@@ -332,6 +378,25 @@ fn invalid(shared: &Shared, wrong: crate::ask::Unreadable) -> Box<Failure> {
     failure.problems = wrong.problems;
     failure.generation = Some(status::generation(&shared.published.load()));
     Box::new(failure)
+}
+
+/// A generation that can be gone back to. `None`: the one before the one that runs.
+fn kept(shared: &Shared, number: Option<u64>) -> Result<KeptGeneration, Box<Failure>> {
+    let kept = shared.kept();
+    let found = match number {
+        Some(number) => kept.find(number),
+        None => kept.previous(),
+    };
+    found.cloned().ok_or_else(|| {
+        let oldest = kept.iter().last().map_or(0, |oldest| oldest.number.0);
+        let message = match number {
+            Some(number) => {
+                format!("generation {number} is not kept; `generations` lists those that are, from {oldest} on")
+            }
+            None => "there is no generation before the one that runs".into(),
+        };
+        Box::new(Failure::new(ErrorCode::NotFound, message))
+    })
 }
 
 fn no_receipt(shared: &Shared, job: u64) -> Box<Failure> {

@@ -8,6 +8,7 @@ use crate::clock::Clock;
 use crate::control::Event;
 use crate::events::Events;
 use crate::history::Store;
+use crate::kept::Kept;
 use crate::log;
 use crate::touched::Counted;
 use api::receipt::{Job as JobLine, JobOutcome, Source};
@@ -44,6 +45,7 @@ pub struct Shared {
     pub shards_auto: usize,
     pub version: &'static str,
     history: Mutex<Store>,
+    kept: Mutex<Kept>,
     ended: Mutex<BTreeMap<(&'static str, &'static str), u64>>,
 }
 
@@ -58,7 +60,7 @@ impl Shared {
         inbox: mpsc::UnboundedSender<Event>,
         (document, shards_auto): (Text, usize),
         version: &'static str,
-        keep_receipts: usize,
+        (keep_receipts, keep_generations): (usize, usize),
     ) -> Shared {
         Shared {
             published: ArcSwap::from_pointee(published),
@@ -75,6 +77,7 @@ impl Shared {
             shards_auto,
             version,
             history: Mutex::new(Store::new(keep_receipts)),
+            kept: Mutex::new(Kept::new(keep_generations)),
             ended: Mutex::default(),
         }
     }
@@ -87,6 +90,11 @@ impl Shared {
     pub fn history(&self) -> MutexGuard<'_, Store> {
         // Every change of the store is whole before it can panic.
         self.history.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Locked for the length of one look.
+    pub fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn count_ended(&self, outcome: JobOutcome, source: Source) {

@@ -16,6 +16,7 @@ use crate::events::Events;
 use crate::history::Journal;
 use crate::job::{Job, View};
 use crate::keeper::{self, Inlets, Outcome};
+use crate::kept::KeptGeneration;
 use crate::log::Log;
 use crate::names::Name;
 use crate::probe::{Prober, Watch};
@@ -290,8 +291,11 @@ pub fn start(setup: Setup) -> Result<Agent, StartError> {
         inbox.clone(),
         (text, shards_auto),
         version,
-        config.reload.keep_receipts as usize,
+        (config.reload.keep_receipts as usize, config.reload.keep_generations as usize),
     ));
+    let first =
+        KeptGeneration { number: GenerationId(1), config: Arc::clone(&running.config), since: crate::clock::date() };
+    drop(shared.kept().push(first));
     for state in states {
         shared.board.set(state.clone());
         rollout.endpoint_state(state, &mut Vec::new());

@@ -5,8 +5,9 @@
 use crate::log::Summary;
 use crate::publish::{Leaving, Published, Shared};
 use api::status::{
-    BackendRequests, BackendStatus, Generations, Health, Latency, ListenerState, ListenerStatus, PartKind, Percentiles,
-    PinnedPart, PinningShard, PoolGenerations, PoolStatus, RequestsStatus, RunningConfig, ShardStatus, Status,
+    BackendRequests, BackendStatus, Generations, Health, KeptGeneration, Latency, ListenerState, ListenerStatus,
+    PartKind, Percentiles, PinnedPart, PinningShard, PoolGenerations, PoolStatus, RequestsStatus, RunningConfig,
+    ShardStatus, Status,
 };
 use config::RunningPool;
 use link::counters::{EndpointCounter, PoolCounter, ShardCounter};
@@ -221,7 +222,13 @@ pub fn generations(shared: &Shared) -> Generations {
         retained_bytes: pools.values().map(|pool| pool.retained_bytes).sum(),
         retained_bytes_max: published.running.config.reload.retained_max,
         pools: pools.into_values().collect(),
+        kept: shared.kept().iter().map(kept).collect(),
     }
+}
+
+fn kept(kept: &crate::kept::KeptGeneration) -> KeptGeneration {
+    let crate::kept::KeptGeneration { number, config, since } = kept;
+    KeptGeneration { generation: number.0, hash: config.hash().to_string(), since: since.clone() }
 }
 
 fn pinned(pin: &Pin) -> PinnedPart {

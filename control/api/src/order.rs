@@ -72,7 +72,7 @@ vocabulary! {
         /// The appliance, its shards, pools and backends now. Answered by [`crate::Status`].
         Status = "status",
         /// The running document, typed orders included, as TOML. Answered by [`crate::status::RunningConfig`].
-        ConfigGet = "config.get",
+        ConfigGet(ConfigOf) = "config.get",
         /// Is this document valid? Answered by [`crate::status::Checked`].
         Check(Check) = "check",
         /// What would this document change? Answered by [`crate::Plan`].
@@ -81,6 +81,10 @@ vocabulary! {
         Apply(Apply) = "apply",
         /// Read the configuration file again and apply it. Answered by [`crate::Receipt`].
         Reload = "reload",
+        /// Make a generation of the past what runs. Answered by [`crate::Receipt`].
+        Rollback(Rollback) = "rollback",
+        /// What differs between two generations that are kept. Answered by [`crate::Plan`].
+        Diff(DiffOf) = "diff",
         BackendAdd(BackendAdd) = "backend.add",
         /// Routing stops at once; [`crate::Progress::Draining`] tells the connections left, then [`crate::Receipt`].
         BackendRemove(BackendRemove) = "backend.remove",
@@ -116,6 +120,7 @@ impl Order {
         match self {
             Order::Apply(apply) => !apply.dry_run,
             Order::Reload
+            | Order::Rollback(_)
             | Order::BackendAdd(_)
             | Order::BackendRemove(_)
             | Order::BackendSet(_)
@@ -123,7 +128,8 @@ impl Order {
             | Order::Stop(_) => true,
             Order::Transaction(transaction) => !transaction.dry_run,
             Order::Status
-            | Order::ConfigGet
+            | Order::ConfigGet(_)
+            | Order::Diff(_)
             | Order::Check(_)
             | Order::Plan(_)
             | Order::Generations
@@ -148,13 +154,15 @@ impl Order {
             Order::Transaction(transaction) if transaction.waits() => None,
             Order::Apply(_)
             | Order::Reload
+            | Order::Rollback(_)
             | Order::BackendAdd(_)
             | Order::BackendRemove(_)
             | Order::BackendSet(_)
             | Order::Edit(_)
             | Order::Transaction(_) => Some(Duration::from_secs(330)),
             Order::Status
-            | Order::ConfigGet
+            | Order::ConfigGet(_)
+            | Order::Diff(_)
             | Order::Check(_)
             | Order::Plan(_)
             | Order::Generations
@@ -366,6 +374,34 @@ impl Transaction {
     pub fn waits(&self) -> bool {
         self.orders.iter().any(|edit| matches!(edit, Edit::BackendRemove(removal) if removal.wait))
     }
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConfigOf {
+    /// One that is kept. Absent: the one that runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<u64>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rollback {
+    /// One that is kept. Absent: the one before the one that runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<u64>,
+    /// Refuse with `conflict` unless this generation is the running one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub if_generation: Option<u64>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DiffOf {
+    pub from: u64,
+    /// Absent: the one that runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<u64>,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]

@@ -31,6 +31,8 @@ pub enum ConfigSource {
     Embedded,
     /// The name that an `apply` over the socket gave.
     Submitted(String),
+    /// A `rollback` to this generation.
+    Generation(u64),
 }
 
 impl fmt::Display for ConfigSource {
@@ -39,6 +41,7 @@ impl fmt::Display for ConfigSource {
             ConfigSource::File(path) => f.write_str(path),
             ConfigSource::Embedded => f.write_str("the embedded default"),
             ConfigSource::Submitted(name) => write!(f, "{name} (submitted)"),
+            ConfigSource::Generation(number) => write!(f, "generation {number}"),
         }
     }
 }
@@ -261,6 +264,19 @@ pub struct Generations {
     /// `reload.retained_max`, for each pool.
     pub retained_bytes_max: u64,
     pub pools: Vec<PoolGenerations>,
+    /// Those that can be gone back to, the newest, which runs, first.
+    #[serde(default)]
+    pub kept: Vec<KeptGeneration>,
+}
+
+/// A generation that `rollback` can go back to.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct KeptGeneration {
+    pub generation: u64,
+    /// Of the whole document.
+    pub hash: String,
+    /// RFC 3339.
+    pub since: String,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]

@@ -104,6 +104,12 @@ const VALUES: &[(&str, &str)] = &[
     ("pool.*.group.*.backend[].id", r#""a""#),
     ("pool.*.group.*.backend[].address", r#""127.0.0.1:9001""#),
     ("pool.*.group.*.backend[].max_connections", "100"),
+    ("test[].name", r#""the start page""#),
+    ("test[].request", r#""GET http://example.com/api?x=1""#),
+    ("test[].headers", r#"{ Cookie = "session=1" }"#),
+    ("test[].from", r#""192.0.2.7""#),
+    ("test[].pool", r#""web""#),
+    ("test[].expect", r#"{ group = "app" }"#),
     ("list.*.entries", r#"["192.0.2.0/24", "2001:db8::/32"]"#),
 ];
 

@@ -186,6 +186,10 @@ keys! {
         keep_receipts: u32 = Count::between(1, 100_000), default(1_000);
             Soft, Reload, NextSubmission, "reload_keep_receipts": "The oldest receipts go when the next one is stored.";
 
+        /// Generations kept in memory to go back to. What they have in common is there once.
+        keep_generations: u32 = Count::between(2, 10_000), default(100);
+            Soft, Reload, NextSubmission, "reload_keep_generations": "The oldest generations go when the next one is in force.";
+
         /// Pause before a job is carried out.
         wait_before: Duration = Time::between(secs(0), secs(60)), default(secs(0));
             Soft, Reload, NextSubmission, "reload_wait_before": "A job keeps the pauses it began with.";

@@ -196,7 +196,8 @@ impl Compiler {
             service: Service::Tcp,
             groups: Group::table([Arc::new(group)]),
             bytes: dice.between(50, 100) as u64,
-            replaced_bytes: 0,
+            // Nothing is shared here.
+            replaced_bytes: u64::MAX,
         });
         self.roots.push(Arc::downgrade(&pool));
         pool

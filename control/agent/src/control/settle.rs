@@ -5,6 +5,7 @@ use crate::ask::What;
 use crate::clock;
 use crate::event_log::Level;
 use crate::job::Verdict;
+use crate::kept::KeptGeneration;
 use crate::probe::Watch;
 use crate::publish::ListenerView;
 use api::answer::{Failure, ShardRefusal};
@@ -40,6 +41,7 @@ impl Control {
             drains = gone;
             self.ask(Work::Applied(compiled));
         }
+        self.keep_generation();
         self.settings_change(&before);
         let job = self.jobs.get_mut(&id).expect("looked up above");
         if let What::Document { origin, rule_places, .. } = &job.ask.what {
@@ -67,6 +69,20 @@ impl Control {
             self.late.push((self.shared.clock.once_passed(wait), job, ended));
         } else {
             self.answer(job, ended);
+        }
+    }
+
+    /// What runs can be gone back to from now on.
+    fn keep_generation(&mut self) {
+        let Some(number) = self.running.generation else { return };
+        let generation = KeptGeneration { number, config: Arc::clone(&self.running.config), since: clock::date() };
+        let gone = self.shared.kept().push(generation);
+        self.forget(gone);
+    }
+
+    fn forget(&self, gone: Vec<KeptGeneration>) {
+        if !gone.is_empty() {
+            self.ask(Work::Forget(gone));
         }
     }
 
@@ -229,6 +245,8 @@ impl Control {
             self.rollout.set_bounds(self.bounds(), self.now(), &mut effects);
             self.perform(effects);
             self.shared.history().keep(new.reload.keep_receipts as usize);
+            let gone = self.shared.kept().keep(new.reload.keep_generations as usize);
+            self.forget(gone);
         }
         if old.event_log != new.event_log {
             self.shared.events.log().set(&new.event_log);

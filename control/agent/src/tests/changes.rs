@@ -129,7 +129,7 @@ fn typed_orders_edit_the_document() {
     rig.change(Order::BackendAdd(add("db", "b", 9002))).unwrap();
     rig.change(set("db", "b", 7)).unwrap();
     assert_eq!(rig.status().pools[0].backends[1].weight, 7);
-    let Ok(Body::Config(running)) = rig.call(Order::ConfigGet) else { panic!("no document") };
+    let Ok(Body::Config(running)) = rig.call(Order::ConfigGet(Default::default())) else { panic!("no document") };
     assert!(running.document.contains("127.0.0.1:9002"), "{}", running.document);
 
     let missing = rig.change(set("db", "nobody", 1)).unwrap_err();

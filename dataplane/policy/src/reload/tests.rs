@@ -50,7 +50,8 @@ fn pool(slot: u32, number: u64, endpoints: &[u32]) -> Arc<PoolGeneration> {
         service: Service::Tcp,
         groups: Group::table([Arc::new(group)]),
         bytes: 100,
-        replaced_bytes: 0,
+        // Nothing is shared here.
+        replaced_bytes: u64::MAX,
     })
 }
 

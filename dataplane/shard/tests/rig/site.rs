@@ -364,7 +364,8 @@ impl Running {
             }),
             groups: Group::table(pool.groups().into_iter().map(|group| self.group(slot, pool, group))),
             bytes: 1000,
-            replaced_bytes: 0,
+            // Nothing is shared here.
+            replaced_bytes: u64::MAX,
         })
     }
 

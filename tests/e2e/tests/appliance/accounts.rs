@@ -341,7 +341,7 @@ fn the_running_document_can_be_taken_out_and_put_in_again() {
         ..Default::default()
     };
     appliance.change(Order::BackendAdd(add)).expect("it can be added");
-    let Ok(Body::Config(running)) = appliance.call(Order::ConfigGet) else {
+    let Ok(Body::Config(running)) = appliance.call(Order::ConfigGet(Default::default())) else {
         panic!("the running document was expected")
     };
     assert!(

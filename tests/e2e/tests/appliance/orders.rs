@@ -176,6 +176,7 @@ fn a_transaction_is_all_or_nothing_in_one_generation() {
             }),
         ],
         if_generation: None,
+        dry_run: false,
     };
     let failure = site.appliance.change(Order::Transaction(bad)).expect_err("there is no such backend");
     assert!(tell(&failure).contains("nobody"), "{}", tell(&failure));
@@ -190,6 +191,7 @@ fn a_transaction_is_all_or_nothing_in_one_generation() {
             Edit::BackendRemove(site.remove("a")),
         ],
         if_generation: Some(after.generation),
+        dry_run: false,
     };
     let receipt = site.appliance.change(Order::Transaction(good)).expect("all of it is right");
     assert_eq!(site.appliance.status().generation, receipt.job, "one transaction, one generation");

@@ -235,7 +235,8 @@ impl Control {
                 http: None,
             })]),
             bytes: 100,
-            replaced_bytes: 0,
+            // Nothing is shared here.
+            replaced_bytes: u64::MAX,
         })
     }
 

@@ -311,7 +311,12 @@ impl Rollout {
                 Effect::Send { shard, order }
             }));
         }
+        for (root, replaced_bytes) in &replaced.roots {
+            self.ledger.succeeded(root, *replaced_bytes);
+        }
         self.keep(replaced.parts, holders, Kind::Superseded, now, effects);
+        // Of those that nobody holds nothing is kept.
+        replaced.roots.iter().for_each(|(root, _)| self.ledger.forget_successions(root.slot));
     }
 
     fn end_if_adopted(&mut self, job: JobId, now: Tick, effects: &mut Effects) {

@@ -6,16 +6,19 @@
 //! The account errs on one side only: a shard is counted as holding a thing until it is known that it does
 //! not. It knows shards as bits of a set, and neither jobs nor messages.
 
+use crate::generation::PoolGeneration;
 use crate::ids::{EndpointSlot, GenerationId, PartId, PoolSlot, ShardId, ShardSet};
 use crate::reload::planted::{Mistake, is};
 use crate::reload::{Held, Part};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 #[derive(Default)]
 pub struct Ledger {
     parts: BTreeMap<PartId, Entry>,
     /// Sums over `parts` and `endpoints`.
     by_pool: BTreeMap<PoolSlot, Sum>,
+    /// Roots that were superseded, since the oldest that is kept, each with the bytes that its successor does not share.
+    successions: BTreeMap<PoolSlot, VecDeque<(PartId, u64)>>,
     endpoints: BTreeMap<EndpointSlot, Endpoint>,
     /// Endpoints that no shard holds; the pool first, so that all of one pool are neighbours.
     unheld: BTreeSet<(PoolSlot, EndpointSlot)>,
@@ -40,6 +43,8 @@ pub enum Kind {
 struct Sum {
     parts: usize,
     bytes: u64,
+    /// Of these, those of roots that ran.
+    root_bytes: u64,
     endpoints: usize,
 }
 
@@ -60,6 +65,14 @@ pub struct Pin {
     pub kind: Kind,
 }
 
+/// Bytes that successors may share.
+fn root_bytes(part: &Part, kind: Kind) -> u64 {
+    match (part, kind) {
+        (Part::Pool(root), Kind::Superseded) => root.bytes,
+        (Part::Pool(_), Kind::Aborted) | (Part::Policy(_), _) => 0,
+    }
+}
+
 impl Ledger {
     /// Takes a part that does not run any more. `Some` if nobody holds it.
     #[must_use]
@@ -70,6 +83,7 @@ impl Ledger {
         self.sum(part.pool(), |sum| {
             sum.parts += 1;
             sum.bytes += part.bytes();
+            sum.root_bytes += root_bytes(&part, kind);
         });
         let id = part.id();
         let twice = self.parts.insert(id, Entry { part, held_by, kind });
@@ -85,11 +99,13 @@ impl Ledger {
         if !entry.held_by.is_empty() && !is(Mistake::PartFreedEarly) {
             return None;
         }
-        let Entry { part, .. } = self.parts.remove(&part).expect("found above");
+        let Entry { part, kind, .. } = self.parts.remove(&part).expect("found above");
         self.sum(part.pool(), |sum| {
             sum.parts -= 1;
             sum.bytes -= part.bytes();
+            sum.root_bytes -= root_bytes(&part, kind);
         });
+        self.forget_successions(part.pool());
         Some(part)
     }
 
@@ -97,9 +113,30 @@ impl Ledger {
         self.parts.contains_key(&part)
     }
 
-    /// Bytes that are kept of this pool beyond what runs.
+    /// The root of this pool was superseded by one that does not share so many bytes of it. Said before [`Ledger::keep`].
+    pub fn succeeded(&mut self, root: &PoolGeneration, replaced_bytes: u64) {
+        self.successions.entry(root.slot).or_default().push_back((root.part, replaced_bytes));
+    }
+
+    /// Bytes that are kept of this pool beyond what runs: never too few. Generations share what they have in common, so
+    /// those that are kept cost no more than all that was replaced since the oldest of them, and no more than each for
+    /// itself.
     pub fn retained(&self, pool: PoolSlot) -> u64 {
-        self.by_pool.get(&pool).map_or(0, |sum| sum.bytes)
+        let Some(sum) = self.by_pool.get(&pool) else { return 0 };
+        let replaced = self.successions.get(&pool).into_iter().flatten();
+        let replaced = replaced.fold(0u64, |all, (_, bytes)| all.saturating_add(*bytes));
+        sum.bytes - sum.root_bytes + sum.root_bytes.min(replaced)
+    }
+
+    /// What was superseded before the oldest root that is kept, nobody keeps.
+    pub fn forget_successions(&mut self, pool: PoolSlot) {
+        let Some(successions) = self.successions.get_mut(&pool) else { return };
+        while successions.front().is_some_and(|(root, _)| !self.parts.contains_key(root)) {
+            successions.pop_front();
+        }
+        if successions.is_empty() {
+            self.successions.remove(&pool);
+        }
     }
 
     /// Whether a shard may still look at anything under this slot.
@@ -163,6 +200,10 @@ impl Ledger {
             match self.parts.get_mut(&pinned.part.id()) {
                 Some(entry) => entry.held_by.insert(shard),
                 None => {
+                    if let Part::Pool(root) = &pinned.part {
+                        // Nobody knows any more what its successors share of it.
+                        self.succeeded(root, root.bytes);
+                    }
                     let kept = self.keep(pinned.part.clone(), holders, Kind::Superseded);
                     assert!(kept.is_none(), "the teller holds it");
                 }
@@ -233,6 +274,7 @@ impl Ledger {
             let sum = sums.entry(entry.part.pool()).or_default();
             sum.parts += 1;
             sum.bytes += entry.part.bytes();
+            sum.root_bytes += root_bytes(&entry.part, entry.kind);
         }
         for endpoint in self.endpoints.values() {
             sums.entry(endpoint.pool).or_default().endpoints += 1;

@@ -22,6 +22,8 @@ pub struct Root {
 
 /// What a change has taken out of the root.
 pub struct Replaced {
+    /// Roots, each with the bytes that its successor does not share.
+    pub roots: Vec<(Arc<PoolGeneration>, u64)>,
     pub parts: Vec<Part>,
     pub listeners: Vec<(ListenerSlot, ShardSet)>,
 }
@@ -102,7 +104,7 @@ impl Root {
         let led = self.meanings(change);
         let leave = change.leave.iter().map(|listener| (*listener, self.pools[&led[listener]].shards));
         let listeners = leave.collect();
-        let mut parts = Vec::new();
+        let (mut parts, mut roots) = (Vec::new(), Vec::new());
         for (slot, new) in &change.pools {
             let old = match new {
                 Some(new) => self.pools.insert(*slot, new.clone()),
@@ -110,6 +112,8 @@ impl Root {
             };
             let Some(old) = old else { continue };
             let policy = Part::Policy(old.policy.clone());
+            let replaced = new.as_ref().map_or(old.bytes, |new| new.replaced_bytes);
+            roots.push((old.clone(), replaced));
             parts.push(Part::Pool(old));
             if !self.runs(&policy) {
                 parts.push(policy);
@@ -124,7 +128,7 @@ impl Root {
         self.version = RootVersion(self.version.0 + 1);
         self.committed.push(job);
         self.generation = self.generation.max(Some(GenerationId::from(job)));
-        Replaced { parts, listeners }
+        Replaced { roots, parts, listeners }
     }
 
     /// Parts of a change that do not run: all its roots, and the policies that it does not take over.
