@@ -57,11 +57,14 @@ fn serve(run: Run) -> Result<(), String> {
     };
     let is_embedded = run.file.is_none();
     let on_terminal = colour(io::stderr().is_terminal());
-    let loaded = agent::load(text, cores()).map_err(|error| match is_embedded {
+    let mut loaded = agent::load(text, cores()).map_err(|error| match is_embedded {
         true => format!("--http {}, --tcp {} or --shards: {}", listen.http, listen.tcp, error.draw(on_terminal)),
         false => error.draw(on_terminal),
     })?;
     eprint!("{}", loaded.warnings().draw(on_terminal));
+    for told in loaded.resume().map_err(|error| error.to_string())? {
+        eprintln!("warning: {told}");
+    }
     let control_socket = control_socket(&run, &loaded)?;
     let shards = loaded.shards();
     machine.carries(shards).map_err(|unfit| unfit.to_string())?;

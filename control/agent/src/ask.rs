@@ -33,11 +33,23 @@ pub enum What {
         warnings: Vec<Problem>,
         origin: api::status::ConfigSource,
         rule_places: Arc<RulePlaces>,
+        role: Role,
     },
     /// A document that is not in order: it still is an attempt, with a number and a receipt.
     Invalid { message: String, problems: Vec<Problem> },
     /// All or none.
     Edits(Vec<api::Edit>),
+}
+
+/// What a document is to what runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Role {
+    /// All that runs, and what drift is measured from.
+    Whole,
+    /// What drift is measured from; what orders have changed stays changed.
+    Merged,
+    /// What ran as this generation.
+    Past(u64),
 }
 
 /// An ask and whoever waits for its outcome.

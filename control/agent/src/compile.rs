@@ -1,20 +1,17 @@
 //! The thread `sluice-compile`: everything of a job that may take long and is not a matter of time-outs.
 //!
-//! Diffs, compiles, binds, opens logs, asks the kernel about handshakes, writes receipts down, and drops what
-//! nobody holds any more. Owns the slots of all identities, because compiling gives them out. Works at low
+//! Diffs, compiles, binds, opens logs, asks the kernel about handshakes, and drops what nobody holds any more. Owns the slots of all identities, because compiling gives them out. Works at low
 //! priority: on a small machine every core has a shard.
 
-use crate::ask::{Ask, What};
+use crate::ask::{Ask, Role, What};
 use crate::book::SlotSet;
-use crate::event_log::Level;
-use crate::events::Events;
-use crate::history::Journal;
+use crate::drift;
 use crate::kept::KeptGeneration;
 use crate::log::{Format, Output, Sink, Target};
 use crate::names::Name;
 use crate::tell;
 use crate::touched::Counted;
-use api::{Plan, Problem, Receipt};
+use api::{Plan, Problem};
 use config::{AccessFormat, AccessLog, Bind, Compiled, LogSink, RulePlaces, Running, RunningPool, Slots};
 use link::listen::{BindAddress, ListenGroup, bind, pending_handshakes};
 use policy::generation::Address;
@@ -61,7 +58,6 @@ pub enum Work {
     Sockets(Vec<Arc<ListenGroup>>),
     /// Documents of the past, the last references to what only they have.
     Forget(Vec<KeptGeneration>),
-    WriteDown(Arc<Receipt>),
     /// A test looks at what is given out, or holds everything up.
     #[cfg(test)]
     Look(Look),
@@ -78,6 +74,8 @@ pub struct Build {
     /// before it were changing.
     pub claims: BTreeSet<PoolId>,
     pub running: Arc<Running>,
+    /// What drift is measured from.
+    pub base: Arc<config::Config>,
     /// Where the rules and tests of what runs stand.
     pub places: Arc<RulePlaces>,
 }
@@ -156,7 +154,7 @@ impl Workshop {
         assert!(asked.is_ok(), "the compiler thread is gone");
     }
 
-    /// Waits until all that was asked for is done: the last receipt is written down then.
+    /// Waits until all that was asked for is done.
     pub fn end(self) {
         drop(self.sender);
         let _ = self.thread.join();
@@ -168,8 +166,6 @@ pub struct Compiler {
     pub slots: Slots,
     pub shards: ShardSet,
     pub counted: Counted,
-    pub journal: Option<Journal>,
-    pub events: Events,
 }
 
 impl Compiler {
@@ -213,7 +209,6 @@ impl Compiler {
             Work::Free(parts) => drop(parts),
             Work::Sockets(groups) => drop(groups),
             Work::Forget(generations) => drop(generations),
-            Work::WriteDown(receipt) => self.write_down(&receipt),
             #[cfg(test)]
             Work::Look(look) => look(&self.slots),
         }
@@ -233,7 +228,7 @@ impl Compiler {
     }
 
     fn build(&mut self, build: Build) -> Built {
-        let Build { job, ask, claims, running, places } = build;
+        let Build { job, ask, claims, running, base, places } = build;
         let begin = Instant::now();
         let made = match &ask.what {
             What::Document { config, warnings, .. } => {
@@ -259,7 +254,10 @@ impl Compiler {
         let diff = config::diff_kin(&running.config, &new);
         let generation = running.generation.map(|generation| generation.0);
         let touched = self.counted.over(&running);
-        let plan = tell::plan(&diff, generation, &warnings, &|pool, object| touched.of(pool, object));
+        let mut plan = tell::plan(&diff, generation, &warnings, &|pool, object| touched.of(pool, object));
+        if let What::Document { role: Role::Whole, .. } = &ask.what {
+            plan.undoes = drift::undone(&config::diff_kin(&base, &running.config), &plan.changes);
+        }
         if diff.unchanged {
             return Built::Unchanged { plan };
         }
@@ -290,28 +288,19 @@ impl Compiler {
         let endpoints = compiled.change.endpoints_come.iter().map(|(_, slot)| *slot);
         self.counted.make_room(pools, endpoints)
     }
-
-    fn write_down(&mut self, receipt: &Receipt) {
-        if let Some(journal) = &mut self.journal
-            && let Err(error) = journal.append(receipt)
-        {
-            // The receipt is in memory; the operator must know that it is nowhere else.
-            let text = format!("receipt {} could not be written down: {error}", receipt.job);
-            self.events.log().say(Level::Error, &text);
-        }
-    }
 }
 
 /// The first generation, compiled before there is a thread.
 pub fn first(
     running: &Running,
     config: &Arc<config::Config>,
+    job: JobId,
     shards: ShardSet,
     slots: &mut Slots,
 ) -> (Compiled, config::Plan) {
     let plan = config::diff(&running.config, config);
     let live = plan.live().expect("to add pools to none is always possible");
-    let compiled = config::compile(running, config, live, JobId(1), shards, slots);
+    let compiled = config::compile(running, config, live, job, shards, slots);
     (compiled, plan)
 }
 

@@ -1,15 +1,10 @@
-//! Receipts of the past: the newest in memory, all of them in a file if there is a place for it.
+//! Receipts of the past: the newest of them, in memory.
 //!
 //! A receipt is stored when its job ends and may grow afterwards, until nothing that it superseded is held
-//! any more. Owns the store; how a receipt comes about is not decided here. Writing the file is the
-//! caller's affair, on a thread that may wait for a disk: [`Journal`].
+//! any more. Owns the store; how a receipt comes about, and where it outlives the process, is not decided here.
 
 use api::receipt::{History, JobOutcome, PastJob, Receipt};
 use std::collections::VecDeque;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Entries of one page, however many were asked for.
@@ -113,52 +108,6 @@ fn summary(receipt: &Receipt) -> String {
     }
 }
 
-/// All receipts as JSON lines, oldest first; a receipt that has grown stands there once more, and the last
-/// one of a job counts. Every start of the process writes a line of its own, since job numbers begin anew.
-#[derive(Debug)]
-pub struct Journal {
-    path: PathBuf,
-    file: File,
-    bytes: u64,
-}
-
-/// At this size the file becomes `history.1.jsonl`, and the one of that name before is gone.
-pub const JOURNAL_BYTES_MAX: u64 = 64 << 20;
-
-impl Journal {
-    /// Opens or makes `history.jsonl` in the folder, and says that a process has started.
-    pub fn open(folder: &Path, started: &str) -> io::Result<Journal> {
-        std::fs::create_dir_all(folder)?;
-        let path = folder.join("history.jsonl");
-        let file = append_to(&path)?;
-        let bytes = file.metadata()?.len();
-        let mut journal = Journal { path, file, bytes };
-        let start = serde_json::json!({ "started": started, "pid": std::process::id() });
-        journal.write(start.to_string())?;
-        Ok(journal)
-    }
-
-    pub fn append(&mut self, receipt: &Receipt) -> io::Result<()> {
-        let line = serde_json::to_string(receipt).map_err(io::Error::other)?;
-        self.write(line)
-    }
-
-    fn write(&mut self, mut line: String) -> io::Result<()> {
-        line.push('\n');
-        if self.bytes > 0 && self.bytes + line.len() as u64 > JOURNAL_BYTES_MAX {
-            std::fs::rename(&self.path, self.path.with_file_name("history.1.jsonl"))?;
-            self.file = append_to(&self.path)?;
-            self.bytes = 0;
-        }
-        self.bytes += line.len() as u64;
-        self.file.write_all(line.as_bytes())
-    }
-}
-
-fn append_to(path: &Path) -> io::Result<File> {
-    OpenOptions::new().create(true).append(true).mode(0o640).open(path)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -183,6 +132,7 @@ mod tests {
             memory: None,
             lost_shards: Vec::new(),
             error: None,
+            not_saved: None,
         }
     }
 
@@ -223,30 +173,5 @@ mod tests {
         assert_eq!(store.receipt(1).unwrap().released.as_deref(), Some("later"));
         assert_eq!(answered.released, None);
         assert!(store.amend(9, |_| panic!("there is no such job")).is_none());
-    }
-
-    #[test]
-    fn the_journal_outlives_the_process() {
-        let folder = tempfile::tempdir().unwrap();
-        for _ in 0..2 {
-            let mut journal = Journal::open(folder.path(), "2026-11-21T10:00:00Z").unwrap();
-            journal.append(&receipt(1)).unwrap();
-            journal.append(&receipt(2)).unwrap();
-        }
-        let text = std::fs::read_to_string(folder.path().join("history.jsonl")).unwrap();
-        let read: Vec<Option<u64>> =
-            text.lines().map(|line| serde_json::from_str::<Receipt>(line).ok().map(|receipt| receipt.job)).collect();
-        assert_eq!(read, [None, Some(1), Some(2), None, Some(1), Some(2)]);
-    }
-
-    #[test]
-    fn the_journal_has_a_bound() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut journal = Journal::open(folder.path(), "2026-11-21T10:00:00Z").unwrap();
-        journal.bytes = JOURNAL_BYTES_MAX;
-        journal.append(&receipt(7)).unwrap();
-        let newest = std::fs::read_to_string(folder.path().join("history.jsonl")).unwrap();
-        assert_eq!(newest.lines().count(), 1);
-        assert!(folder.path().join("history.1.jsonl").exists());
     }
 }

@@ -220,6 +220,7 @@ impl Job {
             connections,
             memory: Some(Memory { before_bytes: self.memory_before, after_bytes: resident_bytes() }),
             lost_shards: lost.map(|shard| shard.0).collect(),
+            not_saved: None,
             error,
         }
     }
@@ -243,6 +244,11 @@ impl Job {
             State::Holding { compiled, .. } | State::Binding { compiled } | State::Out { compiled } => Some(compiled),
             State::Waiting | State::Pausing { .. } | State::Building => None,
         }
+    }
+
+    /// RFC 3339.
+    pub fn submitted(&self) -> String {
+        clock::rfc3339(self.submitted)
     }
 
     pub fn source(&self) -> Source {

@@ -18,6 +18,8 @@ mod book;
 mod clock;
 mod compile;
 mod control;
+mod drift;
+mod durable;
 mod event_log;
 mod events;
 mod explain;

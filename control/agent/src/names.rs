@@ -13,6 +13,7 @@ pub enum Name<'a> {
     Compile,
     Probe,
     Log,
+    Journal,
     /// Threads that read documents and make long answers.
     Answer,
     Shard(ShardId),
@@ -30,6 +31,7 @@ impl fmt::Display for Name<'_> {
             Name::Compile => f.write_str("sluice-compile"),
             Name::Probe => f.write_str("sluice-probe"),
             Name::Log => f.write_str("sluice-log"),
+            Name::Journal => f.write_str("sluice-journal"),
             Name::Answer => f.write_str("sluice-answer"),
             Name::Shard(shard) => write!(f, "sluice-shard-{shard}"),
             Name::Pool(pool) => write!(f, "{pool}"),
@@ -56,7 +58,7 @@ mod tests {
     #[test]
     fn the_kernel_keeps_every_thread_name_whole() {
         let last = ShardId(policy::ShardSet::MAX as u16 - 1);
-        for name in [Name::Control, Name::Compile, Name::Probe, Name::Log, Name::Answer, Name::Shard(last)] {
+        for name in [Name::Control, Name::Compile, Name::Probe, Name::Log, Name::Journal, Name::Answer, Name::Shard(last)] {
             let text = name.to_string();
             assert!(text.len() <= THREAD_NAME_BYTES_MAX, "{text} is cut by the kernel");
         }

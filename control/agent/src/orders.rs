@@ -4,7 +4,8 @@
 //! submission, and its job is followed until its one final answer; the client may leave before, and nothing
 //! of the job changes by that.
 
-use crate::ask::{Ask, Reading, Text, What, Wish};
+use crate::ask::{Ask, Reading, Role, Text, What, Wish};
+use crate::drift;
 use crate::control::Event;
 use crate::job::{Ended, View};
 use crate::kept::KeptGeneration;
@@ -77,7 +78,7 @@ pub async fn carry_out(
             on_a_thread(shared, move |shared| {
                 let published = shared.published.load();
                 let to = to.as_ref().map_or(&published.running.config, |to| &to.config);
-                planned(shared, &published, &config::diff(&from.config, to), &[])
+                Body::Plan(planned(shared, &published, &config::diff(&from.config, to), &[]))
             })
             .await
         }
@@ -91,9 +92,11 @@ pub async fn carry_out(
                 warnings: Vec::new(),
                 origin: ConfigSource::Generation(kept.number.0),
                 rule_places: Arc::clone(&shared.published.load().rule_places),
+                role: Role::Past(kept.number.0),
             };
             return submit(shared, ask(if_generation, what), Duration::ZERO, audience).await;
         }
+        Order::Drift => on_a_thread(shared, |shared| Body::Drift(drift_of(shared))).await,
         Order::Generations => on_a_thread(shared, |shared| Body::Generations(status::generations(shared))).await,
         Order::Metrics => on_a_thread(shared, |shared| Body::Metrics(Metrics { text: metrics::text(shared) })).await,
         Order::Keys(of) => return Ok(tell::keys(of.key.as_deref()).map(Body::Keys)),
@@ -187,7 +190,7 @@ pub async fn read(shared: &Arc<Shared>, text: Text) -> Result<(What, Duration), 
             Ok(reading) => {
                 let Reading { config, warnings, rule_places } = reading;
                 let (config, rule_places) = (Arc::new(config), Arc::new(rule_places));
-                What::Document { config, warnings, origin: text.origin(), rule_places }
+                What::Document { config, warnings, origin: text.origin(), rule_places, role: Role::Whole }
             }
             Err(unreadable) => What::Invalid { message: unreadable.message, problems: unreadable.problems },
         };
@@ -342,8 +345,32 @@ fn plan(shared: &Shared, text: &Text, if_generation: Option<u64>) -> Result<Body
     let reading = text.read(shared.shards_auto).map_err(|wrong| invalid(shared, wrong))?;
     let published = shared.published.load();
     expected_generation(&published, if_generation)?;
-    let diff = config::diff(&published.running.config, &reading.config);
-    Ok(planned(shared, &published, &diff, &reading.warnings))
+    let running = &published.running.config;
+    let diff = config::diff(running, &reading.config);
+    let mut plan = planned(shared, &published, &diff, &reading.warnings);
+    let base = shared.overlay().base().clone();
+    plan.undoes = drift::undone(&config::diff_kin(&base.config, running), &plan.changes);
+    shared.overlay().attribute(&mut plan.undoes);
+    Ok(Body::Plan(plan))
+}
+
+/// What runs, seen from the document that was given last.
+fn drift_of(shared: &Shared) -> api::Drift {
+    let published = shared.published.load();
+    let base = shared.overlay().base().clone();
+    let diff = config::diff_kin(&base.config, &published.running.config);
+    let plan = planned(shared, &published, &diff, &[]);
+    let overlay = shared.overlay();
+    let changes = plan.changes.into_iter().map(|change| {
+        let by = overlay.by(&change.path).map(|by| api::By::clone(&by));
+        api::Drifted { change, by }
+    });
+    api::Drift {
+        generation: plan.generation,
+        changes: changes.collect(),
+        base_hash: base.config.hash().to_string(),
+        base: base.source,
+    }
 }
 
 fn plan_edits(shared: &Shared, what: &What, if_generation: Option<u64>) -> Result<Body, Box<Failure>> {
@@ -355,7 +382,7 @@ fn plan_edits(shared: &Shared, what: &What, if_generation: Option<u64>) -> Resul
         invalid(shared, crate::ask::Unreadable { message, problems: tell::problems(&problems) })
     })?;
     let diff = config::diff_kin(running, &edited.config);
-    Ok(planned(shared, &published, &diff, &tell::problems(&edited.warnings)))
+    Ok(Body::Plan(planned(shared, &published, &diff, &tell::problems(&edited.warnings))))
 }
 
 fn expected_generation(published: &Published, wanted: Option<u64>) -> Result<(), Box<Failure>> {
@@ -367,10 +394,10 @@ fn expected_generation(published: &Published, wanted: Option<u64>) -> Result<(),
     Err(Box::new(failure))
 }
 
-fn planned(shared: &Shared, published: &Published, diff: &config::Plan, warnings: &[api::Problem]) -> Body {
+fn planned(shared: &Shared, published: &Published, diff: &config::Plan, warnings: &[api::Problem]) -> api::Plan {
     let touched = shared.counted.over(&published.running);
     let running = status::generation(published);
-    Body::Plan(tell::plan(diff, Some(running), warnings, &|pool, object| touched.of(pool, object)))
+    tell::plan(diff, Some(running), warnings, &|pool, object| touched.of(pool, object))
 }
 
 fn invalid(shared: &Shared, wrong: crate::ask::Unreadable) -> Box<Failure> {

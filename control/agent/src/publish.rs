@@ -6,6 +6,7 @@
 use crate::ask::Text;
 use crate::clock::Clock;
 use crate::control::Event;
+use crate::drift::Overlay;
 use crate::events::Events;
 use crate::history::Store;
 use crate::kept::Kept;
@@ -46,6 +47,7 @@ pub struct Shared {
     pub version: &'static str,
     history: Mutex<Store>,
     kept: Mutex<Kept>,
+    overlay: Mutex<Overlay>,
     ended: Mutex<BTreeMap<(&'static str, &'static str), u64>>,
 }
 
@@ -60,7 +62,7 @@ impl Shared {
         inbox: mpsc::UnboundedSender<Event>,
         (document, shards_auto): (Text, usize),
         version: &'static str,
-        (keep_receipts, keep_generations): (usize, usize),
+        (history, kept, overlay): (Store, Kept, Overlay),
     ) -> Shared {
         Shared {
             published: ArcSwap::from_pointee(published),
@@ -76,8 +78,9 @@ impl Shared {
             document,
             shards_auto,
             version,
-            history: Mutex::new(Store::new(keep_receipts)),
-            kept: Mutex::new(Kept::new(keep_generations)),
+            history: Mutex::new(history),
+            kept: Mutex::new(kept),
+            overlay: Mutex::new(overlay),
             ended: Mutex::default(),
         }
     }
@@ -95,6 +98,11 @@ impl Shared {
     /// Locked for the length of one look.
     pub fn kept(&self) -> MutexGuard<'_, Kept> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Locked for the length of one look.
+    pub fn overlay(&self) -> MutexGuard<'_, Overlay> {
+        self.overlay.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn count_ended(&self, outcome: JobOutcome, source: Source) {

@@ -297,6 +297,7 @@ fn is_short(answer: &Answer) -> bool {
             | Body::Jobs(_)
             | Body::Metrics(_)
             | Body::Keys(_)
+            | Body::Drift(_)
             | Body::Explanation(_) => false,
         },
     }

@@ -13,10 +13,12 @@ use crate::compile::{self, Compiler};
 use crate::control::{Control, Event, Parts, bounds};
 use crate::event_log::EventLog;
 use crate::events::Events;
-use crate::history::Journal;
+use crate::drift::Overlay;
+use crate::durable::{self, Base, Durable, Found, MadeBy, Resumed};
+use crate::history::Store;
 use crate::job::{Job, View};
 use crate::keeper::{self, Inlets, Outcome};
-use crate::kept::KeptGeneration;
+use crate::kept::{Kept, KeptGeneration};
 use crate::log::Log;
 use crate::names::Name;
 use crate::probe::{Prober, Watch};
@@ -28,6 +30,7 @@ use crate::touched::Counted;
 use api::Happening;
 use api::order::StopMode;
 use api::receipt::{JobOutcome, Source};
+use api::status::ConfigSource;
 use config::{Colour, Compiled, Config, Problems, RulePlaces, Running, Shards, Slots};
 use core_affinity::CoreId;
 use link::counters::CounterPages;
@@ -54,6 +57,12 @@ pub struct Loaded {
     warnings: Problems,
     rule_places: RulePlaces,
     shards_auto: usize,
+    /// What it was before, if there is a place where that is written down.
+    resumed: Option<Box<Resumed>>,
+    /// What the text says: drift is measured from it.
+    base: Option<Base>,
+    /// Where what runs is from.
+    source: ConfigSource,
 }
 
 /// Why there is nothing to run.
@@ -77,10 +86,70 @@ impl LoadError {
 pub fn load(text: Text, shards_auto: usize) -> Result<Loaded, LoadError> {
     let parsed = text.parse(shards_auto).map_err(LoadError::Unreadable)?.map_err(LoadError::Invalid)?;
     let config::Parsed { config, warnings, files: _, rule_places } = parsed;
-    Ok(Loaded { text, config: Arc::new(config), warnings, rule_places, shards_auto })
+    let source = text.origin();
+    Ok(Loaded {
+        text,
+        config: Arc::new(config),
+        warnings,
+        rule_places,
+        shards_auto,
+        resumed: None,
+        base: None,
+        source,
+    })
 }
 
 impl Loaded {
+    /// Goes on where the process before ended, if there is a place where that is written down. Answers with what the
+    /// operator should be told.
+    ///
+    /// After an end in order the document counts, with what orders had changed of it; after a crash what ran last counts,
+    /// whatever has become of the document since.
+    pub fn resume(&mut self) -> Result<Vec<String>, StartError> {
+        let Some(folder) = self.config.appliance.state_dir.clone() else { return Ok(Vec::new()) };
+        let keep = (self.config.reload.keep_receipts as usize, self.config.reload.keep_generations as usize);
+        let resumed = durable::open(&folder, self.shards_auto, keep);
+        let mut resumed = resumed.map_err(|error| StartError::State { folder, error })?;
+        let mut told = std::mem::take(&mut resumed.complaints);
+        if let Some(found) = &resumed.found {
+            self.take_up(found, &mut told);
+        }
+        self.resumed = Some(Box::new(resumed));
+        Ok(told)
+    }
+
+    fn take_up(&mut self, found: &Found, told: &mut Vec<String>) {
+        let document = self.text.origin();
+        let is_other = matches!(&found.base.source, ConfigSource::File(_)) && found.base.source != document;
+        if is_other {
+            told.push(format!("what ran last was made from {}; {document} is a document of its own", found.base.source));
+            return;
+        }
+        let is_same = found.base.config.hash() == self.config.hash();
+        let drifted = found.running.hash() != found.base.config.hash();
+        if found.stopped && !is_same {
+            if drifted {
+                told.push(format!(
+                    "{document} has changed since it was given, so it counts without what orders had changed;                      generation {} has that, and `rollback` goes back to it",
+                    found.generation
+                ));
+            }
+            return;
+        }
+        if !found.stopped && !is_same {
+            told.push(format!(
+                "the appliance did not end in order: it goes on with generation {}, which ran last. {document} says                  something else now, and `reload` brings it in",
+                found.generation
+            ));
+        }
+        if drifted && is_same {
+            told.push(format!("orders have changed what {document} says; `drift` tells how"));
+        }
+        self.base = Some(found.base.clone());
+        self.config = Arc::clone(&found.running);
+        self.source = found.source.clone();
+    }
+
     pub fn config(&self) -> &Config {
         &self.config
     }
@@ -133,7 +202,7 @@ pub enum StartError {
     Open(String),
     State {
         folder: PathBuf,
-        error: io::Error,
+        error: String,
     },
     /// A table is too small for the document.
     Bounds(String),
@@ -146,7 +215,7 @@ impl fmt::Display for StartError {
             StartError::Socket(taken) => taken.fmt(f),
             StartError::Open(message) | StartError::Bounds(message) => f.write_str(message),
             StartError::State { folder, error } => {
-                write!(f, "the folder for receipts {} cannot be used: {error}", folder.display())
+                write!(f, "the folder for what outlives the process {} cannot be used: {error}", folder.display())
             }
             StartError::Thread(error) => write!(f, "a control thread cannot be started: {error}"),
         }
@@ -223,18 +292,19 @@ impl Handle {
 /// Binds, compiles, and starts the threads of control.
 pub fn start(setup: Setup) -> Result<Agent, StartError> {
     let Setup { loaded, control_socket, shards, pages, reports, registry, epoch, cores, version, names } = setup;
-    let Loaded { text, config, warnings, rule_places, shards_auto } = loaded;
+    let Loaded { text, config, warnings, rule_places, shards_auto, mut resumed, base, source } = loaded;
     let core = |ix: usize| cores.get(ix % cores.len().max(1)).map(|core| CoreId { id: *core });
     let submitted = SystemTime::now();
     let clock = Clock::since(epoch);
     let socket = Socket::open(&control_socket, config.appliance.control_mode).map_err(StartError::Socket)?;
-    let journal = open_journal(&config)?;
     let counted = Counted { pages: pages.into() };
 
+    let first_job = JobId(resumed.as_ref().map_or(0, |resumed| resumed.last_job) + 1);
+    let first_generation = GenerationId(first_job.0);
     let mut slots = Slots::default();
     let before = Running::at_start(&config);
     let all = ShardSet::first(shards.len());
-    let (compiled, plan) = compile::first(&before, &config, all, &mut slots);
+    let (compiled, plan) = compile::first(&before, &config, first_job, all, &mut slots);
     let change = Arc::clone(&compiled.change);
     let come = change.endpoints_come.iter().map(|(_, slot)| *slot);
     counted.make_room(change.pools.iter().map(|(slot, _)| *slot), come).map_err(StartError::Bounds)?;
@@ -257,7 +327,7 @@ pub fn start(setup: Setup) -> Result<Agent, StartError> {
 
     let mut book = Book::default();
     book.enter(&compiled);
-    book.applied(JobId(1), &before, &compiled);
+    book.applied(first_job, &before, &compiled);
     change.listen.iter().for_each(|listen| drop(book.listener_leads(listen)));
     log.name(book.names(&compiled));
     let running = Arc::new(before.after(&compiled));
@@ -265,13 +335,24 @@ pub fn start(setup: Setup) -> Result<Agent, StartError> {
     let states = watch_all(&prober, &compiled);
     compiled.applied(&mut slots);
 
-    let mut rollout = Rollout::new(bounds(&running), &change, GenerationId(1));
+    let mut rollout = Rollout::new(bounds(&running), &change, first_generation);
     let done = inbox.clone();
-    let compiler = Compiler { slots, shards: all, counted: counted.clone(), journal, events: told.clone() };
+    let compiler = Compiler { slots, shards: all, counted: counted.clone() };
     let works = compiler.start(core(3), move |answer| drop(done.send(Event::Done(answer))));
     let works = works.map_err(StartError::Thread)?;
 
-    let (source, rule_places) = (text.origin(), Arc::new(rule_places));
+    let rule_places = Arc::new(rule_places);
+    let base = base.unwrap_or_else(|| Base { source: source.clone(), config: Arc::clone(&running.config) });
+    let (mut history, mut kept) =
+        (Store::new(config.reload.keep_receipts as usize), Kept::new(config.reload.keep_generations as usize));
+    if let Some(resumed) = &mut resumed {
+        std::mem::take(&mut resumed.receipts).into_iter().for_each(|receipt| drop(history.insert(receipt)));
+        let before = resumed.found.iter().flat_map(|found| &found.kept);
+        before.for_each(|generation| drop(kept.push(generation.clone())));
+    }
+    let since = crate::clock::date();
+    let first = KeptGeneration { number: first_generation, config: Arc::clone(&running.config), since: since.clone() };
+    drop(kept.push(first));
     let shared = Arc::new(Shared::new(
         Published {
             running: Arc::clone(&running),
@@ -291,16 +372,30 @@ pub fn start(setup: Setup) -> Result<Agent, StartError> {
         inbox.clone(),
         (text, shards_auto),
         version,
-        (config.reload.keep_receipts as usize, config.reload.keep_generations as usize),
+        (history, kept, Overlay::new(base.clone())),
     ));
-    let first =
-        KeptGeneration { number: GenerationId(1), config: Arc::clone(&running.config), since: crate::clock::date() };
-    drop(shared.kept().push(first));
     for state in states {
         shared.board.set(state.clone());
         rollout.endpoint_state(state, &mut Vec::new());
     }
-    account_for_start(&shared, &works, plan, &warnings, submitted);
+    let receipt = account_for_start(&shared, first_job, plan, &warnings, submitted);
+    let saved = inbox.clone();
+    let durable = resumed.map(|resumed| {
+        let running = durable::Adopted {
+            job: first_job,
+            generation: first_generation.0,
+            since,
+            made_by: MadeBy::Document,
+            config: Arc::clone(&running.config),
+            source: source.clone(),
+            receipt: Arc::clone(&receipt),
+        };
+        Durable::start(*resumed, base, &running, move |told| drop(saved.send(Event::Saved(told))))
+    });
+    let durable = durable.transpose().map_err(StartError::Thread)?;
+    if let Some(durable) = &durable {
+        durable.note(durable::Note::Receipt(receipt));
+    }
 
     let prober = Arc::new(prober);
     let control = Control::new(Parts {
@@ -315,6 +410,8 @@ pub fn start(setup: Setup) -> Result<Agent, StartError> {
         prober: Arc::clone(&prober),
         registry,
         works,
+        durable,
+        first_job,
     });
     let (ready_now, ready) = watch::channel(false);
     let (reloads, demands) = watch::channel(0);
@@ -328,12 +425,6 @@ pub fn start(setup: Setup) -> Result<Agent, StartError> {
     });
     let handle = Handle { inbox, reloads: Arc::new(reloads) };
     Ok(Agent { handle, ready, thread: thread.map_err(StartError::Thread)? })
-}
-
-fn open_journal(config: &Config) -> Result<Option<Journal>, StartError> {
-    let Some(folder) = &config.appliance.state_dir else { return Ok(None) };
-    let journal = Journal::open(folder, &crate::clock::date());
-    journal.map(Some).map_err(|error| StartError::State { folder: folder.clone(), error })
 }
 
 /// How long the start waits for the first answers about names.
@@ -374,26 +465,27 @@ fn watch_all(prober: &Prober, compiled: &Compiled) -> Vec<EndpointState> {
     states.into_values().collect()
 }
 
-/// The start is job 1, and has a receipt like every other.
+/// The start is a job, and has a receipt like every other.
 fn account_for_start(
     shared: &Shared,
-    works: &compile::Workshop,
+    job: JobId,
     plan: config::Plan,
     warnings: &Problems,
     submitted: SystemTime,
-) {
+) -> Arc<api::Receipt> {
     let (voice, _) = watch::channel(View::default());
     let ask =
         Ask { author: None, source: Source::Start, order: None, if_generation: None, what: What::Edits(Vec::new()) };
     let wish = Wish { ask, voice, submitted, check: submitted.elapsed().unwrap_or_default() };
-    let mut job = Job::new(JobId(1), wish, Tick(u64::MAX), None);
+    let number = job;
+    let mut job = Job::new(number, wish, Tick(u64::MAX), None);
     job.plan = Some(crate::tell::plan(&plan, None, &crate::tell::problems(warnings), &|_, _| None));
-    let generation = Some(GenerationId(1));
+    let generation = Some(GenerationId(number.0));
     let mut receipt = job.receipt(JobOutcome::Applied, generation, std::iter::empty(), None);
     receipt.released = Some(receipt.ended.clone());
     let receipt = shared.history().insert(receipt);
     shared.count_ended(receipt.outcome, receipt.source);
-    let ended = Happening::JobEnded { job: 1, outcome: JobOutcome::Applied, generation: Some(1) };
+    let ended = Happening::JobEnded { job: number.0, outcome: JobOutcome::Applied, generation: Some(number.0) };
     shared.events.publish(ended);
-    works.ask(compile::Work::WriteDown(receipt));
+    receipt
 }

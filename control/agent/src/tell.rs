@@ -68,6 +68,7 @@ pub fn plan(plan: &config::Plan, generation: Option<u64>, warnings: &[Problem], 
         changes: plan.changes.iter().map(|change| planned(change, jumps(change), touched)).collect(),
         restart_reasons: plan.restart_reasons.iter().map(restart_reason).collect(),
         warnings: plan.warnings.iter().map(plan_warning).chain(warnings.iter().cloned()).collect(),
+        undoes: Vec::new(),
         pools: plan.touches.pools.iter().map(ToString::to_string).collect(),
         listeners: plan.touches.listeners.iter().map(ToString::to_string).collect(),
     }

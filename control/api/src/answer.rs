@@ -1,5 +1,6 @@
 //! What comes back: any number of `processing`, then exactly one `ok` or `error`.
 
+use crate::drift::Drift;
 use crate::event::Event;
 use crate::explain::Explanation;
 use crate::keys::Keys;
@@ -76,6 +77,7 @@ pub enum Body {
     Version(Version),
     Keys(Keys),
     Explanation(Box<Explanation>),
+    Drift(Drift),
 }
 
 /// How far an order has come. `kind` says of what.

@@ -55,6 +55,7 @@
 
 pub mod answer;
 pub mod client;
+pub mod drift;
 pub mod edit;
 pub mod event;
 pub mod explain;
@@ -71,6 +72,7 @@ pub mod wrap;
 
 pub use answer::{Answer, Body, ErrorCode, Failure, Progress, Reply};
 pub use client::{Client, ClientError, Patience};
+pub use drift::{By, Drift, Drifted, Undone};
 pub use edit::Edit;
 pub use event::{Event, Happening};
 pub use explain::Explanation;

@@ -81,6 +81,8 @@ vocabulary! {
         Apply(Apply) = "apply",
         /// Read the configuration file again and apply it. Answered by [`crate::Receipt`].
         Reload = "reload",
+        /// How what runs differs from the document that was given. Answered by [`crate::Drift`].
+        Drift = "drift",
         /// Make a generation of the past what runs. Answered by [`crate::Receipt`].
         Rollback(Rollback) = "rollback",
         /// What differs between two generations that are kept. Answered by [`crate::Plan`].
@@ -130,6 +132,7 @@ impl Order {
             Order::Status
             | Order::ConfigGet(_)
             | Order::Diff(_)
+            | Order::Drift
             | Order::Check(_)
             | Order::Plan(_)
             | Order::Generations
@@ -163,6 +166,7 @@ impl Order {
             Order::Status
             | Order::ConfigGet(_)
             | Order::Diff(_)
+            | Order::Drift
             | Order::Check(_)
             | Order::Plan(_)
             | Order::Generations

@@ -1,5 +1,6 @@
 //! What a document would change, told before it changes anything.
 
+use crate::drift::Undone;
 use crate::problem::Problem;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -16,6 +17,9 @@ pub struct Plan {
     /// The changes whose class is not `soft`, once more by themselves.
     pub restart_reasons: Vec<RestartReason>,
     pub warnings: Vec<Problem>,
+    /// What runtime orders have changed and this would change again. Absent: nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub undoes: Vec<Undone>,
     /// Pools that get a new generation; every other stays pointer-equal.
     pub pools: Vec<String>,
     /// Addresses that begin or cease to be listened on.

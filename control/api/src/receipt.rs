@@ -43,6 +43,9 @@ pub struct Receipt {
     /// Shards that had not adopted when the job was answered; they accept nothing until they have.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lost_shards: Vec<u16>,
+    /// It is in force, and a restart may not know of it: why it could not be written down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_saved: Option<String>,
     /// With `kept-old`: why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Failure>,

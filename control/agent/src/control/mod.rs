@@ -22,13 +22,14 @@ mod submit;
 use crate::ask::Wish;
 use crate::book::{Book, SlotSet};
 use crate::compile::{Done, Work, Workshop};
+use crate::durable::{Durable, Saved};
 use crate::job::{Ended, Job, State};
 use crate::log::{self, Log};
 use crate::probe::{Finding, Prober};
 use crate::publish::{Published, ShardView, Shared};
 use crate::seat::{Seat, Signed};
 use crate::status;
-use api::Happening;
+use api::{Happening, Receipt};
 use api::order::StopMode;
 use api::receipt::JobOutcome;
 use api::status::{ConfigSource, ShardState};
@@ -53,6 +54,7 @@ const OUTBOX_RETRY: Duration = Duration::from_millis(2);
 pub enum Event {
     Submit(Box<Wish>),
     Done(Done),
+    Saved(Saved),
     /// The log thread has forgotten the names of these slots.
     Forgotten(Vec<log::Slot>),
     /// The shard's thread has ended for good.
@@ -100,6 +102,10 @@ pub struct Control {
     prober: Arc<Prober>,
     registry: Arc<Registry>,
     works: Workshop,
+    /// Where what happens is written down, if there is a place for it.
+    durable: Option<Durable>,
+    /// Jobs that are in force and not on the disk.
+    unsaved: HashMap<JobId, (Job, Arc<Receipt>, Vec<EndpointSlot>)>,
     /// New connections go to these.
     steered: ShardSet,
     /// Parts that are not in force any more and still held.
@@ -150,12 +156,14 @@ pub struct Parts {
     pub prober: Arc<Prober>,
     pub registry: Arc<Registry>,
     pub works: Workshop,
+    pub durable: Option<Durable>,
+    /// The number of the start.
+    pub first_job: JobId,
 }
 
 impl Control {
-    /// Job 1 is the start itself.
     pub fn new(parts: Parts) -> Control {
-        let Parts { shared, rollout, seats, running, source, rule_places, book, log, prober, registry, works } = parts;
+        let Parts { shared, rollout, seats, running, source, rule_places, book, log, prober, registry, works, .. } = parts;
         let all = ShardSet::first(seats.len());
         Control {
             shared,
@@ -167,12 +175,14 @@ impl Control {
             source,
             rule_places,
             jobs: BTreeMap::new(),
-            next_job: 2,
+            next_job: parts.first_job.0 + 1,
             book,
             log,
             prober,
             registry,
             works,
+            durable: parts.durable,
+            unsaved: HashMap::new(),
             steered: all,
             superseded: HashMap::new(),
             confirmed: RootVersion::default(),
@@ -208,6 +218,7 @@ impl Control {
         match event {
             Event::Submit(wish) => self.submit(*wish),
             Event::Done(done) => self.on_done(done),
+            Event::Saved(saved) => self.on_saved(saved),
             Event::Forgotten(slots) => self.on_forgotten(slots),
             Event::ShardGone(shard) => self.on_shard_gone(shard),
             Event::Reopen => self.log.reopen(),
@@ -419,6 +430,13 @@ impl Control {
     pub fn end(self) {
         for (_, job, ended) in self.late {
             job.end(ended);
+        }
+        if let Some(durable) = self.durable {
+            durable.end();
+        }
+        // Nobody takes word of the disk any more; what was noted before is on it.
+        for (job, receipt, drains) in self.unsaved.into_values() {
+            job.end(Ended::Done { receipt, drains });
         }
         self.works.end();
         self.log.stop();

@@ -1,15 +1,17 @@
 //! A job ends: what runs is moved on, the receipt is stored, the submitter is answered.
 
 use super::*;
-use crate::ask::What;
+use crate::ask::{Role, What};
 use crate::clock;
+use crate::drift;
+use crate::durable::{Adopted, Base, MadeBy, Note, Saved};
 use crate::event_log::Level;
 use crate::job::Verdict;
 use crate::kept::KeptGeneration;
 use crate::probe::Watch;
 use crate::publish::ListenerView;
 use api::answer::{Failure, ShardRefusal};
-use api::{ErrorCode, Receipt, Stage};
+use api::{ErrorCode, Stage};
 use config::Compiled;
 use policy::generation::Listen;
 use policy::reload::rollout::{Obstacle, Phase};
@@ -41,13 +43,15 @@ impl Control {
             drains = gone;
             self.ask(Work::Applied(compiled));
         }
-        self.keep_generation();
+        let since = self.keep_generation();
         self.settings_change(&before);
         let job = self.jobs.get_mut(&id).expect("looked up above");
         if let What::Document { origin, rule_places, .. } = &job.ask.what {
             self.source = origin.clone();
             self.rule_places = Arc::clone(rule_places);
         }
+        self.drift_changes(id);
+        let job = self.jobs.get_mut(&id).expect("looked up above");
         if let Some(output) = job.log.take() {
             self.log.switch(output);
         }
@@ -63,8 +67,50 @@ impl Control {
         let receipt = self.released(id).unwrap_or(receipt);
         let job = self.jobs.remove(&id).expect("looked up above");
         let drains = self.waited_for(&job, &drains);
+        if self.durable.is_none() {
+            return self.conclude(job, Ended::Done { receipt, drains });
+        }
+        let made_by = match &job.ask.what {
+            What::Edits(edits) => MadeBy::Edits(edits.clone()),
+            What::Document { role: Role::Past(to), .. } => MadeBy::Rollback { to: *to },
+            What::Document { .. } | What::Invalid { .. } => MadeBy::Document,
+        };
+        self.note(Note::Adopted(Box::new(Adopted {
+            job: id,
+            generation: generation.map_or(0, |generation| generation.0),
+            since,
+            made_by,
+            config: Arc::clone(&self.running.config),
+            source: self.source.clone(),
+            receipt: Arc::clone(&receipt),
+        })));
+        if let What::Document { role: Role::Whole | Role::Merged, .. } = &job.ask.what {
+            let base = self.shared.overlay().base().clone();
+            self.note(Note::Based(base));
+        }
+        self.unsaved.insert(id, (job, receipt, drains));
+    }
+
+    /// These are on the disk now, or will not be.
+    pub(super) fn on_saved(&mut self, saved: Saved) {
+        let Saved { jobs, failure } = saved;
+        if let Some(failure) = &failure {
+            let text = format!("what runs is not written down, and a restart may not know of it: {failure}");
+            self.shared.events.log().say(Level::Error, &text);
+        }
+        for id in jobs {
+            let Some((job, mut receipt, drains)) = self.unsaved.remove(&id) else { continue };
+            if let Some(failure) = &failure {
+                let told = self.shared.history().amend(id.0, |receipt| receipt.not_saved = Some(failure.clone()));
+                receipt = told.unwrap_or(receipt);
+            }
+            self.conclude(job, Ended::Done { receipt, drains });
+        }
+    }
+
+    /// The job's last word, after the pause that the document wants.
+    fn conclude(&mut self, job: Job, ended: Ended) {
         let wait = self.running.config.reload.wait_after;
-        let ended = Ended::Done { receipt, drains };
         if wait > Duration::ZERO {
             self.late.push((self.shared.clock.once_passed(wait), job, ended));
         } else {
@@ -72,12 +118,57 @@ impl Control {
         }
     }
 
-    /// What runs can be gone back to from now on.
-    fn keep_generation(&mut self) {
-        let Some(number) = self.running.generation else { return };
-        let generation = KeptGeneration { number, config: Arc::clone(&self.running.config), since: clock::date() };
-        let gone = self.shared.kept().push(generation);
-        self.forget(gone);
+    pub(super) fn note(&self, note: Note) {
+        if let Some(durable) = &self.durable {
+            durable.note(note);
+        }
+    }
+
+    /// What runs is not what the document says any more, or is it again.
+    fn drift_changes(&mut self, id: JobId) {
+        let job = &self.jobs[&id];
+        let mut overlay = self.shared.overlay();
+        match &job.ask.what {
+            What::Document { config, origin, role, .. } if !matches!(role, Role::Past(_)) => {
+                let base = Base { source: origin.clone(), config: Arc::clone(config) };
+                match role {
+                    Role::Merged => overlay.merge(base),
+                    Role::Whole | Role::Past(_) => overlay.rebase(base),
+                }
+            }
+            _ => {
+                let changes = job.plan.iter().flat_map(|plan| &plan.changes);
+                overlay.touch(changes.map(|change| change.path.as_str()), drift::by(job));
+            }
+        }
+    }
+
+    /// What runs can be gone back to from now on. Since when, RFC 3339.
+    fn keep_generation(&mut self) -> String {
+        let since = clock::date();
+        if let Some(number) = self.running.generation {
+            let config = Arc::clone(&self.running.config);
+            let gone = self.shared.kept().push(KeptGeneration { number, config, since: since.clone() });
+            self.forget(gone);
+        }
+        since
+    }
+
+    /// The document that has come says just what runs.
+    fn based_anew(&mut self, id: JobId) {
+        let What::Document { config, origin, role: Role::Whole | Role::Merged, .. } = &self.jobs[&id].ask.what else {
+            return;
+        };
+        let base = Base { source: origin.clone(), config: Arc::clone(config) };
+        let is_news = {
+            let mut overlay = self.shared.overlay();
+            let is_news = overlay.base().config.hash() != base.config.hash() || overlay.base().source != base.source;
+            overlay.rebase(base.clone());
+            is_news
+        };
+        if is_news {
+            self.note(Note::Based(base));
+        }
     }
 
     fn forget(&self, gone: Vec<KeptGeneration>) {
@@ -112,6 +203,8 @@ impl Control {
                 {
                     self.rule_places = Arc::clone(rule_places);
                 }
+                self.based_anew(id);
+                let job = self.jobs.get_mut(&id).expect("looked up above");
                 let receipt = job.receipt(JobOutcome::Unchanged, generation, std::iter::empty(), None);
                 let receipt = self.shared.history().insert(receipt);
                 self.account(&receipt);
@@ -149,7 +242,9 @@ impl Control {
             outcome: receipt.outcome,
             generation: receipt.generation_after,
         });
-        self.ask(Work::WriteDown(Arc::clone(receipt)));
+        if receipt.outcome != JobOutcome::Applied {
+            self.note(Note::Receipt(Arc::clone(receipt)));
+        }
     }
 
     /// Why nothing was changed, for those who read the log. Who asked over the socket has it in the answer;
@@ -189,7 +284,7 @@ impl Control {
         let receipt = self.shared.history().amend(id.0, |receipt| {
             receipt.released.get_or_insert_with(clock::date);
         })?;
-        self.ask(Work::WriteDown(Arc::clone(&receipt)));
+        self.note(Note::Receipt(Arc::clone(&receipt)));
         Some(receipt)
     }
 

@@ -145,6 +145,7 @@ impl Control {
             ask: job.ask.clone(),
             claims: job.claims.clone(),
             running: Arc::clone(&self.running),
+            base: Arc::clone(&self.shared.overlay().base().config),
             places: Arc::clone(&self.rule_places),
         };
         self.set_state(id, State::Building);
@@ -380,7 +381,8 @@ impl Control {
         }
     }
 
-    fn set_plan(&mut self, id: JobId, plan: api::Plan) {
+    fn set_plan(&mut self, id: JobId, mut plan: api::Plan) {
+        self.shared.overlay().attribute(&mut plan.undoes);
         if let Some(job) = self.jobs.get_mut(&id) {
             job.plan = Some(plan);
         }

@@ -183,20 +183,6 @@ fn lines_have_names_and_the_log_can_be_changed() {
 }
 
 #[test]
-fn receipts_are_written_down() {
-    let listen = [free_address()];
-    let state = tempfile::tempdir().unwrap();
-    let head = format!("state_dir = {:?}\n", state.path().display().to_string());
-    let rig = Rig::with(2, &head, &weight(&listen, 1));
-    rig.apply_with(&head, &weight(&listen, 2)).unwrap();
-    rig.until("both are in the journal", |_| {
-        let text = std::fs::read_to_string(state.path().join("history.jsonl")).unwrap_or_default();
-        let receipts = text.lines().filter(|line| serde_json::from_str::<Receipt>(line).is_ok()).count();
-        if receipts >= 2 { Ok(()) } else { Err(text) }
-    });
-}
-
-#[test]
 fn a_stop_lets_connections_end_until_the_deadline() {
     let listen = [free_address()];
     let mut rig = Rig::new(&weight(&listen, 1));

@@ -2,6 +2,7 @@
 
 mod answers;
 mod changes;
+mod durable;
 mod events;
 mod explain;
 mod fake;
@@ -35,6 +36,8 @@ pub struct Rig {
     pub shards: Vec<Fake>,
     pub folder: tempfile::TempDir,
     socket: PathBuf,
+    /// What the operator is told of the process before.
+    pub told: Vec<String>,
 }
 
 impl Rig {
@@ -54,11 +57,18 @@ impl Rig {
         let folder = tempfile::tempdir().unwrap();
         let document = folder.path().join("site.toml");
         std::fs::write(&document, format!("{}{pools}", Rig::head(shards, head))).unwrap();
+        Rig::found(folder, shards, names)
+    }
+
+    /// With the document that is in the folder. Not waited for.
+    pub fn found(folder: tempfile::TempDir, shards: usize, names: NameSource) -> Rig {
+        let document = folder.path().join("site.toml");
         let socket = folder.path().join("control.sock");
         let registry = Registry::new();
         let (reports_in, reports) = mailbox(4096).unwrap();
-        let loaded =
+        let mut loaded =
             load(Text::File(document), shards).unwrap_or_else(|error| panic!("{}", error.draw(config::Colour::Plain)));
+        let told = loaded.resume().unwrap_or_else(|error| panic!("{error}"));
         let mut pages = Vec::new();
         let mut ports = Vec::new();
         let mut fakes = Vec::new();
@@ -91,7 +101,7 @@ impl Rig {
             names,
         });
         let agent = agent.unwrap_or_else(|error| panic!("{error}"));
-        Rig { agent: Some(agent), shards: fakes, folder, socket }
+        Rig { agent: Some(agent), shards: fakes, folder, socket, told }
     }
 
     pub fn woken(mut self) -> Rig {

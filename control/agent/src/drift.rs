@@ -1,0 +1,90 @@
+//! What runs and what the document says: how they differ, and whose orders made it so.
+//!
+//! Owns the document that drift is measured from, and who touched what since. The difference itself is always that of the
+//! two documents, which share what they have in common, so it cannot be wrong about what runs and costs what differs.
+
+use crate::durable::Base;
+use crate::job::Job;
+use api::{By, PlannedChange, Undone};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// Places of which it is remembered who touched them. Beyond, those that differ no more are forgotten, then the oldest.
+const TOUCHED_MAX: usize = 100_000;
+
+#[derive(Debug)]
+pub struct Overlay {
+    base: Base,
+    /// By the path of what changed.
+    touched: BTreeMap<String, Arc<By>>,
+}
+
+impl Overlay {
+    pub fn new(base: Base) -> Overlay {
+        Overlay { base, touched: BTreeMap::new() }
+    }
+
+    pub fn base(&self) -> &Base {
+        &self.base
+    }
+
+    /// A document has come that says all.
+    pub fn rebase(&mut self, base: Base) {
+        self.base = base;
+        self.touched.clear();
+    }
+
+    /// A document has come, and what orders have changed stays changed.
+    pub fn merge(&mut self, base: Base) {
+        self.base = base;
+    }
+
+    /// This job has changed these.
+    pub fn touch<'a>(&mut self, paths: impl Iterator<Item = &'a str>, by: By) {
+        let by = Arc::new(by);
+        for path in paths {
+            self.touched.insert(path.to_owned(), Arc::clone(&by));
+        }
+        let surplus = self.touched.len().saturating_sub(TOUCHED_MAX);
+        if surplus > 0 {
+            let mut jobs: Vec<u64> = self.touched.values().map(|by| by.job).collect();
+            let (_, oldest_kept, _) = jobs.select_nth_unstable(surplus);
+            let oldest_kept = *oldest_kept;
+            self.touched.retain(|_, by| by.job >= oldest_kept);
+        }
+    }
+
+    /// Whose order made this so. `None`: one that nobody remembers, as from before a restart.
+    pub fn by(&self, path: &str) -> Option<Arc<By>> {
+        self.touched.get(path).cloned()
+    }
+
+    /// Who made it so, wherever that is known.
+    pub fn attribute(&self, undoes: &mut [Undone]) {
+        for undone in undoes {
+            undone.by = self.by(&undone.path).map(|by| By::clone(&by));
+        }
+    }
+}
+
+/// Who asked for a job, and how.
+pub fn by(job: &Job) -> By {
+    By {
+        job: job.id.0,
+        author: job.ask.author.clone(),
+        order: job.ask.order.map(Into::into),
+        submitted: job.submitted(),
+    }
+}
+
+/// What of the drift a plan would change again. `drift`: from the base to what runs.
+pub fn undone(drift: &config::Plan, changes: &[PlannedChange]) -> Vec<Undone> {
+    let changed: BTreeSet<&str> = changes.iter().map(|change| change.path.as_str()).collect();
+    // An object that goes takes with it what is in it.
+    let within = |path: &str| {
+        let ends = path.match_indices('.').map(|(end, _)| &path[..end]);
+        changed.contains(path) || ends.into_iter().any(|outer| changed.contains(outer))
+    };
+    let undone = drift.changes.iter().filter(|change| within(&change.path));
+    undone.map(|change| Undone { path: change.path.clone(), by: None }).collect()
+}

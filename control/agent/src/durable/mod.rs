@@ -1,0 +1,286 @@
+//! What outlives the process: which document was in force, what orders have changed of it, and what became of each job.
+//!
+//! Owns the thread `sluice-journal` and what it writes. A generation is written down when the shards have adopted it, and
+//! its submitter is answered when the disk has it: so what was answered is there after a crash, and a generation that
+//! no shard survives is not what the next start begins with. Everything that waits is written with one sync.
+//!
+//! ```text
+//! control ── Note ──▶ Scribe: blobs, append … append, one commit ── Event::Saved ──▶ control answers
+//! start   ◀── resume: base, what ran, generations to go back to, accounts ── journal
+//! ```
+//!
+//! Cost: an order is written as itself; a whole document as a blob, O(n).
+
+mod entry;
+mod resume;
+
+pub use resume::{Found, Resumed, open};
+
+use crate::clock;
+use crate::names::Name;
+use api::receipt::Receipt;
+use api::status::ConfigSource;
+use config::Config;
+use entry::{Change, Document, Entry, Written};
+use journal::{Hash, Journal, Record};
+use policy::JobId;
+use std::collections::{BTreeSet, VecDeque};
+use std::io;
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+
+/// How much there may be. Bytes on disk are at most `segments_kept` times twice `segment_bytes`, and blobs.
+pub const BOUNDS: journal::Bounds = journal::Bounds {
+    record_bytes_max: 64 << 20,
+    commit_bytes_max: 128 << 20,
+    segment_bytes: 16 << 20,
+    segments_kept: 4,
+    blob_bytes_max: 1 << 30,
+};
+
+/// Notes that are written with one sync.
+const TOGETHER_MAX: usize = 1024;
+
+/// What is to be written down.
+#[derive(Debug)]
+pub enum Note {
+    /// Answered by [`Saved`].
+    Adopted(Box<Adopted>),
+    /// An account of a job that changed nothing, or one that has grown.
+    Receipt(Arc<Receipt>),
+    /// Drift is measured from this one now.
+    Based(Base),
+}
+
+/// A generation that all shards have.
+#[derive(Debug)]
+pub struct Adopted {
+    pub job: JobId,
+    pub generation: u64,
+    pub since: String,
+    pub made_by: MadeBy,
+    /// All that runs.
+    pub config: Arc<Config>,
+    pub source: ConfigSource,
+    pub receipt: Arc<Receipt>,
+}
+
+#[derive(Debug)]
+pub enum MadeBy {
+    Edits(Vec<api::Edit>),
+    Document,
+    Rollback { to: u64 },
+}
+
+/// The document that drift is measured from, and where it is from.
+#[derive(Clone, Debug)]
+pub struct Base {
+    pub source: ConfigSource,
+    pub config: Arc<Config>,
+}
+
+/// What became of notes.
+#[derive(Debug)]
+pub struct Saved {
+    pub jobs: Vec<JobId>,
+    /// It is in force and not on the disk: why.
+    pub failure: Option<String>,
+}
+
+/// Where notes are handed in.
+#[derive(Debug)]
+pub struct Durable {
+    sender: mpsc::Sender<Note>,
+    thread: JoinHandle<()>,
+}
+
+impl Durable {
+    /// Starts the thread. What runs, and its base, are written down first unless they are what was found.
+    pub fn start(
+        resumed: Resumed,
+        base: Base,
+        running: &Adopted,
+        saved: impl Fn(Saved) + Send + 'static,
+    ) -> io::Result<Durable> {
+        let (sender, notes) = mpsc::channel();
+        let mut scribe = Scribe::new(resumed, base, running);
+        let thread = std::thread::Builder::new().name(Name::Journal.to_string()).spawn(move || {
+            scribe.begin(&saved);
+            scribe.write_all(&notes, &saved);
+        })?;
+        Ok(Durable { sender, thread })
+    }
+
+    /// Unbounded, and bounded by who writes: a job has one generation, and an account that grows a few times.
+    pub fn note(&self, note: Note) {
+        let noted = self.sender.send(note);
+        assert!(noted.is_ok(), "the journal's thread is gone");
+    }
+
+    /// Waits until all is written, and that this was the end.
+    pub fn end(self) {
+        drop(self.sender);
+        let _ = self.thread.join();
+    }
+}
+
+/// What the thread knows: what it takes to begin a segment.
+struct Scribe {
+    journal: Journal,
+    /// Of the newest record.
+    number: u64,
+    base: Base,
+    generation: u64,
+    since: String,
+    source: ConfigSource,
+    running: Arc<Config>,
+    /// Generations that the segment tells.
+    told: BTreeSet<u64>,
+    /// Blobs that each segment names, the newest last; of those of an earlier process nothing is known.
+    named: VecDeque<Vec<Hash>>,
+    /// The journal says already what base and what runs are.
+    is_known: bool,
+}
+
+impl Scribe {
+    fn new(resumed: Resumed, base: Base, running: &Adopted) -> Scribe {
+        let Resumed { journal, number, found, .. } = resumed;
+        let is_known = found.as_ref().is_some_and(|found| {
+            found.running.hash() == running.config.hash()
+                && found.base.config.hash() == base.config.hash()
+                && found.base.source == base.source
+        });
+        Scribe {
+            journal,
+            number,
+            base,
+            generation: running.generation,
+            since: running.since.clone(),
+            source: running.source.clone(),
+            running: Arc::clone(&running.config),
+            told: found.into_iter().flat_map(|found| found.kept).map(|kept| kept.number.0).collect(),
+            named: VecDeque::new(),
+            is_known,
+        }
+    }
+
+    fn begin(&mut self, saved: &dyn Fn(Saved)) {
+        let started = Entry::Started { at: clock::date(), pid: std::process::id() };
+        let written = match self.is_known && self.journal.halted().is_none() {
+            true => self.append(entry::entry(&started)).and_then(|()| self.commit()),
+            false => self.begin_segment(),
+        };
+        if let Err(failure) = written {
+            saved(Saved { jobs: Vec::new(), failure: Some(failure) });
+        }
+    }
+
+    fn write_all(&mut self, notes: &mpsc::Receiver<Note>, saved: &dyn Fn(Saved)) {
+        while let Ok(first) = notes.recv() {
+            let mut together = vec![first];
+            together.extend(notes.try_iter().take(TOGETHER_MAX - 1));
+            let jobs = together.iter().filter_map(|note| match note {
+                Note::Adopted(adopted) => Some(adopted.job),
+                Note::Receipt(_) | Note::Based(_) => None,
+            });
+            let jobs: Vec<JobId> = jobs.collect();
+            let failure = self.write(together).err();
+            if failure.is_some() || !jobs.is_empty() {
+                saved(Saved { jobs, failure });
+            }
+        }
+        let stopped = Entry::Stopped { at: clock::date() };
+        if let Err(failure) = self.append(entry::entry(&stopped)).and_then(|()| self.commit()) {
+            saved(Saved { jobs: Vec::new(), failure: Some(failure) });
+        }
+    }
+
+    /// All of it with one sync. When that fails, a new segment with what runs now is as good, but for accounts.
+    fn write(&mut self, notes: Vec<Note>) -> Result<(), String> {
+        let mut written = Ok(());
+        for note in notes {
+            // What runs is known here even if nothing can be written.
+            let records = self.records(note);
+            written = written.and_then(|()| records?.into_iter().try_for_each(|record| self.append(record)));
+        }
+        let written = written.and_then(|()| self.commit());
+        match written {
+            Ok(()) if !self.journal.should_begin_segment() => Ok(()),
+            _ => self.begin_segment().map_err(|error| match written {
+                Ok(()) => error,
+                Err(first) => format!("{first}; {error}"),
+            }),
+        }
+    }
+
+    fn records(&mut self, note: Note) -> Result<Vec<Written>, String> {
+        match note {
+            Note::Receipt(receipt) => Ok(vec![entry::receipt(&receipt)]),
+            Note::Based(base) => {
+                let made = self.document(&base.source, &base.config);
+                self.base = base;
+                Ok(vec![entry::entry(&Entry::Base(made?))])
+            }
+            Note::Adopted(adopted) => {
+                let Adopted { job: _, generation, since, made_by, config, source, receipt } = *adopted;
+                (self.generation, self.since) = (generation, since.clone());
+                (self.running, self.source) = (config, source.clone());
+                let change = match made_by {
+                    MadeBy::Edits(edits) => Change::Edits(edits),
+                    MadeBy::Rollback { to } if self.told.contains(&to) => Change::Back(to),
+                    MadeBy::Document | MadeBy::Rollback { .. } => {
+                        Change::Document(self.document(&source, &Arc::clone(&self.running))?)
+                    }
+                };
+                self.told.insert(generation);
+                Ok(vec![entry::entry(&Entry::Adopted { generation, since, change }), entry::receipt(&receipt)])
+            }
+        }
+    }
+
+    fn append(&mut self, written: Written) -> Result<(), String> {
+        self.number += 1;
+        let record = Record { kind: written.kind, number: self.number, payload: &written.payload };
+        self.journal.append(record).map_err(|error| error.to_string())
+    }
+
+    fn commit(&mut self) -> Result<(), String> {
+        self.journal.commit().map_err(|error| error.to_string())
+    }
+
+    /// Puts a document where records can name it.
+    fn document(&mut self, source: &ConfigSource, config: &Config) -> Result<Document, String> {
+        let text = config.to_toml();
+        let blob = journal::Blobs::hash(text.as_bytes());
+        self.journal.blobs().put(blob, text.as_bytes()).map_err(|error| error.to_string())?;
+        if let Some(named) = self.named.back_mut() {
+            named.push(blob);
+        }
+        Ok(Document::new(source.clone(), blob, config))
+    }
+
+    /// Writes down what it takes to begin with, so that all before is history.
+    fn begin_segment(&mut self) -> Result<(), String> {
+        self.journal.discard();
+        self.named.push_back(Vec::new());
+        let (base, running) = (self.base.clone(), Arc::clone(&self.running));
+        let base = self.document(&base.source, &base.config)?;
+        let running = self.document(&self.source.clone(), &running)?;
+        let snapshot = [
+            Entry::Base(base),
+            Entry::Running { generation: self.generation, since: self.since.clone(), document: running },
+        ];
+        let snapshot = snapshot.map(|entry| entry::entry(&entry));
+        self.number += 1;
+        let number = self.number;
+        let records = snapshot.iter().map(|written| Record { kind: written.kind, number, payload: &written.payload });
+        self.journal.begin_segment(records).map_err(|error| error.to_string())?;
+        self.told = BTreeSet::from([self.generation]);
+        if self.named.len() > BOUNDS.segments_kept {
+            self.named.pop_front();
+            let named: BTreeSet<&Hash> = self.named.iter().flatten().collect();
+            self.journal.blobs().retain(|blob| named.contains(blob)).map_err(|error| error.to_string())?;
+        }
+        Ok(())
+    }
+}

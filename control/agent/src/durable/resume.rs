@@ -1,0 +1,188 @@
+//! What a folder says about the process before: what it ran, what drift is measured from, what became of its jobs.
+//!
+//! Owns the reading. What a start makes of it is `setup`'s affair.
+
+use super::entry::{Change, Document, Entry, Said, read};
+use super::{BOUNDS, Base};
+use crate::ask::Text;
+use crate::kept::{Kept, KeptGeneration};
+use crate::tell_edits;
+use api::receipt::Receipt;
+use api::status::ConfigSource;
+use config::{Config, Edit};
+use journal::{Blobs, Journal, Recovered};
+use policy::GenerationId;
+use std::collections::{BTreeMap, btree_map};
+use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
+
+/// A folder that this process has.
+#[derive(Debug)]
+pub struct Resumed {
+    pub journal: Journal,
+    /// Of the newest record.
+    pub number: u64,
+    /// `None`: nothing has run yet, or what was written about it cannot be read.
+    pub found: Option<Found>,
+    /// Accounts of jobs, ascending.
+    pub receipts: Vec<Receipt>,
+    /// What is wrong with the folder, for the log.
+    pub complaints: Vec<String>,
+    /// The highest number of a job that was ever written down.
+    pub last_job: u64,
+}
+
+/// What ran last.
+#[derive(Debug)]
+pub struct Found {
+    pub base: Base,
+    pub running: Arc<Config>,
+    pub source: ConfigSource,
+    pub generation: u64,
+    /// The newest that can be gone back to, what ran last included.
+    pub kept: Vec<KeptGeneration>,
+    /// The process ended in order.
+    pub stopped: bool,
+}
+
+/// Takes the folder and reads it.
+pub fn open(folder: &Path, shards_auto: usize, keep: (usize, usize)) -> Result<Resumed, String> {
+    let (keep_receipts, keep_generations) = keep;
+    let (journal, recovered) = Journal::open(folder, BOUNDS).map_err(|error| error.to_string())?;
+    let mut complaints = told(&recovered);
+    let reader = Reader { blobs: journal.blobs(), shards_auto };
+    let mut replay = Replay::new(keep_generations);
+    for record in recovered.records() {
+        let step = match read(&record) {
+            Ok(Said::Entry(entry)) => replay.step(entry, &reader),
+            Ok(Said::Receipt(_)) => Ok(()),
+            Err(unreadable) => Err(unreadable),
+        };
+        if let Err(complaint) = step {
+            // What ran until then is what is known.
+            complaints.push(format!("what the journal says ends here: {complaint}"));
+            break;
+        }
+    }
+    let (last_generation, number) = (replay.generation, recovered.last_number());
+    let found = replay.found();
+    drop(recovered);
+    let receipts = receipts(&journal, keep_receipts, &mut complaints);
+    let last_job = receipts.last().map_or(0, |receipt| receipt.job).max(last_generation);
+    Ok(Resumed { journal, number, found, receipts, complaints, last_job })
+}
+
+fn told(recovered: &Recovered) -> Vec<String> {
+    let cut = recovered.cut.iter().map(ToString::to_string);
+    cut.chain(recovered.damage.iter().map(ToString::to_string)).collect()
+}
+
+/// The newest, each as it was last.
+fn receipts(journal: &Journal, keep: usize, complaints: &mut Vec<String>) -> Vec<Receipt> {
+    let mut receipts = BTreeMap::new();
+    for past in journal.records_before(u64::MAX) {
+        let past = match past {
+            Ok(past) => past,
+            Err(gap) => {
+                complaints.push(gap.to_string());
+                continue;
+            }
+        };
+        let record = journal::Record { kind: past.kind, number: past.number, payload: &past.payload };
+        if let Ok(Said::Receipt(receipt)) = read(&record) {
+            if let btree_map::Entry::Vacant(place) = receipts.entry(receipt.job) {
+                place.insert(*receipt);
+            }
+            if receipts.len() >= keep {
+                break;
+            }
+        }
+    }
+    receipts.into_values().collect()
+}
+
+struct Reader {
+    blobs: Blobs,
+    shards_auto: usize,
+}
+
+impl Reader {
+    fn document(&self, document: &Document) -> Result<Arc<Config>, String> {
+        let name = &document.source;
+        let blob = document.blob().ok_or_else(|| format!("{name}: {:?} names no blob", document.blob))?;
+        let mut text = String::new();
+        let mut reader = self.blobs.open(blob).map_err(|error| format!("{name}: {error}"))?;
+        reader.read_to_string(&mut text).map_err(|error| format!("{name}: {error}"))?;
+        let text = Text::Sent { text, name: Some(name.to_string()), folder: Some("/".into()) };
+        let reading = text.read(self.shards_auto).map_err(|wrong| {
+            let first = wrong.problems.first().map_or_else(String::new, |problem| format!(": {problem}"));
+            format!("{}{first}", wrong.message)
+        })?;
+        Ok(Arc::new(reading.config))
+    }
+}
+
+struct Replay {
+    base: Option<Base>,
+    running: Option<(ConfigSource, Arc<Config>)>,
+    generation: u64,
+    kept: Kept,
+    stopped: bool,
+}
+
+impl Replay {
+    fn new(keep: usize) -> Replay {
+        Replay { base: None, running: None, generation: 0, kept: Kept::new(keep), stopped: false }
+    }
+
+    fn step(&mut self, entry: Entry, reader: &Reader) -> Result<(), String> {
+        self.stopped = false;
+        match entry {
+            Entry::Base(document) => {
+                let config = reader.document(&document)?;
+                self.base = Some(Base { source: document.source, config });
+            }
+            Entry::Running { generation, since, document } => {
+                let config = reader.document(&document)?;
+                self.runs(generation, since, document.source, config);
+            }
+            Entry::Adopted { generation, since, change } => {
+                let (source, running) = self.running.clone().ok_or("an order, and nothing that it was given to")?;
+                let (source, config) = match change {
+                    Change::Document(document) => {
+                        let config = reader.document(&document)?;
+                        (document.source, config)
+                    }
+                    Change::Back(to) => {
+                        let kept = self.kept.find(to).ok_or_else(|| format!("generation {to} is not told"))?;
+                        (ConfigSource::Generation(to), Arc::clone(&kept.config))
+                    }
+                    Change::Edits(edits) => {
+                        let edits: Vec<Edit> = edits.iter().flat_map(tell_edits::edits).collect();
+                        let edited = running.edit(&edits, reader.shards_auto);
+                        let edited = edited.map_err(|problems| format!("generation {generation}: {problems}"))?;
+                        (source, Arc::new(edited.config))
+                    }
+                };
+                self.runs(generation, since, source, config);
+            }
+            Entry::Stopped { .. } => self.stopped = true,
+            Entry::Started { .. } => {}
+        }
+        Ok(())
+    }
+
+    fn runs(&mut self, generation: u64, since: String, source: ConfigSource, config: Arc<Config>) {
+        self.generation = self.generation.max(generation);
+        self.running = Some((source, Arc::clone(&config)));
+        drop(self.kept.push(KeptGeneration { number: GenerationId(generation), config, since }));
+    }
+
+    fn found(self) -> Option<Found> {
+        let (source, running) = self.running?;
+        let mut kept: Vec<KeptGeneration> = self.kept.iter().cloned().collect();
+        kept.reverse();
+        Some(Found { base: self.base?, running, source, generation: self.generation, kept, stopped: self.stopped })
+    }
+}
