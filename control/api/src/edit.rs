@@ -216,16 +216,44 @@ pub struct LimitSet {
     pub set: Keys,
 }
 
-/// One of both.
-#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Patch {
+/// Either kind.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(try_from = "PatchFields", into = "PatchFields")]
+pub enum Patch {
     /// RFC 7396.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub merge: Option<Value>,
+    Merge(Value),
     /// RFC 6902.
+    Steps(Vec<PatchStep>),
+}
+
+#[derive(Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PatchFields {
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub patch: Option<Vec<PatchStep>>,
+    merge: Option<Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    patch: Option<Vec<PatchStep>>,
+}
+
+impl TryFrom<PatchFields> for Patch {
+    type Error = &'static str;
+
+    fn try_from(fields: PatchFields) -> Result<Patch, &'static str> {
+        match fields {
+            PatchFields { merge: Some(merge), patch: None } => Ok(Patch::Merge(merge)),
+            PatchFields { merge: None, patch: Some(steps) } => Ok(Patch::Steps(steps)),
+            _ => Err("accepted is exactly one of `merge` (an object, RFC 7396) and `patch` (an array, RFC 6902)"),
+        }
+    }
+}
+
+impl From<Patch> for PatchFields {
+    fn from(patch: Patch) -> PatchFields {
+        match patch {
+            Patch::Merge(merge) => PatchFields { merge: Some(merge), patch: None },
+            Patch::Steps(steps) => PatchFields { merge: None, patch: Some(steps) },
+        }
+    }
 }
 
 /// One operation, RFC 6902 section 4. Paths are JSON pointers into the document as a table of tables.

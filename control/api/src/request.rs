@@ -129,7 +129,7 @@ fn checked_id(id: Value) -> Result<Value, Box<Rejected>> {
 mod tests {
     use super::*;
     use crate::order::{
-        Apply, BackendAdd, BackendRemove, BackendSet, Check, Document, Edit, Events, History, ReceiptOf, Setting, Stop,
+        Apply, BackendAdd, BackendRemove, BackendSet, Check, Document, Events, History, ReceiptOf, Setting, Stop,
         StopMode, Transaction,
     };
 
@@ -235,6 +235,39 @@ mod tests {
             let text = format!(r#"{{"id":{id},"order":"status"}}"#);
             let request = Request::decode(text.as_bytes()).expect("is a request");
             assert_eq!(request.id.to_string(), id);
+        }
+    }
+
+    #[test]
+    fn a_change_of_one_object_is_a_small_message() {
+        // The longest names there are, and all that can be said.
+        let name = "n".repeat(63);
+        let host = format!("{0}.{0}.{0}", "h".repeat(63));
+        for order in [
+            format!(
+                r#"{{"order":"backend.add","pool":"{name}","group":"{name}","backend":"{name}","address":"{host}:65535","weight":65535,"backup":true,"drain":true,"max_connections":10000000}}"#
+            ),
+            format!(
+                r#"{{"order":"backend.set","pool":"{name}","group":"{name}","backend":"{name}","weight":65535,"backup":true,"drain":true,"max_connections":10000000}}"#
+            ),
+            format!(
+                r#"{{"order":"backend.remove","pool":"{name}","group":"{name}","backend":"{name}","now":true,"wait":false}}"#
+            ),
+            format!(
+                r#"{{"order":"patch","merge":{{"pool":{{"{name}":{{"group":{{"{name}":{{"backend":{{"{name}":{{"weight":3}}}}}}}}}}}}}}}}"#
+            ),
+        ] {
+            let request = Request::decode(order.as_bytes()).unwrap_or_else(|rejected| panic!("{}", rejected.failure));
+            let sent = serde_json::to_vec(&Request { id: u64::MAX.into(), ..request }).expect("it is JSON");
+            assert!(sent.len() < 1_000, "{} bytes: {order}", sent.len());
+        }
+    }
+
+    #[test]
+    fn a_patch_is_of_exactly_one_kind() {
+        for fields in ["", r#","merge":{},"patch":[]"#, r#","merge":null"#] {
+            let text = format!(r#"{{"order":"patch"{fields}}}"#);
+            rejects(&text, Value::Null, ErrorCode::InvalidRequest, &["exactly one of `merge`"]);
         }
     }
 
