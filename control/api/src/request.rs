@@ -263,6 +263,23 @@ mod tests {
         }
     }
 
+    /// However deep, in a transaction too: what one reader takes from the first another would take from the last.
+    #[test]
+    fn no_key_is_said_twice() {
+        for order in [
+            r#"{"order":"pool.set","pool":"p","set":{"a":{"b":1,"b":2}}}"#,
+            r#"{"order":"limit.set","pool":"p","set":{"b":1,"b":2}}"#,
+            r#"{"order":"patch","merge":{"a":[{"b":1,"b":2}]}}"#,
+            r#"{"order":"patch","patch":[{"op":"add","path":"/a","value":{"b":1,"b":2}}]}"#,
+            r#"{"order":"patch","patch":[{"op":"remove","b":"/a","b":"/c"}]}"#,
+        ] {
+            let duplicate = ["duplicate field `b`"];
+            rejects(order, Value::Null, ErrorCode::InvalidRequest, &duplicate);
+            let within = format!(r#"{{"order":"transaction","orders":[{order}]}}"#);
+            rejects(&within, Value::Null, ErrorCode::InvalidRequest, &duplicate);
+        }
+    }
+
     #[test]
     fn a_patch_is_of_exactly_one_kind() {
         for fields in ["", r#","merge":{},"patch":[]"#, r#","merge":null"#] {
@@ -365,7 +382,7 @@ mod tests {
             r#"{"id":1,"order":"transaction","orders":[7]}"#,
             Value::from(1),
             InvalidRequest,
-            &["field `orders`", "is an object with `order`"],
+            &["field `orders`", "expected an object"],
         );
         rejects(
             r#"{"id":1,"order":"transaction","orders":[{"pool":"db"}]}"#,
