@@ -25,6 +25,23 @@ pub fn backends(current: &OsStr) -> Vec<CompletionCandidate> {
     offered(current, present.map(|backend| backend.backend))
 }
 
+/// Addresses that the pools of the line listen on.
+pub fn addresses(current: &OsStr) -> Vec<CompletionCandidate> {
+    let listeners = meant_pools().into_iter().flat_map(|pool| pool.listeners);
+    offered(current, listeners.map(|listener| listener.address))
+}
+
+/// Rules that have a name of their own. What the others are called follows from what they ask, and is not in the document.
+pub fn rules(current: &OsStr) -> Vec<CompletionCandidate> {
+    let Some(Body::Config(config)) = ask(Order::ConfigGet) else { return Vec::new() };
+    let Ok(document) = config.document.parse::<toml::Table>() else { return Vec::new() };
+    let typed = typed();
+    let pools = document.get("pool").and_then(toml::Value::as_table).into_iter().flatten();
+    let meant = pools.filter(|(pool, _)| typed.contains(pool));
+    let rules = meant.filter_map(|(_, pool)| pool.get("rule")?.as_array()).flatten();
+    offered(current, rules.filter_map(|rule| rule.get("id")?.as_str().map(str::to_owned)))
+}
+
 pub fn keys(current: &OsStr) -> Vec<CompletionCandidate> {
     let Some(Body::Keys(keys)) = ask(Order::Keys(Default::default())) else { return Vec::new() };
     offered(current, keys.keys.into_iter().map(|key| key.path))
@@ -38,10 +55,14 @@ fn offered(current: &OsStr, words: impl Iterator<Item = String>) -> Vec<Completi
 
 /// Of the pools that the line names, or of all.
 fn meant_backends() -> Vec<BackendStatus> {
+    meant_pools().into_iter().flat_map(|pool| pool.backends).collect()
+}
+
+/// Those that the line names, or all.
+fn meant_pools() -> Vec<PoolStatus> {
     let (pools, typed) = (known_pools(), typed());
     let (named, others): (Vec<_>, Vec<_>) = pools.into_iter().partition(|pool| typed.contains(&pool.pool));
-    let meant = if named.is_empty() { others } else { named };
-    meant.into_iter().flat_map(|pool| pool.backends).collect()
+    if named.is_empty() { others } else { named }
 }
 
 fn known_pools() -> Vec<PoolStatus> {

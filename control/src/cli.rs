@@ -1,7 +1,10 @@
 //! The command line, and the order that each command is.
 //!
 //! Help, completions and manual pages are all made from here: a new order is a new variant of [`Command`] and its arm in
-//! [`Command::order`], and nothing else.
+//! [`Command::order`], and nothing else. `edits` has those that change the document.
+
+mod edits;
+mod settings;
 
 use crate::candidates;
 use crate::document::{self, InputError};
@@ -131,6 +134,29 @@ pub enum Command {
     /// Add, remove or change one backend
     #[command(subcommand)]
     Backend(Backend),
+    /// Add, remove or change a pool
+    #[command(subcommand)]
+    Pool(edits::Pool),
+    /// Add or remove an address that a pool listens on
+    #[command(subcommand)]
+    Listen(edits::Listen),
+    /// Add or remove a domain name
+    #[command(subcommand)]
+    Host(edits::Host),
+    /// Add, remove or change a group of backends
+    #[command(subcommand)]
+    Group(edits::Group),
+    /// Add, remove, move or change a rule
+    #[command(subcommand)]
+    Rule(edits::Rule),
+    /// Set, add or remove a header where a rule decides
+    #[command(subcommand)]
+    Header(edits::Header),
+    /// Change the limits of a pool
+    #[command(subcommand)]
+    Limit(edits::Limit),
+    /// Change the document by a merge patch or a JSON patch
+    Patch(edits::PatchFile),
     /// Follow what happens, until interrupted
     Events {
         /// Begin with this event, if it is still remembered
@@ -295,6 +321,14 @@ impl Command {
             Command::Receipt { job } => Order::Receipt(ReceiptOf { job }),
             Command::Jobs => Order::Jobs,
             Command::Backend(backend) => backend.order(),
+            Command::Pool(pool) => Order::Edit(pool.edit()?),
+            Command::Listen(listen) => Order::Edit(listen.edit()),
+            Command::Host(host) => Order::Edit(host.edit()),
+            Command::Group(group) => Order::Edit(group.edit()?),
+            Command::Rule(rule) => Order::Edit(rule.edit()?),
+            Command::Header(header) => Order::Edit(header.edit()),
+            Command::Limit(limit) => Order::Edit(limit.edit()?),
+            Command::Patch(patch) => patch.order()?,
             Command::Events { from } => Order::Events(Events { from }),
             Command::Metrics => Order::Metrics,
             Command::Stop { now, deadline } => Order::Stop(Stop {
@@ -423,6 +457,103 @@ mod tests {
     }
 
     #[test]
+    fn every_object_has_its_commands() {
+        check(
+            "pool add web create.service=http create.listen=[\"127.0.0.1:80\"]",
+            json!({"order": "pool.add", "pool": "web",
+                "set": {"create": {"service": "http", "listen": ["127.0.0.1:80"]}}}),
+        );
+        check(
+            "pool set web timeouts.idle=",
+            json!({"order": "pool.set", "pool": "web", "set": {"timeouts": {"idle": null}}}),
+        );
+        check("pool remove web --missing-ok", json!({"order": "pool.remove", "pool": "web", "missing_ok": true}));
+        check(
+            "limit set web max_connections=7",
+            json!({"order": "limit.set", "pool": "web", "set": {"max_connections": 7}}),
+        );
+        check("listen add web [::1]:80", json!({"order": "listen.add", "pool": "web", "address": "[::1]:80"}));
+        check("listen remove web [::1]:80", json!({"order": "listen.remove", "pool": "web", "address": "[::1]:80"}));
+        check("host add web a.test", json!({"order": "host.add", "pool": "web", "host": "a.test"}));
+        check(
+            "host remove web a.test --group app --missing-ok",
+            json!({"order": "host.remove", "pool": "web", "host": "a.test", "group": "app", "missing_ok": true}),
+        );
+        check(
+            "group add web app balance=random-two",
+            json!({"order": "group.add", "pool": "web", "group": "app", "set": {"balance": "random-two"}}),
+        );
+        check(
+            "group set web app backend.a.weight=3",
+            json!({"order": "group.set", "pool": "web", "group": "app", "set": {"backend": {"a": {"weight": 3}}}}),
+        );
+        check("group remove web app", json!({"order": "group.remove", "pool": "web", "group": "app"}));
+    }
+
+    #[test]
+    fn rules_and_their_headers_have_commands() {
+        check(
+            "rule add web deny=403 path=/x --first",
+            json!({"order": "rule.add", "pool": "web", "set": {"path": "/x", "deny": 403}, "place": "first"}),
+        );
+        check(
+            "rule add web r deny=403 --before a.test/*",
+            json!({"order": "rule.add", "pool": "web", "rule": "r", "set": {"deny": 403}, "place": {"before": "a.test/*"}}),
+        );
+        check(
+            "rule set web r deny=404",
+            json!({"order": "rule.set", "pool": "web", "rule": "r", "set": {"deny": 404}}),
+        );
+        check("rule move web r --last", json!({"order": "rule.move", "pool": "web", "rule": "r", "place": "last"}));
+        check(
+            "rule move web r --behind s",
+            json!({"order": "rule.move", "pool": "web", "rule": "r", "place": {"behind": "s"}}),
+        );
+        check("rule remove web r", json!({"order": "rule.remove", "pool": "web", "rule": "r"}));
+        check(
+            "header set web r X-A {host} --response",
+            json!({"order": "header.set", "pool": "web", "rule": "r", "head": "response", "name": "X-A", "value": "{host}"}),
+        );
+        for verb in ["remove", "clear"] {
+            check(
+                &format!("header {verb} web r X-A"),
+                json!({"order": format!("header.{verb}"), "pool": "web", "rule": "r", "head": "request", "name": "X-A"}),
+            );
+        }
+        check(
+            "header add web r X-A 1",
+            json!({"order": "header.add", "pool": "web", "rule": "r", "head": "request", "name": "X-A", "value": "1"}),
+        );
+    }
+
+    #[test]
+    fn a_patch_is_of_either_kind() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let path = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path.to_str().unwrap().to_owned()
+        };
+        let merge = path("merge.json", "{\"pool\": {\"web\": null}}");
+        let merged = json!({"order": "patch", "merge": {"pool": {"web": null}}});
+        check(&format!("patch {merge}"), merged.clone());
+        check(
+            &format!("patch {merge} --if-generation 3 --dry-run"),
+            json!({"order": "transaction", "orders": [merged], "if_generation": 3, "dry_run": true}),
+        );
+        let steps = path("steps.json", " [{\"op\": \"remove\", \"path\": \"/pool/web\"}]");
+        check(&format!("patch {steps}"), json!({"order": "patch", "patch": [{"op": "remove", "path": "/pool/web"}]}));
+        for (text, part) in [("3", "no patch"), ("[{}]", "`op`"), ("[{\"op\": \"twist\"}]", "`twist`"), ("{", "EOF")] {
+            let file = path("wrong.json", text);
+            let Task::Order(command) = Cli::try_parse_from(["sluicectl", "patch", &file]).unwrap().task else {
+                panic!("patch is an order")
+            };
+            let error = command.order().unwrap_err().to_string();
+            assert!(error.contains("wrong.json") && error.contains(part), "{text}: {error}");
+        }
+    }
+
+    #[test]
     fn a_request_is_described_as_for_curl() {
         check("explain http://example.com/a?b", json!({"order": "explain", "url": "http://example.com/a?b"}));
         check(
@@ -473,6 +604,14 @@ mod tests {
             "explain",
             "explain GET http://a/ twice",
             "explain http://a/ -H X-A",
+            "pool add web",
+            "pool set web timeouts",
+            "rule add web",
+            "rule move web r",
+            "rule move web r --first --last",
+            "rule add web r deny=403 --before a --behind b",
+            "header set web r X-A",
+            "patch",
         ] {
             let words = ["sluicectl"].into_iter().chain(line.split_whitespace());
             let error = Cli::try_parse_from(words).expect_err(line);

@@ -1,4 +1,4 @@
-//! FILE, read on this side: the appliance need not be able to read it.
+//! FILE, read on this side: the appliance need not be able to read it. And what is wrong with what is typed or read.
 
 use api::framing::MESSAGE_BYTES_MAX;
 use api::order::Document;
@@ -46,7 +46,7 @@ fn folder_of(path: &Path, standard_input: bool) -> io::Result<PathBuf> {
     }
 }
 
-/// A document that cannot be sent.
+/// A document or a setting that cannot be sent.
 #[derive(Debug)]
 pub struct InputError {
     name: String,
@@ -58,11 +58,32 @@ enum Cause {
     Unreadable(io::Error),
     TooLong,
     NotText { at: usize },
+    NoPatch(serde_json::Error),
+    SaidTwice,
+    NoSetting(&'static str),
+}
+
+impl InputError {
+    pub fn no_patch(name: String, error: serde_json::Error) -> InputError {
+        InputError { name, cause: Cause::NoPatch(error) }
+    }
+
+    /// Of a key on the command line.
+    pub fn said_twice(key: String) -> InputError {
+        InputError { name: format!("`{key}`"), cause: Cause::SaidTwice }
+    }
+
+    /// Of a word on the command line, with what is accepted.
+    pub fn no_setting(word: String, accepted: &'static str) -> InputError {
+        InputError { name: format!("`{word}`"), cause: Cause::NoSetting(accepted) }
+    }
 }
 
 impl fmt::Display for InputError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: ", self.name)?;
+        if !matches!(self.cause, Cause::SaidTwice) {
+            write!(f, "{}: ", self.name)?;
+        }
         match &self.cause {
             Cause::Unreadable(error) => error.fmt(f),
             Cause::TooLong => {
@@ -71,6 +92,11 @@ impl fmt::Display for InputError {
             Cause::NotText { at } => {
                 write!(f, "no UTF-8 text: byte {at} (from 0) begins no character")
             }
+            Cause::NoPatch(error) => {
+                write!(f, "no patch: {error}; accepted is an object (RFC 7396) or an array of operations (RFC 6902)")
+            }
+            Cause::SaidTwice => write!(f, "{} is said twice", self.name),
+            Cause::NoSetting(accepted) => f.write_str(accepted),
         }
     }
 }

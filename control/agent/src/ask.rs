@@ -64,7 +64,7 @@ pub struct Wish {
 impl What {
     pub fn edits(&self) -> Vec<Edit> {
         match self {
-            What::Edits(edits) => edits.iter().flat_map(tell_edits::edits).collect(),
+            What::Edits(edits) => edits.iter().map(tell_edits::edit).collect(),
             What::Document { .. } | What::Invalid { .. } => Vec::new(),
         }
     }

@@ -5,10 +5,10 @@ use api::edit::{Head, HeaderSet, HostAdd, HostRemove, Patch, PatchStep, Place};
 use config::RulePlace;
 use serde_json::{Value, json};
 
-/// An edit as the protocol has it, as `config` has it: mostly one.
-pub fn edits(edit: &api::Edit) -> Vec<config::Edit> {
+/// An edit as the protocol has it, as `config` has it.
+pub fn edit(edit: &api::Edit) -> config::Edit {
     use config::Edit as Made;
-    let one = match edit {
+    match edit {
         Edit::BackendAdd(add) => Made::AddBackend {
             pool: add.pool.clone(),
             group: add.group.clone(),
@@ -93,20 +93,17 @@ pub fn edits(edit: &api::Edit) -> Vec<config::Edit> {
         Edit::HeaderClear(of) => {
             let (removed, gone) = (head(&of.pool, &of.rule, of.head, "remove"), json!({ &of.name: null }));
             let edits = json!({ head_key(of.head): { "set": gone.clone(), "add": gone } });
-            return vec![
+            Made::Several(vec![
                 Made::Set { path: path(&["pool", &of.pool, "rule", &of.rule]), value: edits },
                 Made::RemoveItem { path: removed, item: of.name.clone(), missing_ok: true },
-            ];
+            ])
         }
         Edit::LimitSet(set) => {
             Made::Set { path: path(&["pool", &set.pool]), value: json!({ "limits": keys(&set.set) }) }
         }
-        Edit::Patch(Patch { merge, patch }) => {
-            let merge = merge.iter().cloned().map(Made::Merge);
-            return merge.chain(patch.iter().map(|steps| Made::Patch(steps.iter().map(step).collect()))).collect();
-        }
-    };
-    vec![one]
+        Edit::Patch(Patch::Merge(merge)) => Made::Merge(merge.clone()),
+        Edit::Patch(Patch::Steps(steps)) => Made::Patch(steps.iter().map(step).collect()),
+    }
 }
 
 fn path(words: &[&str]) -> Vec<String> {
@@ -163,15 +160,15 @@ fn step(step: &PatchStep) -> config::PatchStep {
 mod tests {
     use super::*;
 
-    fn made(edit: Value) -> Vec<config::Edit> {
-        let told: Edit = serde_json::from_value(edit).expect("an edit");
-        edits(&told)
+    fn made(told: Value) -> config::Edit {
+        let told: Edit = serde_json::from_value(told).expect("an edit");
+        edit(&told)
     }
 
     #[test]
     fn edits_keep_what_they_do_not_name() {
         let set = json!({"order": "backend.set", "pool": "db", "backend": "a", "max_connections": null});
-        let [config::Edit::SetBackend { set, .. }] = &made(set)[..] else { panic!("one edit of a backend") };
+        let config::Edit::SetBackend { set, .. } = made(set) else { panic!("one edit of a backend") };
         assert_eq!(set.max_connections, Some(config::Limit::Off));
         assert_eq!((set.weight, set.backup, set.drain), (None, None, None));
     }
@@ -180,12 +177,12 @@ mod tests {
     fn a_host_that_leads_to_a_group_is_a_rule_of_its_name() {
         let add = json!({"order": "host.add", "pool": "web", "host": "a.test", "group": "app"});
         let remove = json!({"order": "host.remove", "pool": "web", "host": "a.test", "group": "app"});
-        let ([config::Edit::Add { path: added, .. }], [config::Edit::Remove { path: removed, .. }]) =
-            (&made(add)[..], &made(remove)[..])
+        let (config::Edit::Add { path: added, .. }, config::Edit::Remove { path: removed, .. }) =
+            (made(add), made(remove))
         else {
             panic!("a rule comes and goes")
         };
-        assert_eq!((added, &**added.last().unwrap()), (removed, "a.test/*"));
+        assert_eq!((&added, &**added.last().unwrap()), (&removed, "a.test/*"));
     }
 
     #[test]
@@ -197,9 +194,9 @@ mod tests {
             });
             // Fields that it does not have are taken away, one after the other.
             let mut fields = all.as_object().unwrap().clone();
-            let edit = loop {
+            let told = loop {
                 match serde_json::from_value::<Edit>(Value::Object(fields.clone())) {
-                    Ok(edit) => break edit,
+                    Ok(told) => break told,
                     Err(error) => {
                         let text = error.to_string();
                         let field = text.split('`').nth(1).unwrap_or_default();
@@ -207,7 +204,9 @@ mod tests {
                     }
                 }
             };
-            assert!(!edits(&edit).is_empty(), "{name}");
+            let made = edit(&told);
+            let is_empty = matches!(&made, config::Edit::Several(edits) if edits.is_empty());
+            assert!(!is_empty, "{name}");
         }
     }
 }

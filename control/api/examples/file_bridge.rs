@@ -68,7 +68,7 @@ fn bring_together(file: &Path, place: &Place) -> Result<String, Trouble> {
     let orders: Vec<Edit> = add.chain(remove).collect();
     if !orders.is_empty() {
         // All in one generation, so that there is no moment without backends.
-        result(&mut client, Order::Transaction(Transaction { orders, if_generation: None, dry_run: false }))?;
+        result(&mut client, Order::Transaction(Transaction { orders, ..Transaction::default() }))?;
     }
     Ok(format!("{} has {}", place.pool, wanted.into_iter().collect::<Vec<_>>().join(", ")))
 }

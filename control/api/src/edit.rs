@@ -4,7 +4,9 @@
 //! `set` holds keys as the document has them; `null` in it takes a key back to its default. Said twice, an edit is done
 //! once; only a removal of what is not there is an error, unless `missing_ok`.
 
+use crate::once;
 use crate::order::{BackendAdd, BackendRemove, BackendSet, is_false};
+use serde::de::{self, Deserializer};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -53,7 +55,7 @@ pub type Keys = Map<String, Value>;
 pub struct PoolEdit {
     pub pool: String,
     /// `create`, `limits`, `group` and so on. Of a pool that is added, all of it.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "once::table")]
     pub set: Keys,
 }
 
@@ -110,7 +112,7 @@ pub struct HostRemove {
 pub struct GroupEdit {
     pub pool: String,
     pub group: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "once::table")]
     pub set: Keys,
 }
 
@@ -130,7 +132,7 @@ pub struct RuleAdd {
     /// Its id. Absent: what it asks, such as `example.com/api/*`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rule: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "once::table")]
     pub set: Keys,
     /// Absent: the last, or where its `order` says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -152,7 +154,7 @@ pub enum Place {
 pub struct RuleSet {
     pub pool: String,
     pub rule: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "once::table")]
     pub set: Keys,
 }
 
@@ -213,19 +215,54 @@ pub struct HeaderOf {
 pub struct LimitSet {
     pub pool: String,
     /// Keys of the pool's `limits`.
+    #[serde(deserialize_with = "once::table")]
     pub set: Keys,
 }
 
-/// One of both.
-#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Patch {
+/// Either kind.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(try_from = "PatchFields", into = "PatchFields")]
+pub enum Patch {
     /// RFC 7396.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub merge: Option<Value>,
+    Merge(Value),
     /// RFC 6902.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub patch: Option<Vec<PatchStep>>,
+    Steps(Vec<PatchStep>),
+}
+
+#[derive(Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PatchFields {
+    #[serde(default, deserialize_with = "once::option", skip_serializing_if = "Option::is_none")]
+    merge: Option<Value>,
+    #[serde(default, deserialize_with = "steps", skip_serializing_if = "Option::is_none")]
+    patch: Option<Vec<PatchStep>>,
+}
+
+/// The kind of a step may stand behind its fields, so all of them are kept first.
+fn steps<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<PatchStep>>, D::Error> {
+    let steps = once::option(deserializer)?.map(serde_json::from_value);
+    steps.transpose().map_err(de::Error::custom)
+}
+
+impl TryFrom<PatchFields> for Patch {
+    type Error = &'static str;
+
+    fn try_from(fields: PatchFields) -> Result<Patch, &'static str> {
+        match fields {
+            PatchFields { merge: Some(merge), patch: None } => Ok(Patch::Merge(merge)),
+            PatchFields { merge: None, patch: Some(steps) } => Ok(Patch::Steps(steps)),
+            _ => Err("accepted is exactly one of `merge` (an object, RFC 7396) and `patch` (an array, RFC 6902)"),
+        }
+    }
+}
+
+impl From<Patch> for PatchFields {
+    fn from(patch: Patch) -> PatchFields {
+        match patch {
+            Patch::Merge(merge) => PatchFields { merge: Some(merge), patch: None },
+            Patch::Steps(steps) => PatchFields { merge: None, patch: Some(steps) },
+        }
+    }
 }
 
 /// One operation, RFC 6902 section 4. Paths are JSON pointers into the document as a table of tables.

@@ -61,6 +61,7 @@ pub mod event;
 pub mod explain;
 pub mod framing;
 pub mod keys;
+mod once;
 pub mod order;
 pub mod plan;
 pub mod problem;

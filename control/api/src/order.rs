@@ -4,10 +4,11 @@
 //! names the field it is about. Whether an order can be carried out is not decided here.
 
 use crate::edit::Edit;
+use crate::once;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, IntoDeserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use std::fmt;
 use std::marker::PhantomData;
 use std::time::Duration;
@@ -515,35 +516,13 @@ impl fmt::Display for Unknown<'_> {
 
 impl<'de> Deserialize<'de> for Edit {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Edit, D::Error> {
-        let edit = deserializer.deserialize_map(EditVisitor)?;
+        // The name of its order may stand behind its fields, so they are all kept first.
+        let edit = once::table(deserializer)?;
         let Some(name) = edit.get("order").and_then(Value::as_str) else {
             return Err(de::Error::custom("an order in a transaction has `order`, a text"));
         };
         let name = name.to_owned();
         Edit::read(&name, Value::Object(edit)).map_err(de::Error::custom)
-    }
-}
-
-/// The name of an edit's order may stand behind its fields, so they are all kept first. A field that is said
-/// twice is refused as everywhere: a map alone would take the last and say nothing.
-struct EditVisitor;
-
-impl<'de> Visitor<'de> for EditVisitor {
-    type Value = Map<String, Value>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an order in a transaction, which is an object with `order` and that order's fields")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Map<String, Value>, A::Error> {
-        let mut fields = Map::new();
-        while let Some((field, value)) = map.next_entry::<String, Value>()? {
-            if fields.contains_key(&field) {
-                return Err(de::Error::custom(format_args!("duplicate field `{field}`")));
-            }
-            fields.insert(field, value);
-        }
-        Ok(fields)
     }
 }
 

@@ -239,6 +239,56 @@ mod tests {
     }
 
     #[test]
+    fn a_change_of_one_object_is_a_small_message() {
+        // The longest names there are, and all that can be said.
+        let name = "n".repeat(63);
+        let host = format!("{0}.{0}.{0}", "h".repeat(63));
+        for order in [
+            format!(
+                r#"{{"order":"backend.add","pool":"{name}","group":"{name}","backend":"{name}","address":"{host}:65535","weight":65535,"backup":true,"drain":true,"max_connections":10000000}}"#
+            ),
+            format!(
+                r#"{{"order":"backend.set","pool":"{name}","group":"{name}","backend":"{name}","weight":65535,"backup":true,"drain":true,"max_connections":10000000}}"#
+            ),
+            format!(
+                r#"{{"order":"backend.remove","pool":"{name}","group":"{name}","backend":"{name}","now":true,"wait":false}}"#
+            ),
+            format!(
+                r#"{{"order":"patch","merge":{{"pool":{{"{name}":{{"group":{{"{name}":{{"backend":{{"{name}":{{"weight":3}}}}}}}}}}}}}}}}"#
+            ),
+        ] {
+            let request = Request::decode(order.as_bytes()).unwrap_or_else(|rejected| panic!("{}", rejected.failure));
+            let sent = serde_json::to_vec(&Request { id: u64::MAX.into(), ..request }).expect("it is JSON");
+            assert!(sent.len() < 1_000, "{} bytes: {order}", sent.len());
+        }
+    }
+
+    /// However deep, in a transaction too: what one reader takes from the first another would take from the last.
+    #[test]
+    fn no_key_is_said_twice() {
+        for order in [
+            r#"{"order":"pool.set","pool":"p","set":{"a":{"b":1,"b":2}}}"#,
+            r#"{"order":"limit.set","pool":"p","set":{"b":1,"b":2}}"#,
+            r#"{"order":"patch","merge":{"a":[{"b":1,"b":2}]}}"#,
+            r#"{"order":"patch","patch":[{"op":"add","path":"/a","value":{"b":1,"b":2}}]}"#,
+            r#"{"order":"patch","patch":[{"op":"remove","b":"/a","b":"/c"}]}"#,
+        ] {
+            let duplicate = ["duplicate field `b`"];
+            rejects(order, Value::Null, ErrorCode::InvalidRequest, &duplicate);
+            let within = format!(r#"{{"order":"transaction","orders":[{order}]}}"#);
+            rejects(&within, Value::Null, ErrorCode::InvalidRequest, &duplicate);
+        }
+    }
+
+    #[test]
+    fn a_patch_is_of_exactly_one_kind() {
+        for fields in ["", r#","merge":{},"patch":[]"#, r#","merge":null"#] {
+            let text = format!(r#"{{"order":"patch"{fields}}}"#);
+            rejects(&text, Value::Null, ErrorCode::InvalidRequest, &["exactly one of `merge`"]);
+        }
+    }
+
+    #[test]
     fn an_id_is_echoed_as_the_number_that_it_was() {
         let text = r#"{"id":1.3804053653644075991e-27,"order":"status"}"#;
         let id = Request::decode(text.as_bytes()).expect("is a request").id;
@@ -332,7 +382,7 @@ mod tests {
             r#"{"id":1,"order":"transaction","orders":[7]}"#,
             Value::from(1),
             InvalidRequest,
-            &["field `orders`", "is an object with `order`"],
+            &["field `orders`", "expected an object"],
         );
         rejects(
             r#"{"id":1,"order":"transaction","orders":[{"pool":"db"}]}"#,

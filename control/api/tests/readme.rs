@@ -1,10 +1,15 @@
 //! `control/README.md` says what the types say: its blocks are messages, its tables are complete.
 
-use api::{Answer, ErrorCode, Order, Reply, Request};
+use api::{Answer, Edit, ErrorCode, Order, Reply, Request};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
 const README: &str = include_str!("../../README.md");
+
+/// Of every order, those that may stand in a transaction included.
+fn names() -> BTreeSet<&'static str> {
+    Order::NAMES.iter().chain(Edit::NAMES).copied().collect()
+}
 
 /// Fenced blocks of one language.
 fn blocks(language: &str) -> Vec<&'static str> {
@@ -50,7 +55,7 @@ fn assert_same(typed: &impl serde::Serialize, message: &Value) {
 #[test]
 fn every_transcript_is_a_question_and_its_answers() {
     let transcripts = transcripts();
-    assert!(transcripts.len() >= Order::NAMES.len());
+    assert!(transcripts.len() >= names().len());
     for (request, answers) in transcripts {
         let name = request.order.name();
         assert!(answers.iter().all(|answer| answer.id == request.id), "{name}");
@@ -67,7 +72,7 @@ fn every_transcript_is_a_question_and_its_answers() {
 #[test]
 fn every_order_has_a_transcript() {
     let shown: BTreeSet<&str> = transcripts().iter().map(|(request, _)| request.order.name()).collect();
-    assert_eq!(shown, Order::NAMES.iter().copied().collect());
+    assert_eq!(shown, names());
 }
 
 /// Rows of the first table after a heading, as (first cell, other cells).
@@ -92,7 +97,7 @@ fn expected_words(error: &str) -> BTreeSet<&str> {
 
 #[test]
 fn every_field_of_every_order_is_in_its_table() {
-    for name in Order::NAMES {
+    for name in names() {
         let mistaken = format!(r#"{{"order":"{name}","surprise":1}}"#);
         let rejected = Request::decode(mistaken.as_bytes()).expect_err(name);
         let accepted = expected_words(&rejected.failure.message);
@@ -119,8 +124,8 @@ fn a_field_is_in_italics_exactly_if_it_may_be_left_out() {
             let mut without = whole.clone();
             if without.as_object_mut().unwrap().remove(field).is_none() {
                 assert!(optional, "{name}: {field} is left out in a transcript");
-            } else if name != "check" {
-                // `check` needs one of two.
+            } else if !["check", "patch"].contains(&name) {
+                // Those need one of two.
                 let read = Request::decode(without.to_string().as_bytes());
                 assert_eq!(read.is_ok(), optional, "{name}: {field}");
             }

@@ -279,6 +279,14 @@ impl Problems {
         self.errors.retain(|problem| !follows(problem));
     }
 
+    /// Errors from this one on are of the order that has this place in its transaction. A path says what is wrong in the
+    /// document, and several orders may be about one place there.
+    pub(crate) fn say_which(&mut self, first: usize, order: usize) {
+        for problem in self.errors.iter_mut().skip(first) {
+            problem.message = format!("orders[{order}]: {}", problem.message);
+        }
+    }
+
     /// How many errors there have been, those that are not kept included.
     pub(crate) fn count(&self) -> usize {
         self.errors.len() + self.more

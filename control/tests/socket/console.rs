@@ -235,6 +235,42 @@ what it superseded was released at 2026-11-21 09:20:13
 }
 
 #[test]
+fn orders_that_edit_are_told_as_any_change() {
+    let appliance = Appliance::of_the_readme();
+    let applied = |generation: u64, took: &str| {
+        format!("applied: generation {generation} in {took}, 1 change in 1 pool, all soft\n")
+    };
+    let output = appliance.sluicectl("rule add shop attack path_prefix=/wp-admin deny=403 --first");
+    assert_output(&output, 0, &applied(59, "1.8 ms"), "");
+    let output = appliance.sluicectl("pool add shop create.service=http create.listen=[\"127.0.0.1:8080\"]");
+    assert_output(&output, 0, &applied(50, "2.0 ms"), "");
+    let output = appliance.sluicectl("listen remove shop 127.0.0.1:8081 --missing-ok");
+    assert_output(&output, 0, "unchanged: generation 50 already says this\n", "");
+    let output = appliance.sluicectl("host remove shop shop.example --group main");
+    let err = "error: there is no rule `shop.example/*` of pool `shop` (not_found)\n  it ended at stage check\n  \
+               generation 50 goes on\n  sluicectl receipt 56\n";
+    assert_output(&output, 1, "", err);
+}
+
+#[test]
+fn a_patch_with_a_condition_is_sent_as_a_transaction() {
+    let appliance = Appliance::with(|request| {
+        let api::Order::Transaction(transaction) = &request.order else { panic!("asked {request:?}") };
+        assert_eq!((transaction.if_generation, transaction.dry_run), (Some(41), true));
+        assert!(matches!(transaction.orders[..], [api::Edit::Patch(api::edit::Patch::Steps(_))]));
+        Lines::Say(transcript("plan", 0))
+    });
+    let mut command = sluicectl();
+    command.arg("--socket").arg(appliance.socket()).args(["patch", "-", "--if-generation", "41", "--dry-run"]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(b"[{\"op\": \"remove\", \"path\": \"/pool/web\"}]").unwrap();
+    let output = output_of(child);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(text(&output.stdout).starts_with("compared with generation 41: 5 changes"), "{output:?}");
+}
+
+#[test]
 fn keys_and_version() {
     shows(
         "keys",
@@ -425,7 +461,17 @@ fn an_output_that_cannot_be_written_is_exit_code_5() {
 #[test]
 fn a_mistake_on_the_command_line_is_exit_code_2() {
     let appliance = Appliance::with(|request| panic!("nothing is sent, not even {request:?}"));
-    for arguments in ["", "statsu", "receipt x", "apply", "apply /nonexistent", "--timeout soon status"] {
+    for arguments in [
+        "",
+        "statsu",
+        "receipt x",
+        "apply",
+        "apply /nonexistent",
+        "patch /nonexistent",
+        "pool set db a=1 a=2",
+        "rule add db r s",
+        "--timeout soon status",
+    ] {
         let output = appliance.sluicectl(arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments}: {output:?}");
         assert!(!output.stderr.is_empty() && output.stdout.is_empty());
@@ -527,7 +573,18 @@ fn help_names_the_exit_codes_and_fits_80_columns() {
     for code in 0..=5 {
         assert!(help.contains(&format!("\n  {code}  ")), "{help}");
     }
-    for command in ["apply", "backend add", "backend set", "backend remove", "events", "stop"] {
+    for command in [
+        "apply",
+        "backend add",
+        "backend set",
+        "backend remove",
+        "events",
+        "stop",
+        "rule add",
+        "rule move",
+        "header set",
+        "patch",
+    ] {
         help_of(command);
     }
 }

@@ -21,7 +21,7 @@ use std::sync::Arc;
 /// A line that is none of these means nothing. Each edit is made by itself, on what the ones before have made;
 /// then all together, which is the same or is refused as a whole.
 pub fn edits(data: &[u8]) {
-    let (document, lines) = divided(data);
+    let (document, lines) = files::divided(data);
     let Ok(parsed) = Files::split(document).parse() else { return };
     let edits: Vec<Edit> = String::from_utf8_lossy(lines).lines().filter_map(edit).collect();
     let mut config = parsed.config.clone();
@@ -55,14 +55,6 @@ pub fn edits(data: &[u8]) {
             assert!(!all_taken, "each edit was taken, and not all of them: {refused}");
             problems::of_edits(&refused);
         }
-    }
-}
-
-fn divided(data: &[u8]) -> (&[u8], &[u8]) {
-    const MARK: &[u8] = b"\n----\n";
-    match data.windows(MARK.len()).position(|window| window == MARK) {
-        Some(at) => (&data[..at + 1], &data[at + MARK.len()..]),
-        None => (data, b""),
     }
 }
 
@@ -113,8 +105,7 @@ fn by_hand(config: &Config, edit: &Edit) -> Option<Config> {
     let backends = groups.get_mut(name)?["backend"].as_array_mut().expect("a list");
     match edit {
         Edit::AddBackend { id, address, set, .. } => {
-            let mut backend = Map::from_iter([("address".to_owned(), json!(address))]);
-            backend.extend(id.iter().map(|id| ("id".to_owned(), json!(id))));
+            let mut backend = as_shown(id.as_deref(), address)?;
             backend.extend(settings(set));
             // Said twice it is there once.
             if !backends.iter().any(|there| says_the_same(there, &backend)) {
@@ -132,12 +123,23 @@ fn by_hand(config: &Config, edit: &Edit) -> Option<Config> {
     files::parse_alone(&text).ok().map(|parsed| parsed.config)
 }
 
+/// A backend's id and address as documents show them, however they were written. `None`: it would be none.
+fn as_shown(id: Option<&str>, address: &str) -> Option<Map<String, Value>> {
+    let backend = json!({"id": id, "address": address});
+    let alone = json!({"pool": {"p": {
+        "create": {"service": "tcp", "listen": ["127.0.0.1:1"]}, "group": {"main": {"backend": [backend]}}}}});
+    let text = toml::to_string(&without_nulls(alone)).expect("JSON without nulls is TOML");
+    let mut shown = files::parse_alone(&text).ok()?.config.to_json();
+    let backend = &mut shown["pool"]["p"]["group"]["main"]["backend"][0];
+    Some(["id", "address"].map(|key| (key.to_owned(), backend[key].take())).into_iter().collect())
+}
+
 /// Whether a backend as the document shows it is this one.
 fn says_the_same(there: &Value, new: &Map<String, Value>) -> bool {
     let said = |key: &str, default: Value| new.get(key).cloned().unwrap_or(default);
     let limit = |value: Value| if value.is_null() { json!("off") } else { value };
     let pairs = [
-        ("id", said("id", new["address"].clone())),
+        ("id", new["id"].clone()),
         ("address", new["address"].clone()),
         ("weight", said("weight", json!(1))),
         ("backup", said("backup", json!(false))),

@@ -110,6 +110,15 @@ impl Source for Files {
     }
 }
 
+/// A document, and what stands behind the first line `----`.
+pub(crate) fn divided(data: &[u8]) -> (&[u8], &[u8]) {
+    const MARK: &[u8] = b"\n----\n";
+    match data.windows(MARK.len()).position(|window| window == MARK) {
+        Some(at) => (&data[..at + 1], &data[at + MARK.len()..]),
+        None => (data, b""),
+    }
+}
+
 fn one_spelling(path: &Path) -> PathBuf {
     let mut out = PathBuf::new();
     for part in path.components() {

@@ -21,6 +21,7 @@ mod framing;
 mod h1;
 mod leases;
 pub mod mutate;
+mod patch;
 mod plan;
 mod problems;
 pub mod reader;
@@ -41,6 +42,7 @@ pub use exchange::exchange;
 pub use framing::framing;
 pub use h1::{h1_body, h1_onward, h1_request, h1_response};
 pub use leases::leases;
+pub use patch::patch;
 pub use plan::plan;
 pub use request::request;
 pub use rules::rules;
@@ -71,6 +73,7 @@ pub static TARGETS: &[Target] = &[
     Target { name: "h1-request", run: h1_request, language: Language::Text(words::http) },
     Target { name: "h1-response", run: h1_response, language: Language::Text(words::http) },
     Target { name: "leases", run: leases, language: Language::Bytes },
+    Target { name: "patch", run: patch, language: Language::Text(words::documents) },
     Target { name: "plan", run: plan, language: Language::Text(words::documents) },
     Target { name: "request", run: request, language: Language::Text(words::messages) },
     Target { name: "rules", run: rules, language: Language::Bytes },

@@ -34,6 +34,12 @@ pub(crate) fn of_edits(problems: &Problems) {
     }
 }
 
+/// Of a patch, which may be about the document as a whole.
+pub(crate) fn of_patch(problems: &Problems) {
+    of_anything(problems);
+    assert!(problems.iter().all(|problem| problem.place.is_none()));
+}
+
 fn of_anything(problems: &Problems) {
     for (list, severity) in [(problems.errors(), Severity::Error), (problems.warnings(), Severity::Warning)] {
         assert!(list.len() <= Problems::MAX);

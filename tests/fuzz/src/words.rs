@@ -190,7 +190,14 @@ add db unix:/run/x.sock group=main
 set web a weight=5 drain=false max=off
 set web 127.0.0.1:9001 backup=true
 remove web a
-remove db 127.0.0.1:9001 group=other"##;
+remove db 127.0.0.1:9001 group=other
+{"pool": {"web": {"rule": {"a": null, "b": {"deny": 403}}}}}
+{"pool": {"web": {"group": {"main": {"backend": {"a": {"weight": 3}, "b": null}}}}}}
+{"pool": {"web": {"limits": {"max_connections": 5}, "timeouts": null}, "db": null}}
+[{"op": "add", "path": "/pool/web/create/listen/-", "value": "127.0.0.1:7005"}]
+[{"op": "move", "from": "/pool/web/rule/a", "path": "/pool/web/rule/c"}, {"op": "remove", "path": "/pool/web/group/other"}]
+[{"op": "test", "path": "/pool/web/timeouts/idle", "value": "1h"}, {"op": "replace", "path": "/pool/web/timeouts/idle", "value": "5m"}]
+[{"op": "copy", "from": "/pool/web/group/main", "path": "/pool/web/group/other"}]"##;
 
 /// Values of every kind, each as it stands in TOML: taken by some key, or by none.
 const VALUES: &str = r##"true

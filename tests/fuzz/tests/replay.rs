@@ -64,6 +64,11 @@ fn leases() {
 }
 
 #[test]
+fn patch() {
+    replay(target("patch"));
+}
+
+#[test]
 fn plan() {
     replay(target("plan"));
 }

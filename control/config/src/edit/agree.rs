@@ -84,7 +84,7 @@ impl Editor {
             if let Some((pool, rule)) = named {
                 let path = ["list".to_owned(), list.to_string()];
                 let message = format!("list `{list}` is named by rule `{rule}` of pool `{pool}`");
-                let problem = with_at(&path, |at| Problem::error(Code::NotFound, at, None, message));
+                let problem = with_at(&path, |at| Problem::error(Code::Clash, at, None, message));
                 self.problems.push(problem.help("change the rule in the same transaction"));
             }
         }
@@ -104,7 +104,8 @@ fn of_one(id: &PoolId, open: &mut OpenPool, document: &Document, problems: &mut 
         let rule = led.and_then(|rules| rules.iter().find(|rule| rule.rule.group.as_deref() == Some(group)));
         if let Some(rule) = rule.filter(|rule| !open.rules.contains(&rule.id)) {
             let message = format!("rule `{}` of pool `{pool}` leads to group `{group}`", rule.id);
-            let problem = Problem::error(Code::NotFound, check::group_path(pool, group), None, message);
+            // Not as of something that is not there: who removes a group would take it for gone.
+            let problem = Problem::error(Code::Clash, check::group_path(pool, group), None, message);
             problems.push(problem.help("change the rule in the same transaction"));
         }
     }

@@ -91,6 +91,8 @@ pub enum Edit {
     Merge(Json),
     /// RFC 6902, of the whole document.
     Patch(Vec<PatchStep>),
+    /// What is ordered as one.
+    Several(Vec<Edit>),
 }
 
 /// Where a rule is put among those of its pool.
@@ -159,6 +161,7 @@ impl Edit {
     fn steps(&self) -> usize {
         match self {
             Edit::Patch(steps) => steps.len(),
+            Edit::Several(edits) => edits.iter().map(Edit::steps).sum(),
             _ => 1,
         }
     }
@@ -176,6 +179,9 @@ impl Edit {
             Edit::Remove { path, .. } => of(path),
             Edit::AddItem { path, .. } | Edit::RemoveItem { path, .. } => of(path),
             Edit::Merge(value) => of_value(&[], value, config),
+            Edit::Several(edits) => {
+                edits.iter().fold(Concerned::none(), |concerned, edit| concerned.and(edit.concerns(config)))
+            }
             Edit::Patch(steps) => {
                 let all = steps.iter().flat_map(|step| match step {
                     PatchStep::Add { path, value } | PatchStep::Replace { path, value } => vec![(path, Some(value))],
@@ -267,9 +273,15 @@ impl Config {
             return Err(editor.problems);
         }
         for (ix, edit) in edits.iter().enumerate() {
-            let edits_at = At::ROOT.key("edit");
             // A single edit is a message of its own, and its fields are at the top.
-            editor.edit(edit, &if edits.len() == 1 { At::ROOT } else { edits_at.index(ix) });
+            if edits.len() == 1 {
+                editor.edit(edit, &At::ROOT);
+                continue;
+            }
+            let before = editor.problems.count();
+            let orders = At::ROOT.key("orders");
+            editor.edit(edit, &orders.index(ix));
+            editor.problems.say_which(before, ix);
         }
         // What must agree is looked at only where each edit is in order, or one mistake would be told many times.
         let Some(config) = (editor.problems.count() == 0).then(|| editor.agree()).flatten() else {
@@ -316,6 +328,7 @@ impl Editor {
             Edit::RemoveItem { path, item, missing_ok: true } => self.item(path, item, patch::Item::GoesIfThere),
             Edit::Merge(patch) => self.merge(&[], patch),
             Edit::Patch(steps) => steps.iter().enumerate().for_each(|(ix, step)| self.step(ix, step)),
+            Edit::Several(edits) => edits.iter().for_each(|edit| self.edit(edit, at)),
         }
     }
 

@@ -221,7 +221,16 @@ fn values_are_read_as_a_documents_are() {
 fn a_transaction_is_all_or_nothing_and_tells_everything() {
     check(
         &[remove("a"), remove("a"), add(None, "c", NOTHING), add(None, "c:1", NOTHING)],
-        &["not_found edit[1].id", "bad_value edit[2].address write \"c:80\" with the port that is meant"],
+        &["not_found orders[1].id", "bad_value orders[2].address write \"c:80\" with the port that is meant"],
+    );
+    // Problems that have a path in the document say the order in words.
+    let absent = |id: &str| Edit::Remove { path: ["pool", id].map(str::to_owned).into(), missing_ok: false };
+    let twice = Edit::Several(vec![remove("a"), absent("none")]);
+    let problems = refused(&[set("a", NOTHING), twice, absent("neither")]);
+    let told: Vec<&str> = problems.errors().iter().map(|problem| problem.message.as_str()).collect();
+    assert!(
+        matches!(told[..], [one, two] if one.starts_with("orders[1]: ") && two.starts_with("orders[2]: ")),
+        "{told:?}"
     );
     // Each edit sees what those before it did.
     assert!(db().edit(&[remove("a"), add(Some("a"), "a:1", NOTHING)], 1).is_ok());

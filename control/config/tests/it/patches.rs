@@ -221,7 +221,7 @@ fn what_is_added_twice_is_there_once_and_something_else_is_refused() {
 
 #[test]
 fn what_others_need_cannot_go_alone() {
-    check_refused(&[remove("pool.web.group.api")], "not_found pool.web.group.api");
+    check_refused(&[remove("pool.web.group.api")], "clash pool.web.group.api");
     let both = [remove("pool.web.group.api"), remove("pool.web.rule.api")];
     let config = edited(&web(), &both).unwrap();
     assert_eq!((order(&config), config.pools.get("web").unwrap().groups.len()), (vec!["all".to_owned()], 1));

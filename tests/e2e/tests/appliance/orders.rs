@@ -175,8 +175,7 @@ fn a_transaction_is_all_or_nothing_in_one_generation() {
                 ..Default::default()
             }),
         ],
-        if_generation: None,
-        dry_run: false,
+        ..Transaction::default()
     };
     let failure = site.appliance.change(Order::Transaction(bad)).expect_err("there is no such backend");
     assert!(tell(&failure).contains("nobody"), "{}", tell(&failure));
@@ -191,7 +190,7 @@ fn a_transaction_is_all_or_nothing_in_one_generation() {
             Edit::BackendRemove(site.remove("a")),
         ],
         if_generation: Some(after.generation),
-        dry_run: false,
+        ..Transaction::default()
     };
     let receipt = site.appliance.change(Order::Transaction(good)).expect("all of it is right");
     assert_eq!(site.appliance.status().generation, receipt.job, "one transaction, one generation");

@@ -5,6 +5,7 @@
 mod backends;
 mod bulk;
 mod changes;
+mod edits;
 mod exchanges;
 mod forwarding;
 mod hosts;
