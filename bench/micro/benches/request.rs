@@ -7,7 +7,7 @@
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use policy::GroupSlot;
 use policy::http::{
-    ActionSpec, EscapedSlash, Headers, PathSpec, Request, Rule, RuleSpec, Rules, Scratch, When, normalise,
+    ActionSpec, EscapedSlash, Headers, Lists, PathSpec, Request, Rule, RuleSpec, Rules, Scratch, When, normalise,
 };
 use std::hint::black_box;
 use std::sync::Arc;
@@ -83,7 +83,7 @@ fn one(bytes: &[u8], response: &[u8], rules: &Rules, memory: &mut Memory) -> Sta
         headers: &Asking { head: &head, bytes },
         source: None,
     };
-    black_box(rules.route(&asked, scratch).expect("every request meets a rule"));
+    black_box(rules.route(&asked, Lists::NONE, scratch).expect("every request meets a rule"));
 
     let told = Told {
         client: [192, 0, 2, 1].into(),

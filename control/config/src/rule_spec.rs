@@ -7,8 +7,7 @@ use crate::form::{HeaderEdits, Redirect, Respond, Rewrite, RewritePath, ValueTes
 use crate::keys::{Conditions, Rule};
 use policy::GroupSlot;
 use policy::http::{
-    ActionSpec, EditSpec, PathSpec, Prefix, PrefixSet, Problem, RewriteSpec, RuleSpec, SourceSet, ValueSpec,
-    When, Why,
+    ActionSpec, EditSpec, PathSpec, Prefix, PrefixSet, Problem, RewriteSpec, RuleSpec, SourceSet, ValueSpec, When, Why,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -36,13 +35,13 @@ impl Lists {
         if let [name] = names
             && let Some(list) = self.0.get(&**name)
         {
-            return SourceSet { name: name.as_str().into(), prefixes: list.set.clone() };
+            return SourceSet { name: name.as_str().into(), prefixes: list.set.clone(), lists: [].into() };
         }
         let prefixes = names.iter().flat_map(|name| match self.0.get(&**name) {
             Some(list) => list.entries.clone(),
             None => crate::prefix::parse(name).into_iter().collect(),
         });
-        SourceSet { name: names.join(", ").into(), prefixes: Arc::new(PrefixSet::new(prefixes)) }
+        SourceSet { name: names.join(", ").into(), prefixes: Arc::new(PrefixSet::new(prefixes)), lists: [].into() }
     }
 }
 

@@ -94,16 +94,17 @@ fn rules(
             // One that has moved is what it was.
             let moved = old.rules.find(&new.id).filter(|(_, rule)| rule.hash() == new.hash());
             let moved = moved.filter(|_| old.lists == content.lists).and_then(|(turn, _)| service.rules.rule(turn));
-            moved.cloned().unwrap_or_else(|| {
-                compiled(new, lists.get_or_insert_with(|| Lists::new(content.lists.iter())))
-            })
+            moved
+                .cloned()
+                .unwrap_or_else(|| compiled(new, lists.get_or_insert_with(|| Lists::new(content.lists.iter()))))
         });
         changes.push((turn, rule));
     }
     if old.lists != content.lists {
         let lists = lists.get_or_insert_with(|| Lists::new(content.lists.iter()));
         let same_turn = |turn: Turn, rule: &SealedRule| old.rules.at(turn).is_some_and(|was| was.hash() == rule.hash());
-        let concerned = content.rules.turns().filter(|(turn, rule)| same_turn(*turn, rule) && differs(rule, old, content));
+        let concerned =
+            content.rules.turns().filter(|(turn, rule)| same_turn(*turn, rule) && differs(rule, old, content));
         changes.extend(concerned.map(|(turn, rule)| (turn, Some(compiled(rule, lists)))));
     }
     if changes.is_empty() {
@@ -155,6 +156,7 @@ fn service(content: &HttpContent, rules: Arc<Rules>, sites: Sites) -> HttpServic
     } = content.settings;
     HttpService {
         rules,
+        lists: policy::http::Lists::default(),
         sites,
         request: Limits {
             line_bytes: line_max as usize,

@@ -91,7 +91,7 @@ impl Explainer<'_> {
         let pairs = described.pairs();
         let headers = Pairs(&pairs);
         let request = described.request(path, &headers);
-        explanation.asked = service.rules.explain(&request).into_iter().map(|step| self.asked(step)).collect();
+        explanation.asked = service.explain(&request).into_iter().map(|step| self.asked(step)).collect();
         let mut answer = Expanded::default();
         let decided = self.decide(&request, &mut answer);
         explanation.decision =
@@ -125,7 +125,7 @@ impl Explainer<'_> {
     fn decide(&self, request: &Request<'_>, answer: &mut Expanded) -> Result<Decision, Unfit> {
         let Explainer { service, pool, .. } = self;
         let mut scratch = Scratch::new();
-        let rule = service.rules.route(request, &mut scratch).map(|(_, rule)| rule);
+        let rule = service.route(request, &mut scratch).map(|(_, rule)| rule);
         let sent = self.sent(request, rule.map(|rule| &**rule), &mut scratch, answer)?;
         if service.says_generation {
             let generation = format!("{}@{}", self.id, pool.generation.number);

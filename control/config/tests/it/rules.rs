@@ -25,7 +25,7 @@ fn service(generation: &PoolGeneration) -> &Arc<HttpService> {
 
 /// The rule that `GET http://host/path` from `source` meets, with one header.
 fn routed<'g>(generation: &'g PoolGeneration, host: &str, path: &str, source: &str) -> Option<&'g Arc<Rule>> {
-    let rules = &service(generation).rules;
+    let service = service(generation);
     let mut buffer = Vec::new();
     let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query.as_bytes())));
     let request = Request {
@@ -36,7 +36,7 @@ fn routed<'g>(generation: &'g PoolGeneration, host: &str, path: &str, source: &s
         headers: &Pairs(&[(b"Accept", b"*/*")]),
         source: Some(source.parse().expect("an address")),
     };
-    rules.route(&request, &mut Scratch::new()).map(|(_, rule)| rule)
+    service.route(&request, &mut Scratch::new()).map(|(_, rule)| rule)
 }
 
 #[test]

@@ -22,6 +22,7 @@ mod edits;
 pub mod eject;
 mod explain;
 mod index;
+mod list;
 #[cfg(any(test, feature = "naive"))]
 pub mod naive;
 pub mod path;
@@ -43,6 +44,7 @@ mod text;
 pub use condition::HostTest;
 pub use edits::{Expanded, Unfit};
 pub use explain::{Finding, Step};
+pub use list::{Entry, List, ListDifference, ListDraft, ListKind, Lists, Note, Noted};
 pub use path::{EscapedSlash, NormalPath, PathViolation, normalise};
 pub use pattern::PatternError;
 pub use request::{Headers, Pairs, Request};

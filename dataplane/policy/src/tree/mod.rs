@@ -28,7 +28,7 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::sync::Arc;
 
-pub use cursor::{Difference, Iter, diff};
+pub use cursor::{Difference, Iter, diff, unshared_bytes};
 
 /// What nodes know of the entries below them, and where chunks end.
 pub trait Measure<K, V>: Clone {
@@ -263,33 +263,38 @@ impl<K: Ord, V, M> Tree<K, V, M> {
     }
 
     /// What measures tell of all entries that are not higher than `key`: `whole` is shown the measure of each chunk that
-    /// lies below it altogether, `single` each other entry; the first that says `true` ends the search with `true`.
+    /// lies below it altogether, `single` each other entry; the first that says `true` ends the search with `true`. What is
+    /// lower than `from` says of the chunk that it is in is passed over: where that is near `key`, so is all that is looked
+    /// at.
     pub fn any_up_to<Q: Ord + ?Sized>(
         &self,
         key: &Q,
+        from: impl Fn(&M) -> K,
         whole: impl Fn(&M) -> bool,
         single: impl Fn(&K, &V) -> bool,
     ) -> bool
     where
         K: Borrow<Q>,
     {
-        let Some(root) = &self.root else { return false };
-        let mut node = &*root.node;
+        let Some(mut chunk) = self.root.as_ref() else { return false };
         loop {
-            match node {
+            let lowest = from(&chunk.measure);
+            match &*chunk.node {
                 Node::Inner(children) => {
                     let at = children.partition_point(|child| child.last.borrow() <= key);
-                    if children[..at].iter().any(|child| whole(&child.measure)) {
+                    let mut near = children[..at].iter().rev().take_while(|child| child.last >= lowest);
+                    if near.any(|child| whole(&child.measure)) {
                         return true;
                     }
                     match children.get(at) {
-                        Some(child) => node = &child.node,
+                        Some(next) => chunk = next,
                         None => return false,
                     }
                 }
                 Node::Leaf(entries) => {
                     let end = entries.partition_point(|(other, _)| other.borrow() <= key);
-                    return entries[..end].iter().any(|(key, value)| single(key, value));
+                    let mut near = entries[..end].iter().rev().take_while(|(other, _)| *other >= lowest);
+                    return near.any(|(key, value)| single(key, value));
                 }
             }
         }
@@ -378,10 +383,11 @@ impl<K: fmt::Debug, V: fmt::Debug, M> fmt::Debug for Tree<K, V, M> {
 
 impl<K: Ord + Clone, V: PartialEq + Clone, M: Measure<K, V>> PartialEq for Tree<K, V, M> {
     fn eq(&self, other: &Tree<K, V, M>) -> bool {
-        self.len() == other.len() && diff(self, other).all(|difference| match difference {
-            Difference::Changed { old, new, .. } => old == new,
-            Difference::Added { .. } | Difference::Removed { .. } => false,
-        })
+        self.len() == other.len()
+            && diff(self, other).all(|difference| match difference {
+                Difference::Changed { old, new, .. } => old == new,
+                Difference::Added { .. } | Difference::Removed { .. } => false,
+            })
     }
 }
 

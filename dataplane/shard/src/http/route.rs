@@ -132,7 +132,7 @@ fn meet(
             return Met::Answer(Own::failure(violation.answer(), CloseReason::Refused));
         }
     };
-    let found = service.rules.route(&asking.view(path), scratch);
+    let found = service.route(&asking.view(path), scratch);
     request.route = found.map(|(turn, _)| turn);
     let rule = found.map(|(_, rule)| rule);
     request.names.set_rule(rule.map_or("", |rule| &rule.id));
