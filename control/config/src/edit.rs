@@ -10,6 +10,7 @@ use crate::document::{Config, Group, GroupContent, Pool, Sealed};
 use crate::draft::read_backend;
 use crate::form::Shown;
 use crate::keys::Backend;
+use crate::list_edit::{ListEdit, Touched};
 use crate::place::At;
 use crate::problem::{Code, Problem, Problems};
 use crate::suggest;
@@ -42,6 +43,7 @@ pub enum Edit {
         id: String,
         set: BackendSettings,
     },
+    List(ListEdit),
 }
 
 /// What an edit says of a backend. `None` is not said: as it was, or its default.
@@ -73,7 +75,7 @@ pub struct Edited {
 impl Config {
     /// Applies all edits, one after the other, or tells all that is wrong with them.
     pub fn edit(&self, edits: &[Edit]) -> Result<Edited, Problems> {
-        let mut editor = Editor { config: self, touched: BTreeMap::new(), problems: Problems::default() };
+        let mut editor = Editor { config: self, touched: BTreeMap::new(), lists: Touched::default(), problems: Problems::default() };
         if edits.len() > EDITS_MAX {
             editor.problems.push(Problem::error(
                 Code::TooMany,
@@ -88,7 +90,7 @@ impl Config {
             // A single edit is a message of its own, and its fields are at the top.
             editor.edit(edit, &if edits.len() == 1 { At::ROOT } else { edits_at.index(ix) });
         }
-        let Editor { touched, mut problems, .. } = editor;
+        let Editor { touched, lists, mut problems, .. } = editor;
         if !problems.errors().is_empty() {
             return Err(problems);
         }
@@ -98,6 +100,7 @@ impl Config {
             let pool = document.pools.get(id).expect("it was found");
             document.pools = document.pools.insert(id.clone(), Arc::new(with_backends(pool, group, backends)));
         }
+        lists.put(&mut document);
         Ok(Edited { config: Sealed::new(document), warnings: problems })
     }
 }
@@ -113,6 +116,7 @@ struct Editor<'a> {
     config: &'a Config,
     /// Backends of the groups that the edits so far have touched, sorted by id.
     touched: BTreeMap<Place<'a>, Vec<Arc<Sealed<Backend>>>>,
+    lists: Touched,
     problems: Problems,
 }
 
@@ -122,6 +126,7 @@ type Place<'a> = (&'a PoolId, &'a Arc<str>);
 impl<'a> Editor<'a> {
     fn edit(&mut self, edit: &Edit, at: &At<'_>) {
         match edit {
+            Edit::List(edit) => self.lists.edit(self.config, edit, at, &mut self.problems),
             Edit::AddBackend { pool, group, id, address, set } => {
                 let Some(place) = self.place(pool, group.as_deref(), at) else {
                     return;
@@ -267,7 +272,7 @@ impl BackendSettings {
 }
 
 /// Says what there is, as far as a line holds it.
-fn not_found<'n>(
+pub(crate) fn not_found<'n>(
     at: At<'_>,
     message: String,
     wanted: &str,

@@ -94,9 +94,16 @@ fn edit(line: &str) -> Option<Edit> {
 /// The document after the edit. `None`: there is nothing to edit, or it would not be a document any more.
 fn by_hand(config: &Config, edit: &Edit) -> Option<Config> {
     let mut document = config.to_json();
+    for list in document["list"].as_object_mut().expect("a table").values_mut() {
+        // What follows is not written.
+        list.as_object_mut().expect("a table").retain(|key, _| !["digest", "in_force"].contains(&&**key));
+    }
     let (Edit::AddBackend { pool, group, .. }
     | Edit::SetBackend { pool, group, .. }
-    | Edit::RemoveBackend { pool, group, .. }) = edit;
+    | Edit::RemoveBackend { pool, group, .. }) = edit
+    else {
+        unreachable!("edits here are of backends")
+    };
     let groups = document["pool"].get_mut(pool)?["group"].as_object_mut().expect("a table");
     let names: Vec<String> = groups.keys().cloned().collect();
     let name = match (group, &names[..]) {
@@ -117,6 +124,7 @@ fn by_hand(config: &Config, edit: &Edit) -> Option<Config> {
             backends[ix].as_object_mut().expect("a table").extend(settings(set));
         }
         Edit::RemoveBackend { id, .. } => drop(backends.remove(named(backends, id)?)),
+        Edit::List(_) => unreachable!("edits here are of backends"),
     }
     let text = toml::to_string(&without_nulls(document)).expect("JSON without nulls is TOML");
     files::parse_alone(&text).ok().map(|parsed| parsed.config)
@@ -158,7 +166,10 @@ fn without_nulls(value: Value) -> Value {
 
 /// An order for one backend is felt in its pool, at once, and nowhere else.
 fn touches_only(edit: &Edit, old: &Config, new: &Config) {
-    let (Edit::AddBackend { pool, .. } | Edit::SetBackend { pool, .. } | Edit::RemoveBackend { pool, .. }) = edit;
+    let (Edit::AddBackend { pool, .. } | Edit::SetBackend { pool, .. } | Edit::RemoveBackend { pool, .. }) = edit
+    else {
+        unreachable!("edits here are of backends")
+    };
     for (id, content) in &new.pools {
         assert!(id.as_str() == pool || Arc::ptr_eq(content, old.pools.get(id).expect("no pool comes by an edit")), "`{id}` is another object");
     }

@@ -10,6 +10,7 @@ mod drawings;
 mod edits;
 mod hostile;
 mod includes;
+mod lists;
 mod plans;
 mod rules;
 mod shares;

@@ -24,7 +24,7 @@ impl Lists {
     }
 
     /// `None`: no rule of the pool names it.
-    pub fn find(&self, slot: ListSlot) -> Option<&List> {
+    pub fn find(&self, slot: ListSlot) -> Option<&Arc<List>> {
         let at = self.lists.binary_search_by_key(&slot, |(other, _)| *other).ok()?;
         Some(&self.lists[at].1)
     }
