@@ -71,7 +71,9 @@ impl Touched {
                 let Some(entry) = parse(content, text, at, problems) else { return };
                 if content.remove(&entry) == Outcome::Unchanged {
                     let message = format!("list `{list}` has no entry `{}`", list::show(&entry));
-                    problems.push(Problem::error(Code::NotFound, at.key("entry"), None, message).found(format!("{text:?}")));
+                    problems.push(
+                        Problem::error(Code::NotFound, at.key("entry"), None, message).found(format!("{text:?}")),
+                    );
                 }
             }
             ListEdit::Replace { list: _, with } => {

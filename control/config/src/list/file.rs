@@ -50,10 +50,8 @@ pub(crate) fn read_all(tree: &Node, files: &Documents, source: &dyn Source, prob
         let lists = At::ROOT.key("list");
         let list = lists.key(id);
         let before = problems.count();
-        let entries = entries(&path, kind, source, &list.key("file"), problems, |problem| Problem {
-            span: node.span,
-            ..problem
-        });
+        let entries =
+            entries(&path, kind, source, &list.key("file"), problems, |problem| Problem { span: node.span, ..problem });
         all.read.push(path.clone());
         let main = files.names().next().map(Path::new).unwrap_or(Path::new(""));
         let read = ListFile { path: relative(&path, &normal(folder(main))), entries };

@@ -192,7 +192,17 @@ mod tests {
 
     #[test]
     fn the_quick_way_reads_what_the_other_does() {
-        for line in ["1.2.3.4", "0.0.0.0/0", "255.255.255.255/32", "1.2.3.4/5", "1.2.3.4/05", "1.2.3", "1.2.3.4.5", "1..2.3", "1.2.3.4/"] {
+        for line in [
+            "1.2.3.4",
+            "0.0.0.0/0",
+            "255.255.255.255/32",
+            "1.2.3.4/5",
+            "1.2.3.4/05",
+            "1.2.3",
+            "1.2.3.4.5",
+            "1..2.3",
+            "1.2.3.4/",
+        ] {
             let slow = crate::prefix::parse(line).ok();
             let quick = v4(line.as_bytes());
             // What it leaves is read the other way.

@@ -116,10 +116,10 @@ fn what_is_wrong_in_a_document_is_told_at_its_place() {
     check("[list.x]\nfile = 'x.txt'", &["file list.x.file"]);
     check("[list.x]\nfile = 7", &["wrong_type list.x.file"]);
     check("[list.x]\nkind = 'words'\nentries = []", &["bad_value list.x.kind"]);
-    check("[list.x]\nentries = ['10.0.0.0/8', 'x', { entry = '::/129' }]", &[
-        "bad_value list.x.entries[1]",
-        "bad_value list.x.entries[2]",
-    ]);
+    check(
+        "[list.x]\nentries = ['10.0.0.0/8', 'x', { entry = '::/129' }]",
+        &["bad_value list.x.entries[1]", "bad_value list.x.entries[2]"],
+    );
     check("[list.x]\nkind = 'text'\nentries = ['x', '']", &["bad_value list.x.entries[1]"]);
     check("[list.x]\nentries = [{ entry = '::1', expires = 'soon' }]", &["bad_value list.x.entries[0].expires"]);
     check("[list.x]\nentries = []\nexcept = ['y']", &["bad_value list.x.except[0]"]);
@@ -149,7 +149,9 @@ fn every_wrong_line_of_a_file_is_told() {
         assert_eq!(problems.errors().len(), 1, "{problems}");
         problems.errors()[0].to_string()
     };
-    assert!(one(&format!("::1\n# {}\n::2\n", "x".repeat(5_000))).contains("x:2:1: error: `x`: a line of more than 4096"));
+    assert!(
+        one(&format!("::1\n# {}\n::2\n", "x".repeat(5_000))).contains("x:2:1: error: `x`: a line of more than 4096")
+    );
     assert!(one("::1\n10.0.0.1 10.0.0.2").contains("x:2:1: error: `x`: `10.0.0.2` stands behind the entry"));
     let not_text = Files(BTreeMap::from([("x".into(), b"\xff\n".to_vec())]));
     let problems = with_files(&blocked("file = 'x'"), &not_text).unwrap_err();
@@ -296,7 +298,10 @@ fn a_list_that_is_too_long_to_write_is_not_read_as_a_short_one() {
     let entries: Vec<String> = (0..10_001).map(|n| format!("'10.0.{}.{}'", n / 256, n % 256)).collect();
     let config = config(&blocked(&format!("entries = [{}]", entries.join(","))));
     let written = config.to_toml();
-    assert!(written.len() < 5_000 && written.contains("entries = \"10001 entries, more than are written\""), "{written}");
+    assert!(
+        written.len() < 5_000 && written.contains("entries = \"10001 entries, more than are written\""),
+        "{written}"
+    );
     let problems = parse_text(&written).unwrap_err();
     assert_eq!(problems.errors()[0].path, "list.blocked.entries");
     let json = &config.to_json()["list"]["blocked"];
@@ -334,7 +339,8 @@ fn one_entry_of_a_million_costs_a_path() {
 }
 
 /// Entries of the file, each noted or not.
-const FILE: [(&str, Option<&str>); 4] = [("10.0.0.0", None), ("10.0.0.1", Some("old")), ("10.0.0.2", None), ("::5", None)];
+const FILE: [(&str, Option<&str>); 4] =
+    [("10.0.0.0", None), ("10.0.0.1", Some("old")), ("10.0.0.2", None), ("::5", None)];
 
 fn file_text() -> String {
     let line = |(entry, why): &(&str, Option<&str>)| match why {

@@ -1,3 +1,5 @@
+//! Lists against a scan of their entries, and what a change of one costs.
+
 use super::*;
 use crate::ids::ListSlot;
 use proptest::prelude::*;
