@@ -2,7 +2,8 @@
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use policy::http::{
-    ActionSpec, EscapedSlash, Pairs, PathSpec, Request, Rule, RuleSpec, Rules, Scratch, ValueSpec, When, normalise,
+    ActionSpec, EscapedSlash, Lists, Pairs, PathSpec, Request, Rule, RuleSpec, Rules, Scratch, ValueSpec, When,
+    normalise,
 };
 use std::hint::black_box;
 use std::sync::Arc;
@@ -31,7 +32,7 @@ fn route(c: &mut Criterion) {
                         headers: &Pairs(&[(b"accept", b"*/*"), (b"user-agent", b"bench")]),
                         source: None,
                     };
-                    rules.route(black_box(&request), &mut scratch).expect("every request meets a rule")
+                    rules.route(black_box(&request), Lists::NONE, &mut scratch).expect("every request meets a rule")
                 });
             });
         }

@@ -3,6 +3,7 @@
 //! Reading a document costs what its size costs, so it happens here, on a thread of its own, before control
 //! hears of it.
 
+use crate::clock::seconds_now;
 use crate::job::View;
 use crate::{tell, tell_edits};
 use api::Problem;
@@ -145,28 +146,30 @@ impl Text {
     pub fn parse(&self, shards_auto: usize) -> Result<Result<config::Parsed, config::Problems>, String> {
         let variables = |name: &str| std::env::var(name).ok();
         let around = |source| Surroundings { source, variables: &variables, shards_auto };
-        match self {
+        let parsed = match self {
             Text::File(path) => {
                 use config::Source;
                 let text = Disk
                     .read(path, config::FILE_BYTES_MAX)
                     .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
-                Ok(config::parse(path, &text, &around(&Disk)))
+                config::parse(path, &text, &around(&Disk))
             }
             Text::Sent { text, name, folder: Some(folder) } => {
                 // The name is what the sender typed, seen from where he stood.
                 let name = name.as_deref().and_then(|name| Path::new(name).file_name());
                 let path = folder.join(name.unwrap_or(UNNAMED.as_ref()));
-                Ok(config::parse(&path, text.as_bytes(), &around(&Disk)))
+                config::parse(&path, text.as_bytes(), &around(&Disk))
             }
             Text::Sent { text, name, folder: None } => {
                 let name = name.as_deref().unwrap_or(UNNAMED);
-                Ok(config::parse(Path::new(name), text.as_bytes(), &around(&NoFiles)))
+                config::parse(Path::new(name), text.as_bytes(), &around(&NoFiles))
             }
             Text::Embedded(text) => {
-                Ok(config::parse(Path::new("embedded default"), text.as_bytes(), &around(&NoFiles)))
+                config::parse(Path::new("embedded default"), text.as_bytes(), &around(&NoFiles))
             }
-        }
+        };
+        // What has expired is not put in force.
+        Ok(parsed.map(|parsed| config::Parsed { config: parsed.config.at(seconds_now()), ..parsed }))
     }
 }
 

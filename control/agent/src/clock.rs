@@ -56,6 +56,11 @@ pub fn date() -> String {
     rfc3339(SystemTime::now())
 }
 
+/// Since 1970, UTC, as lists say when an entry expires.
+pub fn seconds_now() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
 /// Saturates after 584,000 years.
 pub fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)

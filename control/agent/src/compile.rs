@@ -250,7 +250,7 @@ impl Compiler {
             }
         };
         let check = begin.elapsed();
-        let new = Arc::new(new);
+        let new = Arc::new(new.at(crate::clock::seconds_now()));
         let diff = config::diff_kin(&running.config, &new);
         let generation = running.generation.map(|generation| generation.0);
         let touched = self.counted.over(&running);

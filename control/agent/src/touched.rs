@@ -77,7 +77,7 @@ impl Touched<'_> {
             let whole = matches!(object, Object::Appliance);
             return whole.then(|| self.counted.shard(ShardCounter::Connections));
         };
-        let (id, running) = self.running.pools.get_key_value(&PoolId::new(pool))?;
+        let (id, running) = self.running.pools.find_entry(&PoolId::new(pool))?;
         let slot = running.generation.slot;
         match object {
             Object::Appliance => Some(self.counted.shard(ShardCounter::Connections)),

@@ -16,7 +16,6 @@ use crate::place::{At, Span};
 use crate::problem::{Code, Problem, Problems};
 use crate::rule_list::RuleList;
 use crate::rule_place::RuleSpans;
-use crate::rule_spec::Lists as CompiledLists;
 use crate::rules::{self, Named};
 use crate::tree::Node;
 use crate::trial;
@@ -35,8 +34,7 @@ pub(crate) fn check(mut draft: Draft<'_>, shards_auto: usize, problems: &mut Pro
         Shards::Count(count) => count as usize,
     });
     let lists = seal_lists(&draft);
-    let named =
-        Named { names: draft.lists.iter().map(|(name, _)| *name).collect(), lists: CompiledLists::new(lists.iter()) };
+    let named = Named::of(&draft);
     let mut compiled = Vec::with_capacity(draft.pools.len());
     for pool in &draft.pools {
         check_shards(pool, shards, problems);

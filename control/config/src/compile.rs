@@ -177,6 +177,10 @@ impl<'a> Compiler<'a> {
         let (groups, group_slots) = self.groups(pool, slot, old, &mut replaced);
         let policy = self.policy(pool, slot, old.map(|old| &old.generation.policy));
         let (sites, site_bytes) = self.sites(pool, slot, old);
+        let named = pool.http.iter().flat_map(|http| http.lists.keys());
+        for name in named {
+            self.slots.name_list(name);
+        }
         let service = service::compile(pool, sites, old, &*self.slots, &mut replaced);
         let own = size_of::<PoolGeneration>() + size_of_val(&*listeners) + site_bytes;
         let group_bytes = groups.measure().map_or(0, |bytes| bytes.0);

@@ -8,9 +8,10 @@ use crate::check::pool_path;
 use crate::division::{self, Division};
 use crate::form::Shown;
 use crate::keys::{
-    AccessLog, AddressList, Appliance, Backend, Balancing, Conditions, Create, Eject, EventLog, Health, Hosts, Http,
+    AccessLog, Appliance, Backend, Balancing, Conditions, Create, Eject, EventLog, Health, Hosts, Http,
     HttpGroup, HttpTimes, Limits, Page, PoolSwitches, Reload, Retry, Rule, TcpGroup, Timeouts,
 };
+use crate::list::ListContent;
 use crate::overlap::{self, Party};
 use crate::problem::{Code, Problem, Problems};
 use crate::rule_list::RuleList;
@@ -20,6 +21,7 @@ use crate::schema::Key as ConfigKey;
 use crate::trial::Tests;
 use policy::PoolId;
 use policy::generation::ContentHash;
+use policy::http;
 use policy::tree::{self, Difference, Key, Measure, Tree};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -40,7 +42,7 @@ pub struct Document {
     pub reload: Reload,
     pub access_log: AccessLog,
     pub event_log: EventLog,
-    /// Addresses that rules name, by the names that they use.
+    /// What rules name, by the names that they use.
     pub lists: Lists,
     pub pools: Tree<PoolId, Arc<Pool>, Digested>,
     /// What must become of certain requests. Part of no pool.
@@ -50,8 +52,8 @@ pub struct Document {
 /// Lists by name.
 pub type Lists = Tree<Arc<str>, Arc<List>, Digested>;
 
-/// One list of addresses.
-pub type List = Sealed<AddressList>;
+/// One list.
+pub type List = Sealed<ListContent>;
 
 /// Groups by their ids.
 pub type GroupTree = Tree<Arc<str>, Arc<Group>, Digested>;
@@ -87,8 +89,8 @@ pub struct HttpContent {
     pub rules: RuleList,
     /// Sorted by status; none stands in two.
     pub pages: Vec<Arc<Sealed<Page>>>,
-    /// The lists that the rules name, as they are in the document.
-    pub lists: BTreeMap<Arc<str>, Arc<List>>,
+    /// What is in force of the lists that the rules name.
+    pub lists: BTreeMap<Arc<str>, Arc<http::List>>,
 }
 
 /// One rule. It says of itself alone; what its group and lists are, the pool and the document say.
@@ -276,12 +278,6 @@ impl Canonical for Page {
     }
 }
 
-impl Canonical for AddressList {
-    fn digest(&self, digest: &mut Digest) {
-        self.each(&mut |key, value| digest.key(key, &value));
-    }
-}
-
 impl Canonical for GroupContent {
     fn digest(&self, digest: &mut Digest) {
         let GroupContent { id, balancing, carries, health, backends } = self;
@@ -331,7 +327,7 @@ impl Canonical for PoolContent {
             digest.count(lists.len());
             for (id, list) in lists {
                 digest.text(id);
-                digest.hash(list.hash());
+                digest.hash(list.digest());
             }
         }
         digest.tree(groups, |digested| digested.0);
@@ -362,8 +358,9 @@ impl Config {
             return old.clone();
         }
         let mut document = (**self).clone();
-        document.lists = aligned(&self.lists, &old.lists, |new, _| new.clone());
-        document.pools = aligned(&self.pools, &old.pools, |new, old| new.aligned(old));
+        document.lists = aligned_lists(&self.lists, &old.lists);
+        let lists = &document.lists;
+        document.pools = aligned(&self.pools, &old.pools, |new, old| new.aligned(old, lists));
         Sealed::new(document)
     }
 
@@ -374,12 +371,11 @@ impl Config {
     /// divide an address otherwise, or uses a list that `other` has differently.
     pub fn taking(&self, other: &Config, pools: &BTreeSet<PoolId>) -> Result<Config, Problems> {
         let mut document = (**other).clone();
-        document.lists = aligned(&other.lists, &self.lists, |new, _| new.clone());
+        document.lists = aligned_lists(&other.lists, &self.lists);
         document.pools.clone_from(&self.pools);
         for id in pools {
             document.pools = match (other.pools.get(id), self.pools.get(id)) {
-                (Some(pool), Some(old)) => document.pools.insert(id.clone(), pool.aligned(old)),
-                (Some(pool), None) => document.pools.insert(id.clone(), pool.clone()),
+                (Some(pool), old) => document.pools.insert(id.clone(), pool.aligned(old, &document.lists)),
                 (None, _) => document.pools.remove(id),
             };
         }
@@ -406,28 +402,44 @@ impl Config {
 fn aligned<K: Name, T>(
     new: &Tree<K, Arc<Sealed<T>>, Digested>,
     old: &Tree<K, Arc<Sealed<T>>, Digested>,
-    within: impl Fn(&Arc<Sealed<T>>, &Arc<Sealed<T>>) -> Arc<Sealed<T>>,
+    within: impl Fn(&Arc<Sealed<T>>, Option<&Arc<Sealed<T>>>) -> Arc<Sealed<T>>,
 ) -> Tree<K, Arc<Sealed<T>>, Digested> {
     let mut aligned = old.clone();
     for difference in tree::diff(old, new) {
         aligned = match difference {
             Difference::Removed { key, .. } => aligned.remove(key),
-            Difference::Added { key, new } => aligned.insert(key.clone(), new.clone()),
+            Difference::Added { key, new } => aligned.insert(key.clone(), within(new, None)),
             Difference::Changed { old, new, .. } if old.hash() == new.hash() => continue,
-            Difference::Changed { key, old, new } => aligned.insert(key.clone(), within(new, old)),
+            Difference::Changed { key, old, new } => aligned.insert(key.clone(), within(new, Some(old))),
         };
     }
     aligned
 }
 
+fn aligned_lists(new: &Lists, old: &Lists) -> Lists {
+    aligned(new, old, |new, old| match old {
+        Some(old) if old.kind() == new.kind() => Arc::new(List::new(new.aligned(old))),
+        Some(_) | None => new.clone(),
+    })
+}
+
 impl Pool {
     /// This pool, made of the parts of `old` as far as they say the same: what differs can then be found without looking
     /// at what does not, and nothing is in memory twice.
-    pub(crate) fn aligned(self: &Arc<Pool>, old: &Arc<Pool>) -> Arc<Pool> {
-        if self.hash() == old.hash() {
+    /// `lists`: those of its document, which it takes its own from.
+    pub(crate) fn aligned(self: &Arc<Pool>, old: Option<&Arc<Pool>>, lists: &Lists) -> Arc<Pool> {
+        if let Some(old) = old.filter(|old| self.hash() == old.hash()) {
             return old.clone();
         }
         let mut content = (***self).clone();
+        if let Some(http) = &mut content.http {
+            http.lists.iter_mut().for_each(|(id, list)| {
+                if let Some(found) = lists.get(&**id) {
+                    list.clone_from(found.in_force());
+                }
+            });
+        }
+        let Some(old) = old else { return Arc::new(Sealed::new(content)) };
         content.groups = aligned(&self.groups, &old.groups, |new, _| new.clone());
         if let (Some(http), Some(old)) = (&mut content.http, &old.http) {
             http.rules = http.rules.aligned(&old.rules);
@@ -438,7 +450,44 @@ impl Pool {
     }
 }
 
+impl Config {
+    /// When the first entry of a list expires. Unit: seconds since 1970, UTC. Cost: O(lists).
+    pub fn next_expiry(&self) -> Option<u64> {
+        self.lists.values().filter_map(|list| list.in_force().next_expiry()).min()
+    }
+
+    /// This configuration without entries of lists that have expired by `now`, which is when they are no entries any more.
+    /// To be asked whenever a configuration is to be put in force, and of what runs at [`Config::next_expiry`]. Cost:
+    /// O(lists), and O(log n) for each that has expired.
+    pub fn at(&self, now: u64) -> Config {
+        let gone: Vec<_> = self.lists.iter().filter_map(|(id, list)| Some((id, list.at(now)?))).collect();
+        if gone.is_empty() {
+            return self.clone();
+        }
+        let mut document = (**self).clone();
+        gone.into_iter().for_each(|(id, list)| document.put_list(id, list));
+        Sealed::new(document)
+    }
+}
+
 impl Document {
+    /// Puts a list in the place of the one that has its name, for the pools too whose rules name it. Cost: O(pools).
+    pub(crate) fn put_list(&mut self, id: &Arc<str>, list: ListContent) {
+        let list = Arc::new(List::new(list));
+        for (pool, content) in &self.pools.clone() {
+            let named = content.http.as_ref().and_then(|http| http.lists.get(id));
+            if named.is_none_or(|named| named.digest() == list.in_force().digest()) {
+                continue;
+            }
+            let mut content = (***content).clone();
+            if let Some(http) = &mut content.http {
+                http.lists.insert(id.clone(), list.in_force().clone());
+            }
+            self.pools = self.pools.insert(pool.clone(), Arc::new(Sealed::new(content)));
+        }
+        self.lists = self.lists.insert(id.clone(), list);
+    }
+
     /// Brings what follows from all pools together up to date, which may change these pools and no others.
     pub(crate) fn divide(&mut self, may_change: &BTreeSet<PoolId>, problems: &mut Problems) {
         let mut divisions = division::divide(self.pools.values().map(|pool| &***pool));

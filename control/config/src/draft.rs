@@ -6,20 +6,24 @@
 use crate::address::{ID_ACCEPTED, is_id, parse_backend};
 use crate::document::RuleContent;
 use crate::keys::{
-    AccessLog, AddressList, Appliance, Backend, Balancing, Conditions, Create, Eject, EventLog, Health, Hosts, Http,
-    HttpGroup, HttpTimes, Limits, Page, PoolSwitches, Reload, Retry, Rule, TcpGroup, Test, Timeouts,
+    AccessLog, Appliance, Backend, Balancing, Conditions, Create, Eject, EventLog, Health, Hosts, Http, HttpGroup,
+    HttpTimes, Limits, ListKeys, ListWord, Page, PoolSwitches, Reload, Retry, Rule, TcpGroup, Test, Timeouts,
 };
+use crate::list::{self, ListContent, ListEntry, ListFile};
 use crate::place::{At, Span};
 use crate::problem::{Code, Problem, Problems};
 use crate::rule_id;
+use crate::schema;
 use crate::tree::{Entry, Node, Table, Value};
+use policy::http::{List, ListDraft, ListKind};
+use std::collections::BTreeMap;
 
 pub(crate) struct Draft<'t> {
     pub(crate) appliance: Option<Appliance>,
     pub(crate) reload: Option<Reload>,
     pub(crate) access_log: Option<AccessLog>,
     pub(crate) event_log: Option<EventLog>,
-    pub(crate) lists: Vec<(&'t str, Option<AddressList>)>,
+    pub(crate) lists: Vec<(&'t str, Option<ListContent>)>,
     pub(crate) pools: Vec<PoolDraft<'t>>,
     /// In the order of the document.
     pub(crate) tests: Vec<TestDraft<'t>>,
@@ -86,7 +90,12 @@ pub(crate) struct BackendDraft<'t> {
 }
 
 impl<'t> Draft<'t> {
-    pub(crate) fn read(tree: &'t Node, problems: &mut Problems) -> Draft<'t> {
+    /// `files`: those that lists name, read.
+    pub(crate) fn read(
+        tree: &'t Node,
+        mut files: BTreeMap<Box<str>, Option<ListFile>>,
+        problems: &mut Problems,
+    ) -> Draft<'t> {
         let root = At::ROOT;
         let log = At::ROOT.key("log");
         let log_node = child(tree, "log");
@@ -95,7 +104,7 @@ impl<'t> Draft<'t> {
             reload: Reload::read(child(tree, "reload"), &root.key("reload"), problems),
             access_log: AccessLog::read(child(log_node, "access"), &log.key("access"), problems),
             event_log: EventLog::read(child(log_node, "events"), &log.key("events"), problems),
-            lists: entries(tree, "list").map(|(id, entry)| (id, read_list(id, entry, problems))).collect(),
+            lists: entries(tree, "list").map(|(id, entry)| (id, read_list(id, entry, files.remove(id), problems))).collect(),
             pools: entries(tree, "pool").map(|(id, entry)| PoolDraft::read(id, entry, problems)).collect(),
             tests: {
                 let list = At::ROOT.key("test");
@@ -175,11 +184,51 @@ impl<'t> RuleDraft<'t> {
     }
 }
 
-pub(crate) fn read_list(id: &str, entry: &Entry, problems: &mut Problems) -> Option<AddressList> {
+/// `file`: its file, if it names one that there is; nothing within, if that is wrong.
+pub(crate) fn read_list(
+    id: &str,
+    entry: &Entry,
+    file: Option<Option<ListFile>>,
+    problems: &mut Problems,
+) -> Option<ListContent> {
     let lists = At::ROOT.key("list");
     let at = lists.key(id);
+    let before = problems.count();
     check_id("list", id, entry.key_span, &at, problems);
-    AddressList::read(&entry.node, &at, problems)
+    let node = &entry.node;
+    let says = |key: &str| node.table().is_some_and(|table| table.get(key).is_some());
+    if !says("entries") && !says("file") {
+        let key = ListKeys::KEYS.iter().find(|key| key.name == "entries").expect("it is a key");
+        schema::missing(key, &at, node, problems);
+    }
+    let ListKeys { kind, file: _, entries, except } = ListKeys::read(node, &at, problems)?;
+    let kind = match kind {
+        ListWord::Address => ListKind::Addresses,
+        ListWord::Text => ListKind::Texts,
+    };
+    let mut read = |key: &str, entries: Vec<ListEntry>| {
+        let (mut draft, nodes) = (ListDraft::new(kind), child(node, key).list().unwrap_or_default());
+        for (ix, written) in entries.into_iter().enumerate() {
+            match list::parse(kind, &written.entry) {
+                Ok(entry) => draft.push(entry, written.note()),
+                Err(message) => problems.push_error(|| {
+                    let place = at.key(key);
+                    let path = place.index(ix);
+                    let span = nodes.get(ix).and_then(|node| node.span);
+                    let problem = Problem::error(Code::BadValue, path, span, format!("`{key}[{ix}]`: {message}"));
+                    problem.found(format!("{:?}", written.entry)).accepted(list::accepted(kind))
+                }),
+            }
+        }
+        draft.finish()
+    };
+    let (own, except) = (read("entries", entries), read("except", except));
+    let content = ListContent::new(kind, own, file.flatten(), except);
+    if content.in_force().len() > List::ENTRIES_MAX {
+        let message = format!("{} entries, at most {} are accepted", content.in_force().len(), List::ENTRIES_MAX);
+        problems.push(Problem::error(Code::TooMany, at, node.span, message));
+    }
+    (problems.count() == before).then_some(content)
 }
 
 impl<'t> GroupDraft<'t> {

@@ -64,6 +64,8 @@ fn picture<'a>(problem: &'a Problem, files: &'a Files) -> Group<'a> {
             }
         }
         group = draw_marks(group, marks, files);
+    } else if let Some(place) = &problem.place {
+        group = group.element(Origin::path(place.file.as_str()).line(place.line as usize));
     } else if let Some(found) = &problem.found {
         group = group.element(Level::NOTE.message(format!("found {found}")));
     }

@@ -62,7 +62,7 @@ pub fn asked_rules(decider: &Decider<'_>, described: &Described<'_>) -> Vec<Step
     let incoming = described.incoming(decider.service, &headers);
     let mut buffer = Vec::new();
     match policy::http::normalise(incoming.path, decider.service.escaped_slash, &mut buffer) {
-        Ok(path) => decider.service.rules.explain(&incoming.seen(path)),
+        Ok(path) => decider.service.explain(&incoming.seen(path)),
         Err(_) => Vec::new(),
     }
 }

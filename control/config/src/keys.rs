@@ -13,9 +13,9 @@ use crate::form::{
     Patterns, Plain, Redirect, RedirectTo, RequestLine, Respond, Response, Rewrite, Rewriting, SaidHeaders, ShardCount,
     ShardList, Shards, Shown, Sources, StatusRanges, Statuses, Target, Texts, Time, ValueTest, words,
 };
+use crate::list::{EntryTexts, ListEntry, ListPath};
 use crate::page::{PageText, TextFile};
 use crate::place::At;
-use crate::prefix::Prefixes;
 use crate::problem::Problems;
 use crate::rule_id::RuleId;
 use crate::schema::{self, Exception, Key, Presence, TableKeys, keys};
@@ -23,7 +23,7 @@ use crate::tree::{Node, Table};
 use policy::ShardSet;
 use policy::generation::{Address, Endpoint};
 use policy::http::affinity::HashOn;
-use policy::http::{Chain, EscapedSlash, FIELDS_MAX, HostTest, Limits as HeadLimits, Prefix, Upgrades};
+use policy::http::{Chain, EscapedSlash, FIELDS_MAX, HostTest, Limits as HeadLimits, Upgrades};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -52,6 +52,16 @@ words! {
         PeakEwma = "peak-ewma";
         /// Of HTTP pools.
         Hash = "hash";
+    }
+}
+
+words! {
+    /// What the entries of a list are.
+    ListWord {
+        /// Addresses and prefixes of them.
+        Address = "address";
+        /// Texts.
+        Text = "text";
     }
 }
 
@@ -382,6 +392,11 @@ keys! {
         host: Vec<String> = Texts::HOSTS, default(Vec::new());
             Soft, Rules, NextRequest, "rule_host": "Asked of each request, also on connections that are open.";
 
+        /// Names of lists of texts, one of which has the host: in lower case, without a final dot; the entry
+        /// `*.example.com` stands for all hosts below `example.com`.
+        host_list: Vec<String> = Texts::LISTS, default(Vec::new());
+            Soft, Rules, NextRequest, "rule_host_list": "Asked of each request, also on connections that are open.";
+
         /// The path, all of it.
         path: Vec<String> = Texts::PATHS, default(Vec::new());
             Soft, Rules, NextRequest, "rule_path": "Asked of each request, also on connections that are open.";
@@ -488,11 +503,30 @@ keys! {
             Soft, Rules, NextRequest, "page_content_type": "Asked when an answer is made.";
     }
 
-    /// Addresses that rules of any pool may name as their `source`.
-    table AddressList at "list.*", keys begin "list.*." {
-        /// Addresses and prefixes.
-        entries: Vec<Prefix> = Prefixes, required;
+    /// Addresses or texts that rules of any pool may name. At least one of `entries` and `file` is needed.
+    ///
+    /// A file has one entry a line; empty lines and lines that begin with `#` count for nothing. Behind an entry may stand
+    /// `expires=2026-12-01T00:00:00Z`, then `# ` and the reason. A text with ` #` in it stands between quotes, in which `\"`
+    /// and `\\` are a quote and a backslash. What is in the file is part of the document: the same path with other content
+    /// is a change.
+    table ListKeys at "list.*", keys begin "list.*." {
+        /// What the entries are: addresses and prefixes, which rules ask as `source`; or texts, which they ask as `host_list`
+        /// and as `{ list = "NAME" }` of headers and parameters.
+        kind: ListWord = OneOf::<ListWord>::words(), default(ListWord::Address);
+            Soft, Rules, NextRequest, "list_kind": "Asked of each request, also on connections that are open.";
+
+        /// A file of entries, relative to the file that names it.
+        file: Option<PathBuf> = ListPath, default(None);
+            Soft, Rules, NextRequest, "list_file": "Asked of each request, also on connections that are open.";
+
+        /// Entries besides those of the file; of one that is in both, what is noted here counts. From the time that is said
+        /// of one on, it is no entry.
+        entries: Vec<ListEntry> = EntryTexts, default(Vec::new());
             Soft, Rules, NextRequest, "list_entries": "Asked of each request, also on connections that are open.";
+
+        /// Entries of the file that do not count.
+        except: Vec<ListEntry> = EntryTexts, default(Vec::new());
+            Soft, Rules, NextRequest, "list_except": "Asked of each request, also on connections that are open.";
     }
 
     /// A request that nobody sends, and what must become of it. Tests are tried whenever a configuration is checked, planned or

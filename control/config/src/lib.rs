@@ -45,12 +45,15 @@ mod foretell;
 mod form;
 mod keys;
 mod lead;
+mod list;
+mod list_edit;
 mod load;
 mod manual;
 mod overlap;
 mod page;
 mod place;
 mod plan;
+mod plan_lists;
 mod plan_listen;
 mod plan_rules;
 mod plan_tests;
@@ -96,11 +99,16 @@ pub use form::{
     RewritePath, Shards, Shown, ValueTest,
 };
 pub use keys::{
-    AccessFormat, AccessLog, AddressList, Algorithm, Appliance, Backend, Balancing, CheckWord, Conditions, Create,
-    Eject, EventFormat, EventLevel, EventLog, Health, Hosts, Http, HttpGroup, HttpTimes, Limits, LogSink, Page,
-    PoolSwitches, Reload, Retry, Root, Rule, Service, TABLES, TcpGroup, Test, Timeouts, keys,
+    AccessFormat, AccessLog, Algorithm, Appliance, Backend, Balancing, CheckWord, Conditions, Create, Eject,
+    EventFormat, EventLevel, EventLog, Health, Hosts, Http, HttpGroup, HttpTimes, Limits, ListKeys, ListWord, LogSink,
+    Page, PoolSwitches, Reload, Retry, Root, Rule, Service, TABLES, TcpGroup, Test, Timeouts, keys,
 };
 pub use lead::{Leads, Led, Unclear};
+pub use list::{
+    LIST_ENTRIES_WRITTEN, LIST_FILE_BYTES_MAX, LIST_LINE_BYTES_MAX, ListContent, ListEntry, ListFile, Spelled,
+    read_list_file, show_time,
+};
+pub use list_edit::{ListEdit, Replacement};
 pub use load::{DOCUMENT_BYTES_MAX, FILE_BYTES_MAX, INCLUDE_DEPTH_MAX, INCLUDES_MAX};
 pub use manual::keys_manual;
 pub use place::{Place, Span};
@@ -108,7 +116,7 @@ pub use plan::{
     ChangeKind, Live, Object, Plan, PlanWarning, PlanWarningCode, PlannedChange, RestartReason, Touches, diff,
     diff_kin, happenings,
 };
-pub use plan_rules::LIST_ENTRIES_SHOWN;
+pub use plan_lists::LIST_ENTRIES_SHOWN;
 pub use problem::{Also, Code, Problem, Problems, Severity};
 pub use reference::keys_markdown;
 pub use rule_list::{RuleList, SealedRule};
@@ -149,9 +157,10 @@ pub fn parse(name: &Path, text: &[u8], around: &Surroundings<'_>) -> Result<Pars
     let load::Loaded { mut tree, files } = load::load(name, text, around.source, around.variables, &mut problems);
     let texts = page::read_files(&mut tree, &files, around.source, &mut problems);
     strict::check(&tree, &mut problems);
-    let draft = draft::Draft::read(&tree, &mut problems);
+    let lists = list::read_all(&tree, &files, around.source, &mut problems);
+    let draft = draft::Draft::read(&tree, lists.by_list, &mut problems);
     let checked = check::check(draft, around.shards_auto, &mut problems);
-    let names = files.names().map(PathBuf::from).chain(texts).collect();
+    let names = files.names().map(PathBuf::from).chain(texts).chain(lists.read).collect();
     let checked = checked.map(|(config, spans)| (config, spans.placed(&files)));
     let problems = problems.placed(files);
     match checked {

@@ -6,7 +6,7 @@ use crate::form::Shown;
 use crate::keys::Create;
 use crate::overlap;
 use crate::plan::{ChangeKind, Diff, Object, PlanWarningCode, PlannedChange, happenings};
-use crate::plan_rules::LIST_ENTRIES_SHOWN;
+use crate::plan_lists::LIST_ENTRIES_SHOWN;
 use crate::schema::Key;
 use policy::PoolId;
 use policy::generation::Address;

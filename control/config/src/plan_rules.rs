@@ -1,8 +1,8 @@
-//! The part of a plan that is about rules, pages and lists.
+//! The part of a plan that is about rules and pages.
 //!
 //! Rules are known by their ids: one whose conditions change under a name that follows from them is another rule.
 
-use crate::document::{HttpContent, Lists, RuleContent, Sealed};
+use crate::document::{HttpContent, RuleContent, Sealed};
 use crate::keys::Page;
 use crate::place::At;
 use crate::plan::{ChangeKind, Diff, Object, happenings};
@@ -10,36 +10,9 @@ use crate::rule_list::{RuleDifference, RuleList, rising};
 use crate::schema::Key;
 use policy::PoolId;
 use policy::http::Turn;
-use policy::tree::{self, Difference};
 use std::sync::Arc;
 
-/// Entries of a list that a plan shows, which is read by people. Of a longer one it says only that it differs.
-pub const LIST_ENTRIES_SHOWN: usize = 100;
-
 impl<'a> Diff<'a> {
-    pub(crate) fn lists(&mut self, old: &'a Lists, new: &'a Lists) {
-        let at = |id: &str| At::ROOT.key("list").key(id).to_string();
-        for difference in tree::diff(old, new) {
-            match difference {
-                Difference::Removed { key, .. } => {
-                    let object = Object::List { id: key.clone() };
-                    self.event(None, at(key), object, ChangeKind::Removed, happenings::LIST_REMOVED);
-                }
-                Difference::Added { key, .. } => {
-                    let object = Object::List { id: key.clone() };
-                    self.event(None, at(key), object, ChangeKind::Added, happenings::LIST_ADDED);
-                }
-                Difference::Changed { key: id, old, new } => old.diff(new, &mut |key, shown_old, shown_new| {
-                    let path = format!("{}.{}", at(id), key.name);
-                    let short = old.entries.len().max(new.entries.len()) <= LIST_ENTRIES_SHOWN;
-                    let [old, new] =
-                        [shown_old, shown_new].map(|shown| if short { shown.to_json() } else { None::<()>.into() });
-                    self.change(None, path, Object::List { id: id.clone() }, key.reason, old, new);
-                }),
-            }
-        }
-    }
-
     pub(crate) fn rules_and_pages(&mut self, pool: &PoolId, old: &'a HttpContent, new: &'a HttpContent) {
         self.rules(pool, &old.rules, &new.rules);
         self.pages(pool, &old.pages, &new.pages);

@@ -1,9 +1,6 @@
 //! Prefixes of addresses: how they are written, and the one spelling that each has.
 
-use crate::form::{Describe, Form, Shown, Wrong};
-use crate::tree::{Node, Value};
 use policy::http::Prefix;
-use serde_json::json;
 use std::net::IpAddr;
 
 pub(crate) const ACCEPTED: &str = "an address or prefix such as \"10.0.0.0/8\", \"192.0.2.7\" or \"2001:db8::/32\"";
@@ -37,7 +34,7 @@ pub(crate) fn show(prefix: Prefix) -> String {
 }
 
 /// With the bits behind its length at zero.
-fn network(Prefix { address, length }: Prefix) -> Prefix {
+pub(crate) fn network(Prefix { address, length }: Prefix) -> Prefix {
     let address = match address {
         IpAddr::V4(address) => {
             let mask = !u32::MAX.checked_shr(length.into()).unwrap_or(0);
@@ -49,49 +46,6 @@ fn network(Prefix { address, length }: Prefix) -> Prefix {
         }
     };
     Prefix { address, length }
-}
-
-/// The prefixes of a list: each once, in order.
-pub(crate) struct Prefixes;
-
-impl Describe for Prefixes {
-    fn kind(&self) -> &'static str {
-        "list of addresses"
-    }
-    fn accepted(&self) -> String {
-        format!("a list; each {ACCEPTED}")
-    }
-    fn schema(&self) -> serde_json::Value {
-        json!({ "type": "array", "items": { "type": "string" } })
-    }
-}
-
-impl Form for Prefixes {
-    type Value = Vec<Prefix>;
-
-    fn read(&self, node: &Node) -> Result<Vec<Prefix>, Vec<Wrong>> {
-        let Some(list) = node.list() else {
-            return Err(vec![Wrong::kind(node, "a list of addresses")]);
-        };
-        let (mut prefixes, mut wrong) = (Vec::new(), Vec::new());
-        for (ix, node) in list.iter().enumerate() {
-            let told = |wrong: Wrong| Wrong { span: node.span, ..wrong }.within(&format!("[{ix}]")).accepted(ACCEPTED);
-            match &node.value {
-                Value::Text { text, .. } => match parse(text) {
-                    Ok(prefix) => prefixes.push(prefix),
-                    Err(message) => wrong.push(told(Wrong::value(node, message))),
-                },
-                _ => wrong.push(told(Wrong::kind(node, "a string"))),
-            }
-        }
-        prefixes.sort_by_key(|prefix| (prefix.address, prefix.length));
-        prefixes.dedup();
-        if wrong.is_empty() { Ok(prefixes) } else { Err(wrong) }
-    }
-
-    fn show(&self, prefixes: &Vec<Prefix>) -> Shown {
-        Shown::List(prefixes.iter().map(|prefix| Shown::Text(show(*prefix))).collect())
-    }
 }
 
 #[cfg(test)]

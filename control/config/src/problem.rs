@@ -185,6 +185,12 @@ impl Problem {
         self
     }
 
+    /// In a file whose text is not kept.
+    pub(crate) fn at_line(mut self, file: &str, line: u32) -> Problem {
+        self.place = Some(Place { file: file.into(), line, column: 1 });
+        self
+    }
+
     pub(crate) fn also(mut self, label: impl Into<String>, span: impl Into<Option<Span>>) -> Problem {
         let label = quotable(label.into(), TEXT_CHARACTERS_MAX);
         self.also.push(Also { label, place: None, span: span.into() });
@@ -255,7 +261,7 @@ impl Problems {
     /// Turns spans into places. The files are kept for drawing only if there is something to draw.
     pub(crate) fn placed(mut self, files: Files) -> Problems {
         for problem in self.errors.iter_mut().chain(&mut self.warnings) {
-            problem.place = problem.span.map(|span| files.place(span));
+            problem.place = problem.span.map(|span| files.place(span)).or(problem.place.take());
             for also in &mut problem.also {
                 also.place = also.span.map(|span| files.place(span));
             }

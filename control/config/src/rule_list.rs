@@ -147,7 +147,7 @@ impl RuleList {
             self.groups = counted(&self.groups, group);
         }
         let mut named = HashSet::new();
-        rule_spec::lists_of(&rule.conditions, &mut |name| {
+        rule_spec::lists_of(&rule.conditions, &mut |name, _| {
             named.insert(name);
         });
         for name in named {

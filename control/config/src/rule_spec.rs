@@ -2,54 +2,73 @@
 //!
 //! Knows what each key of a rule means, and no rule but this one.
 
-use crate::document::{List, RuleContent};
+use crate::address::is_id;
+use crate::document::RuleContent;
 use crate::form::{HeaderEdits, Redirect, Respond, Rewrite, RewritePath, ValueTest};
 use crate::keys::{Conditions, Rule};
-use policy::GroupSlot;
+use policy::{GroupSlot, ListSlot};
 use policy::http::{
-    ActionSpec, EditSpec, PathSpec, Prefix, PrefixSet, Problem, RewriteSpec, RuleSpec, SourceSet, ValueSpec, When, Why,
+    ActionSpec, EditSpec, ListKind, PathSpec, PrefixSet, Problem, RewriteSpec, RuleSpec, SourceSet, ValueSpec, When, Why,
 };
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// The addresses of lists, each made once for all rules that name it.
-#[derive(Default)]
-pub(crate) struct Lists(BTreeMap<Arc<str>, Listed>);
+/// The slots of lists, by their names.
+pub(crate) type SlotOf<'l> = &'l dyn Fn(&str) -> ListSlot;
 
-struct Listed {
-    entries: Vec<Prefix>,
-    set: Arc<PrefixSet>,
+/// What a condition asks a list for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum ListUse {
+    Source,
+    Host,
+    Header,
+    Query,
 }
 
-impl Lists {
-    pub(crate) fn new<'l>(lists: impl Iterator<Item = (&'l Arc<str>, &'l Arc<List>)>) -> Lists {
-        let listed = |entries: &Vec<Prefix>| Listed {
-            entries: entries.clone(),
-            set: Arc::new(PrefixSet::new(entries.iter().copied())),
-        };
-        Lists(lists.map(|(id, list)| (id.clone(), listed(&list.entries))).collect())
-    }
-
-    /// Of a name that there is no list of, nothing: that is told elsewhere.
-    fn sources(&self, names: &[String]) -> SourceSet {
-        if let [name] = names
-            && let Some(list) = self.0.get(&**name)
-        {
-            return SourceSet { name: name.as_str().into(), prefixes: list.set.clone() };
+impl ListUse {
+    pub(crate) fn kind(self) -> ListKind {
+        match self {
+            ListUse::Source => ListKind::Addresses,
+            ListUse::Host | ListUse::Header | ListUse::Query => ListKind::Texts,
         }
-        let prefixes = names.iter().flat_map(|name| match self.0.get(&**name) {
-            Some(list) => list.entries.clone(),
-            None => crate::prefix::parse(name).into_iter().collect(),
-        });
-        SourceSet { name: names.join(", ").into(), prefixes: Arc::new(PrefixSet::new(prefixes)) }
+    }
+
+    /// The key that names the list.
+    pub(crate) fn key(self) -> &'static str {
+        match self {
+            ListUse::Source => "source",
+            ListUse::Host => "host_list",
+            ListUse::Header => "header",
+            ListUse::Query => "query",
+        }
     }
 }
 
-/// Names of lists that a condition uses.
-pub(crate) fn lists_of<'c>(conditions: &'c Conditions, visit: &mut dyn FnMut(&'c str)) {
-    let Conditions { source, all, any, not, .. } = conditions;
-    source.iter().filter(|source| crate::address::is_id(source)).for_each(|name| visit(name));
+/// Names of lists that a condition uses, and what for.
+pub(crate) fn lists_of<'c>(conditions: &'c Conditions, visit: &mut dyn FnMut(&'c str, ListUse)) {
+    let Conditions { host_list, header, query, source, all, any, not, .. } = conditions;
+    source.iter().filter(|source| is_id(source)).for_each(|name| visit(name, ListUse::Source));
+    host_list.iter().for_each(|name| visit(name, ListUse::Host));
+    for (tests, list_use) in [(header, ListUse::Header), (query, ListUse::Query)] {
+        for (_, test) in tests {
+            if let ValueTest::Listed(name) = test {
+                visit(name, list_use);
+            }
+        }
+    }
     all.iter().chain(any).chain(not.as_deref()).for_each(|nested| lists_of(nested, visit));
+}
+
+fn sources(sources: &[String], slot_of: SlotOf<'_>) -> SourceSet {
+    let (names, prefixes): (Vec<&String>, Vec<&String>) = sources.iter().partition(|source| is_id(source));
+    let prefixes = prefixes.into_iter().filter_map(|prefix| crate::prefix::parse(prefix).ok());
+    let mut lists: Vec<ListSlot> = names.into_iter().map(|name| slot_of(name)).collect();
+    lists.sort_unstable();
+    lists.dedup();
+    SourceSet {
+        name: sources.join(", ").into(),
+        prefixes: Arc::new(PrefixSet::new(prefixes)),
+        lists: lists.into(),
+    }
 }
 
 /// What the rule does: the keys that say it. One, if the rule is in order.
@@ -65,7 +84,7 @@ pub(crate) fn actions(rule: &Rule) -> Vec<&'static str> {
 }
 
 /// `group`: the slot of the rule's group. Of a rule that is not in order, as much as can be looked at.
-pub(crate) fn spec(content: &RuleContent, group: Option<GroupSlot>, lists: &Lists) -> RuleSpec {
+pub(crate) fn spec(content: &RuleContent, group: Option<GroupSlot>, slot_of: SlotOf<'_>) -> RuleSpec {
     let RuleContent { id, conditions, rule } = content;
     let Rule { id: _, order, group: _, redirect, respond, deny, rewrite, request_headers, response_headers } = rule;
     let action = match (group, redirect, respond, deny) {
@@ -80,7 +99,7 @@ pub(crate) fn spec(content: &RuleContent, group: Option<GroupSlot>, lists: &List
     RuleSpec {
         id: id.clone(),
         order: order.unwrap_or(0).into(),
-        when: Builder { lists, trail: None }.conditions(conditions),
+        when: Builder { slot_of, trail: None }.conditions(conditions),
         action,
         request_edits: edits(request_headers),
         response_edits: edits(response_headers),
@@ -118,9 +137,8 @@ pub(crate) fn origin<'r>(content: &'r RuleContent, problem: &Problem) -> Vec<Ste
     let Problem { at, why } = problem;
     match at.split(['.', '[']).next().unwrap_or_default() {
         "when" => {
-            let lists = Lists::default();
             let trail = Trail { at: "when".into(), steps: Vec::new(), parts: Vec::new() };
-            let mut builder = Builder { lists: &lists, trail: Some(trail) };
+            let mut builder = Builder { slot_of: &|_| ListSlot(u32::MAX), trail: Some(trail) };
             builder.conditions(conditions);
             // The innermost part that it is in.
             let parts = builder.trail.map(|trail| trail.parts).unwrap_or_default();
@@ -156,7 +174,7 @@ fn edit_origin<'r>(key: &'static str, edits: &'r HeaderEdits, at: &str) -> Vec<S
 
 /// Makes the condition, and where asked to, notes which part of the document each part of it was.
 struct Builder<'r, 'l> {
-    lists: &'l Lists,
+    slot_of: SlotOf<'l>,
     trail: Option<Trail<'r>>,
 }
 
@@ -172,6 +190,7 @@ impl<'r> Builder<'r, '_> {
     fn conditions(&mut self, conditions: &'r Conditions) -> When {
         let Conditions {
             host,
+            host_list,
             path,
             path_prefix,
             path_template,
@@ -186,6 +205,8 @@ impl<'r> Builder<'r, '_> {
         } = conditions;
         let mut whens = Vec::new();
         self.texts(&mut whens, "host", host, When::Host);
+        let slot_of = self.slot_of;
+        self.texts(&mut whens, "host_list", host_list, |name| When::HostList { slot: slot_of(&name), name });
         self.texts(&mut whens, "path", path, |path| When::Path(PathSpec::Exact(path)));
         self.texts(&mut whens, "path_prefix", path_prefix, |path| When::Path(PathSpec::Prefix(path)));
         self.texts(&mut whens, "path_template", path_template, |path| When::Path(PathSpec::Template(path)));
@@ -202,8 +223,7 @@ impl<'r> Builder<'r, '_> {
             self.values(&mut whens, &[Step::Key("query"), Step::Key(name)], test, make);
         }
         if !source.is_empty() {
-            let lists = self.lists;
-            self.part("all", &mut whens, &[Step::Key("source")], |_| When::Source(lists.sources(source)));
+            self.part("all", &mut whens, &[Step::Key("source")], |_| When::Source(sources(source, slot_of)));
         }
         for (ix, nested) in all.iter().enumerate() {
             self.part("all", &mut whens, &[Step::Key("all"), Step::Index(ix)], |builder| builder.conditions(nested));
@@ -247,6 +267,7 @@ impl<'r> Builder<'r, '_> {
         test: &'r ValueTest,
         make: impl Fn(ValueSpec) -> When,
     ) {
+        let slot_of = self.slot_of;
         self.part("all", whens, steps, |_| match test {
             ValueTest::Present => make(ValueSpec::Present),
             ValueTest::Absent => make(ValueSpec::Absent),
@@ -256,6 +277,7 @@ impl<'r> Builder<'r, '_> {
             },
             ValueTest::Prefix(prefix) => make(ValueSpec::Prefix(prefix.clone())),
             ValueTest::Regex(regex) => make(ValueSpec::Regex(regex.clone())),
+            ValueTest::Listed(name) => make(ValueSpec::Listed { slot: slot_of(name), name: name.clone() }),
         });
     }
 

@@ -3,19 +3,20 @@
 //! What one rule means is `rule_spec`'s, and whether it can be is `policy`'s: here its problems get their places.
 
 use crate::check::{node_at, pool_path, span_at};
-use crate::document::{HttpContent, List, Lists, Pool, RuleContent, Sealed};
-use crate::draft::{PoolDraft, RuleDraft};
+use crate::document::{HttpContent, Lists, Pool, RuleContent, Sealed};
+use crate::draft::{Draft, PoolDraft, RuleDraft};
 use crate::edit::some_of;
 use crate::keys::{Conditions, Rule as RuleKeys};
+use crate::list::ListContent;
 use crate::place::{At, Span};
 use crate::problem::{Code, Problem, Problems};
-use crate::rule_spec::{self, Lists as CompiledLists, Step};
+use crate::rule_spec::{self, ListUse, Step};
 use crate::schema::Key;
 use crate::suggest;
 use crate::tree::{Node, Value};
-use policy::GroupSlot;
 use policy::generation::ContentHash;
-use policy::http::{PatternError, Rule, Rules, TemplateError, TextError, Why};
+use policy::{GroupSlot, ListSlot};
+use policy::http::{ListKind, PatternError, Rule, Rules, TemplateError, TextError, Why};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -24,8 +25,33 @@ const ORDER_STEP: u32 = 10;
 
 /// The lists of a document, for rules to name.
 pub(crate) struct Named<'d> {
-    pub(crate) names: BTreeSet<&'d str>,
-    pub(crate) lists: CompiledLists,
+    /// In order. `None`: what kind it has could not be read, which has been told.
+    lists: Vec<(&'d str, Option<ListKind>)>,
+}
+
+impl<'d> Named<'d> {
+    pub(crate) fn of(draft: &Draft<'d>) -> Named<'d> {
+        let kind = |list: &Option<ListContent>| list.as_ref().map(ListContent::kind);
+        Named { lists: draft.lists.iter().map(|(name, list)| (*name, kind(list))).collect() }
+    }
+
+    /// Those of a document that is in order, in the order of their names.
+    pub(crate) fn those(lists: &'d Lists) -> Named<'d> {
+        Named { lists: lists.iter().map(|(name, list)| (&**name, Some(list.kind()))).collect() }
+    }
+
+    fn names(&self) -> impl Iterator<Item = &'d str> + Clone {
+        self.lists.iter().map(|(name, _)| *name)
+    }
+
+    fn find(&self, name: &str) -> Option<usize> {
+        self.lists.binary_search_by(|(other, _)| (*other).cmp(name)).ok()
+    }
+
+    /// Whichever it will have, here it is a list. One that there is not has been told, and has a slot of nobody.
+    fn slot(&self, name: &str) -> ListSlot {
+        self.find(name).map_or(ListSlot(u32::MAX), |ix| ListSlot(ix as u32))
+    }
 }
 
 /// Tells whatever is wrong with each rule. The rules that are in order, compiled, as they are asked.
@@ -131,7 +157,7 @@ impl Checker<'_, '_, '_> {
         }
         let group = content.rule.group.as_ref().and_then(|group| self.group(group));
         self.lists(&content.conditions);
-        let compiled = Rule::compile(&rule_spec::spec(content, group, &self.named.lists));
+        let compiled = Rule::compile(&rule_spec::spec(content, group, &|name| self.named.slot(name)));
         let wrong = compiled.as_ref().err().into_iter().flatten();
         // What a path captures is not known before the path is right.
         let lost = |why: &Why| matches!(why, Why::Template(_) | Why::Pattern(_));
@@ -181,17 +207,29 @@ impl Checker<'_, '_, '_> {
     }
 
     fn lists(&mut self, conditions: &Conditions) {
-        let mut missing = Vec::new();
-        rule_spec::lists_of(conditions, &mut |name| {
-            if !self.named.names.contains(name) && !missing.contains(&name) {
-                missing.push(name);
+        let mut wrong: Vec<(&str, ListUse)> = Vec::new();
+        rule_spec::lists_of(conditions, &mut |name, list_use| {
+            let kind = self.named.find(name).map(|ix| self.named.lists[ix].1);
+            let fits = kind.is_some_and(|kind| kind.is_none_or(|kind| kind == list_use.kind()));
+            if !fits && !wrong.contains(&(name, list_use)) {
+                wrong.push((name, list_use));
             }
         });
-        for name in missing {
-            let message = format!("there is no list `{name}`");
+        for (name, list_use) in wrong {
+            let at = self.at.key(list_use.key());
             let span = span_of_text(self.draft.node, name);
-            let names = self.named.names.iter().copied();
-            self.problems.push(not_found(self.at.key("source"), span, message, name, names));
+            let names = self.named.names();
+            if self.named.find(name).is_none() {
+                let message = format!("there is no list `{name}`");
+                self.problems.push(not_found(at, span, message, name, names));
+                continue;
+            }
+            let (is, accepted) = match list_use.kind() {
+                ListKind::Addresses => ("texts", "a list of addresses"),
+                ListKind::Texts => ("addresses", "a list with `kind = \"text\"`"),
+            };
+            let message = format!("list `{name}` is one of {is}");
+            self.problems.push(Problem::error(Code::WrongType, at, span, message).accepted(accepted));
         }
     }
 
@@ -295,7 +333,7 @@ fn span_of_text(node: &Node, wanted: &str) -> Option<Span> {
         Value::Text { text, .. } if text == wanted => node.span,
         Value::List(list) => list.iter().find_map(|node| span_of_text(node, wanted)),
         Value::Table(table) => {
-            ["source", "all", "any", "not"].into_iter().find_map(|key| span_of_text(table.get(key)?, wanted))
+            ["source", "host_list", "list", "header", "query", "all", "any", "not"].into_iter().find_map(|key| span_of_text(table.get(key)?, wanted))
         }
         _ => None,
     }
@@ -392,12 +430,15 @@ pub(crate) struct SealedRules {
 }
 
 /// Those of all lists that the rules name.
-pub(crate) fn named_lists(rules: &[Arc<Sealed<RuleContent>>], lists: &Lists) -> BTreeMap<Arc<str>, Arc<List>> {
+pub(crate) fn named_lists(
+    rules: &[Arc<Sealed<RuleContent>>],
+    lists: &Lists,
+) -> BTreeMap<Arc<str>, Arc<policy::http::List>> {
     let mut named = BTreeMap::new();
     for rule in rules {
-        rule_spec::lists_of(&rule.conditions, &mut |name| {
-            if let Some((id, list)) = lists.get_key_value(name) {
-                named.insert(id.clone(), list.clone());
+        rule_spec::lists_of(&rule.conditions, &mut |name, _| {
+            if let Some((id, list)) = lists.find_entry(name) {
+                named.insert(id.clone(), list.in_force().clone());
             }
         });
     }
@@ -407,7 +448,10 @@ pub(crate) fn named_lists(rules: &[Arc<Sealed<RuleContent>>], lists: &Lists) -> 
 /// A pool that stays as it is uses its lists as they are.
 pub(crate) fn check_kept_lists(pool: &Pool, lists: &Lists, problems: &mut Problems) {
     let used = pool.http.iter().flat_map(|HttpContent { lists, .. }| lists);
-    for (id, _) in used.filter(|(id, list)| lists.get(&***id).is_none_or(|other| other.hash() != list.hash())) {
+    let differs = |id: &str, list: &policy::http::List| {
+        lists.get(id).is_none_or(|other| other.in_force().digest() != list.digest())
+    };
+    for (id, _) in used.filter(|(id, list)| differs(id, list)) {
         let message = format!("pool `{}` has come to use list `{id}` meanwhile, which would change", pool.id);
         let path = At::ROOT.key("list").key(id).to_string();
         problems.push(Problem::error(Code::Clash, path, None, message).help("submit the document again"));

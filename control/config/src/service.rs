@@ -3,10 +3,10 @@
 //! What is equal stays the same `Arc`: the service as a whole while neither a setting nor a rule changes, the
 //! table of rules while no rule does; and one that changes shares what it can.
 
-use crate::document::{HttpContent, Pool, RuleContent};
+use crate::document::{HttpContent, Pool};
 use crate::keys::{Algorithm, Eject, Http, HttpGroup, Retry};
 use crate::rule_list::{RuleDifference, RuleList, SealedRule};
-use crate::rule_spec::{self, Lists};
+use crate::rule_spec;
 use crate::running::RunningPool;
 use crate::slots::Slots;
 use policy::GroupSlot;
@@ -15,7 +15,7 @@ use policy::http::affinity::HashOn;
 use policy::http::eject::EjectPolicy;
 use policy::http::retry::RetryPolicy;
 use policy::http::{
-    Action, ActionSpec, GroupHttp, HttpService, Limits, Page, Pages, Rule, RuleSpec, Rules, Sites, Turn, When,
+    Action, ActionSpec, GroupHttp, HttpService, Limits, Lists, Page, Pages, Rule, RuleSpec, Rules, Sites, Turn, When,
 };
 use std::sync::Arc;
 
@@ -35,16 +35,16 @@ pub(crate) fn compile(
         (None, _) | (_, Service::Tcp) => None,
     });
     let rules = rules(pool, content, before, slots, replaced);
+    let lists = lists(content, before, slots, replaced);
     match before {
-        Some((old, service))
-            if Arc::ptr_eq(&service.rules, &rules)
-                && service.sites.same(&sites)
-                && old.settings == content.settings
-                && old.pages == content.pages =>
-        {
-            Service::Http(service.clone())
+        Some((old, service)) if old.settings == content.settings && old.pages == content.pages => {
+            let same = Arc::ptr_eq(&service.rules, &rules) && service.lists.same(&lists) && service.sites.same(&sites);
+            Service::Http(match same {
+                true => service.clone(),
+                false => Arc::new(HttpService { rules, lists, sites, ..(**service).clone() }),
+            })
         }
-        _ => Service::Http(Arc::new(service(content, rules, sites))),
+        _ => Service::Http(Arc::new(service(content, rules, lists, sites))),
     }
 }
 
@@ -54,14 +54,42 @@ pub(crate) fn alone(pool: &Pool, slots: &mut Slots) -> Option<HttpService> {
     for group in pool.groups.keys() {
         let _ = slots.name_group(&pool.id, group);
     }
-    Some(service(content, rules(pool, content, None, slots, &mut 0), Sites::default()))
+    for list in content.lists.keys() {
+        slots.name_list(list);
+    }
+    let rules = rules(pool, content, None, slots, &mut 0);
+    Some(service(content, rules, lists(content, None, slots, &mut 0), Sites::default()))
+}
+
+/// The lists that its rules name. One that says what it said is the same.
+fn lists(
+    content: &HttpContent,
+    before: Option<(&HttpContent, &Arc<HttpService>)>,
+    slots: &Slots,
+    replaced: &mut usize,
+) -> Lists {
+    let each = content.lists.iter().map(|(name, list)| {
+        let slot = slots.list(name).expect("lists are named before they are compiled");
+        // What runs, and not what the document before held, which may be equal and in memory twice.
+        let runs = before.and_then(|(_, service)| service.lists.find(slot));
+        (slot, runs.filter(|runs| runs.digest() == list.digest()).unwrap_or(list).clone())
+    });
+    let lists = Lists::new(each);
+    for (slot, old) in before.iter().flat_map(|(_, service)| service.lists.iter()) {
+        *replaced += match lists.find(slot) {
+            Some(new) if Arc::ptr_eq(old, new) => 0,
+            Some(new) => old.unshared_bytes(new),
+            None => old.bytes() as usize,
+        };
+    }
+    lists
 }
 
 /// What keeping it costs if nothing that runs shares anything of it but its addresses.
 pub(crate) fn bytes(pool: &Pool, service: &Service) -> usize {
     match (&pool.http, service) {
         (Some(content), Service::Http(service)) => {
-            size_of::<HttpService>() + service.rules.bytes() + page_bytes(content)
+            size_of::<HttpService>() + service.rules.bytes() + service.lists.bytes() as usize + page_bytes(content)
         }
         (None, _) | (_, Service::Tcp) => 0,
     }
@@ -85,36 +113,26 @@ fn rules(
         let same = before.filter(|(old, service)| old.rules.is_empty() && leads_there(&service.rules));
         return same.map_or_else(|| everywhere(only), |(_, service)| service.rules.clone());
     }
-    let compiled = |new: &SealedRule, lists: &Lists| {
+    let list_slot = |name: &str| slots.list(name).expect("lists are named before rules name them");
+    let compiled = |new: &SealedRule| {
         let group = new.rule.group.as_deref().map(slot_of);
-        let rule = Rule::compile(&rule_spec::spec(new, group, lists));
+        let rule = Rule::compile(&rule_spec::spec(new, group, &list_slot));
         Arc::new(rule.expect("a rule of a configuration has been compiled before"))
     };
     // What no rule was compiled to is no rule of the document.
     let Some((old, service)) = before.filter(|(old, _)| !old.rules.is_empty()) else {
-        let lists = Lists::new(content.lists.iter());
-        let all = content.rules.turns().map(|(turn, rule)| (turn, compiled(rule, &lists)));
+        let all = content.rules.turns().map(|(turn, rule)| (turn, compiled(rule)));
         return Arc::new(Rules::at_turns(all.collect()).expect(WERE_A_TABLE));
     };
-    let mut lists = None;
     let mut changes: Vec<(Turn, Option<Arc<Rule>>)> = Vec::new();
     for RuleDifference { turn, old: _, new } in RuleList::diff(&old.rules, &content.rules) {
         let rule = new.map(|new| {
             // One that has moved is what it was.
             let moved = old.rules.find(&new.id).filter(|(_, rule)| rule.hash() == new.hash());
-            let moved = moved.filter(|_| old.lists == content.lists).and_then(|(turn, _)| service.rules.rule(turn));
-            moved
-                .cloned()
-                .unwrap_or_else(|| compiled(new, lists.get_or_insert_with(|| Lists::new(content.lists.iter()))))
+            let moved = moved.and_then(|(turn, _)| service.rules.rule(turn));
+            moved.cloned().unwrap_or_else(|| compiled(new))
         });
         changes.push((turn, rule));
-    }
-    if old.lists != content.lists {
-        let lists = lists.get_or_insert_with(|| Lists::new(content.lists.iter()));
-        let same_turn = |turn: Turn, rule: &SealedRule| old.rules.at(turn).is_some_and(|was| was.hash() == rule.hash());
-        let concerned =
-            content.rules.turns().filter(|(turn, rule)| same_turn(*turn, rule) && differs(rule, old, content));
-        changes.extend(concerned.map(|(turn, rule)| (turn, Some(compiled(rule, lists)))));
     }
     if changes.is_empty() {
         return service.rules.clone();
@@ -123,13 +141,6 @@ fn rules(
 }
 
 const WERE_A_TABLE: &str = "the rules of a configuration have been a table before";
-
-/// Whether a list that the rule names is another one.
-fn differs(rule: &RuleContent, old: &HttpContent, new: &HttpContent) -> bool {
-    let mut differs = false;
-    rule_spec::lists_of(&rule.conditions, &mut |name| differs |= old.lists.get(name) != new.lists.get(name));
-    differs
-}
 
 /// Where nothing is said, all requests go to the only group.
 fn everywhere(group: GroupSlot) -> Arc<Rules> {
@@ -147,7 +158,7 @@ fn everywhere(group: GroupSlot) -> Arc<Rules> {
     Arc::new(Rules::new(vec![Arc::new(rule)]).expect("one rule is a table"))
 }
 
-fn service(content: &HttpContent, rules: Arc<Rules>, sites: Sites) -> HttpService {
+fn service(content: &HttpContent, rules: Arc<Rules>, lists: Lists, sites: Sites) -> HttpService {
     let Http {
         head_max,
         line_max,
@@ -165,6 +176,7 @@ fn service(content: &HttpContent, rules: Arc<Rules>, sites: Sites) -> HttpServic
     } = content.settings;
     HttpService {
         rules,
+        lists,
         sites,
         request: Limits {
             line_bytes: line_max as usize,

@@ -16,7 +16,7 @@
 //! Owned by whoever compiles. Shards, jobs and the rollout are not known here.
 
 use policy::generation::Address;
-use policy::{EndpointSlot, GroupSlot, ListenerSlot, PartId, PoolId, PoolSlot};
+use policy::{EndpointSlot, GroupSlot, ListSlot, ListenerSlot, PartId, PoolId, PoolSlot};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::hash::Hash;
@@ -37,6 +37,8 @@ pub struct Slots {
     endpoints: Table<EndpointIdentity>,
     listeners: Table<Address>,
     groups: HashMap<PoolId, GroupTable>,
+    /// Every list that was ever named. A name costs its bytes and some forty for the life of the process.
+    lists: HashMap<Arc<str>, ListSlot>,
     /// Groups that were ever named, so that none is named twice.
     group_count: u32,
     /// Slots of addresses that are being left.
@@ -120,6 +122,17 @@ impl Slots {
         {
             table.slots.remove(&oldest);
         }
+    }
+
+    /// The slot of a list that was named.
+    pub(crate) fn list(&self, name: &str) -> Option<ListSlot> {
+        self.lists.get(name).copied()
+    }
+
+    /// A name has one slot as long as the process lives: what is in the list, each generation says itself.
+    pub(crate) fn name_list(&mut self, name: &Arc<str>) -> ListSlot {
+        let next = ListSlot(u32::try_from(self.lists.len()).expect("the process ends before its lists do"));
+        *self.lists.entry(name.clone()).or_insert(next)
     }
 
     /// The slot, and the slot of the same address that is being left.

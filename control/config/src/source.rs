@@ -8,6 +8,11 @@ use std::path::Path;
 pub trait Source {
     /// The whole file; an error if it is longer than `bytes_max`.
     fn read(&self, path: &Path, bytes_max: usize) -> io::Result<Vec<u8>>;
+    /// The same, for whoever reads it piece by piece. Of one that grows while it is read, more may come.
+    fn open(&self, path: &Path, bytes_max: u64) -> io::Result<Box<dyn Read>> {
+        let bytes = self.read(path, usize::try_from(bytes_max).unwrap_or(usize::MAX))?;
+        Ok(Box::new(io::Cursor::new(bytes)))
+    }
     /// Names of the entries of a folder, in any order.
     fn list(&self, folder: &Path) -> io::Result<Vec<OsString>>;
 }
@@ -24,6 +29,17 @@ impl Source for Disk {
         let mut bytes = Vec::new();
         std::fs::File::open(path)?.take(bytes_max as u64 + 1).read_to_end(&mut bytes)?;
         within(bytes, bytes_max)
+    }
+
+    fn open(&self, path: &Path, bytes_max: u64) -> io::Result<Box<dyn Read>> {
+        let about = std::fs::metadata(path)?;
+        if !about.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+        }
+        if about.len() > bytes_max {
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("larger than {} MiB", bytes_max >> 20)));
+        }
+        Ok(Box::new(std::fs::File::open(path)?))
     }
 
     fn list(&self, folder: &Path) -> io::Result<Vec<OsString>> {

@@ -2,14 +2,19 @@
 //!
 //! Owns order and headers of what is written; each key shows its value itself.
 
-use crate::document::{Carries, Config, Document, GroupContent, HttpContent, PoolContent, RuleContent};
+use crate::document::{Carries, Config, Document, GroupContent, HttpContent, List, PoolContent, RuleContent};
 use crate::form::Shown;
+use crate::keys::ListKeys;
+use crate::list::{LIST_ENTRIES_WRITTEN, ListContent};
+use crate::plan_lists::LIST_ENTRIES_SHOWN;
 use crate::schema::Key;
 use serde_json::{Map, Value, json};
 use std::fmt::Write;
 
 impl Config {
-    /// The document as TOML, without keys that are at their defaults. Reading it back gives an equal `Config`.
+    /// The document as TOML, without keys that are at their defaults. Reading it back gives an equal `Config`, as long as
+    /// the files of lists say the same. Of a list that says more than [`LIST_ENTRIES_WRITTEN`] entries itself, only how many
+    /// is written, in such a way that it is not read: it is not taken for a short list.
     pub fn to_toml(&self) -> String {
         let Document { appliance, reload, access_log, event_log, lists, pools, tests } = &**self;
         let mut out = Toml(String::new());
@@ -18,7 +23,7 @@ impl Config {
         out.table("[log.access]", Empty::Skipped, |visit| access_log.each(visit));
         out.table("[log.events]", Empty::Skipped, |visit| event_log.each(visit));
         for (id, list) in lists {
-            out.table(&format!("[list.{id}]"), Empty::Written, |visit| list.each(visit));
+            out.list(id, list);
         }
         for pool in pools.values() {
             out.pool(pool);
@@ -30,7 +35,9 @@ impl Config {
         if out.0.is_empty() { "[appliance]\n".to_owned() } else { out.0 }
     }
 
-    /// The document as JSON, every key with the value that is in force.
+    /// The document as JSON, every key with the value that is in force. Of a list the first [`LIST_ENTRIES_SHOWN`] of the
+    /// entries that the document says itself, a digest of all that it is, and what is `in_force`: how many entries, and
+    /// their digest.
     pub fn to_json(&self) -> Value {
         let Document { appliance, reload, access_log, event_log, lists, pools, tests } = &**self;
         let mut log = Map::new();
@@ -41,7 +48,7 @@ impl Config {
             "appliance": keys_json(|visit| appliance.each(visit)),
             "reload": keys_json(|visit| reload.each(visit)),
             "log": log,
-            "list": Map::from_iter(lists.iter().map(|(id, list)| (id.to_string(), keys_json(|visit| list.each(visit))))),
+            "list": Map::from_iter(lists.iter().map(|(id, list)| (id.to_string(), list_json(list)))),
             "pool": Map::from_iter(pools),
             "test": tests.cases().iter().map(|test| keys_json(|visit| test.each(visit))).collect::<Value>(),
         })
@@ -115,6 +122,28 @@ impl Toml {
         }
     }
 
+    fn list(&mut self, id: &str, list: &ListContent) {
+        let each = |keys: &ListKeys, visit: Visit<'_>| {
+            let said = [("entries", list.own().len()), ("except", list.except().len())];
+            keys.each(&mut |key, value| match said.iter().find(|(name, _)| *name == key.name) {
+                Some((_, said)) if *said > LIST_ENTRIES_WRITTEN => {
+                    visit(key, Shown::Text(format!("{said} entries, more than are written")));
+                }
+                _ => visit(key, value),
+            });
+        };
+        self.table(&format!("[list.{id}]"), Empty::Written, |visit| each(&list.keys(LIST_ENTRIES_WRITTEN), visit));
+        // One of the two must be said.
+        if list.file().is_none() && list.own().is_empty() {
+            self.0.push_str("entries = []\n");
+        }
+        if let Some(file) = list.file() {
+            let (entries, digest) = (file.entries.len(), file.entries.digest());
+            writeln!(self.0, "# {entries} entries were read, digest {digest}; {} are in force", list.in_force().len())
+                .expect("a string takes everything");
+        }
+    }
+
     fn table(&mut self, header: &str, empty: Empty, each: impl FnOnce(Visit<'_>)) {
         let mut lines = String::new();
         each(&mut |key, value| {
@@ -152,6 +181,14 @@ fn keys_json(each: impl FnOnce(Visit<'_>)) -> Value {
         map.insert(key.name.into(), value.to_json());
     });
     map.into()
+}
+
+fn list_json(list: &List) -> Value {
+    let mut out = keys_json(|visit| list.keys_shortened(LIST_ENTRIES_SHOWN).each(visit));
+    let in_force = list.in_force();
+    out["digest"] = list.hash().to_string().into();
+    out["in_force"] = json!({ "entries": in_force.len(), "digest": in_force.digest().to_string() });
+    out
 }
 
 fn pool_json(pool: &PoolContent) -> Value {

@@ -53,6 +53,10 @@ index! {
     GroupSlot(u32)
 }
 index! {
+    /// A list's identity: its name. Never another list's in the life of the process, so tables by it are not dense.
+    ListSlot(u32)
+}
+index! {
     /// A listen address's identity.
     ListenerSlot(u32)
 }

@@ -20,7 +20,7 @@ pub mod tree;
 pub mod wheel;
 
 pub use ids::{
-    EndpointSlot, GenerationId, GroupSlot, JobId, ListenerSlot, PartId, PoolId, PoolSlot, RootVersion, ShardId,
-    ShardSet,
+    EndpointSlot, GenerationId, GroupSlot, JobId, ListSlot, ListenerSlot, PartId, PoolId, PoolSlot, RootVersion,
+    ShardId, ShardSet,
 };
 pub use tick::Tick;

@@ -125,7 +125,8 @@ fn rules(config: &Config, pool: &Pool, http: &HttpContent) {
     assert!(http.rules.iter().is_sorted_by_key(|rule| rule.rule.order));
     for (id, list) in &http.lists {
         assert_id(id);
-        assert_eq!(config.lists.get(id).map(|list| list.hash()), Some(list.hash()), "{id}");
+        let named = config.lists.get(id).expect("what is named is there");
+        assert_eq!(named.in_force().digest(), list.digest(), "{id}");
     }
     let mut statuses: Vec<u16> =
         http.pages.iter().flat_map(|page| &page.status).flat_map(|range| range.0..=range.1).collect();

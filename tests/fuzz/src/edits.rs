@@ -89,6 +89,10 @@ const ONLY_BACKENDS: &str = "this target makes edits of backends";
 /// The document after the edit. `None`: there is nothing to edit, or it would not be a document any more.
 fn by_hand(config: &Config, edit: &Edit) -> Option<Config> {
     let mut document = config.to_json();
+    for list in document["list"].as_object_mut().expect("a table").values_mut() {
+        // What follows is not written.
+        list.as_object_mut().expect("a table").retain(|key, _| !["digest", "in_force"].contains(&&**key));
+    }
     let (Edit::AddBackend { pool, group, .. }
     | Edit::SetBackend { pool, group, .. }
     | Edit::RemoveBackend { pool, group, .. }) = edit

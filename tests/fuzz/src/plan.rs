@@ -178,7 +178,11 @@ fn difference(change: &config::PlannedChange) -> Difference {
         ChangeKind::Removed => "removed",
         ChangeKind::Set => "set",
     };
-    (change.path.clone(), kind, change.old.to_string(), change.new.to_string())
+    let shown = |value: &Value| match change.reason.code {
+        "list_entries" => Value::Null.to_string(),
+        _ => value.to_string(),
+    };
+    (change.path.clone(), kind, shown(&change.old), shown(&change.new))
 }
 
 /// All that differs between two documents as JSON.
@@ -190,7 +194,7 @@ fn differences(old: &Value, new: &Value) -> Vec<Difference> {
     for table in ["access", "events"] {
         found.keys(&format!("log.{table}"), &old["log"][table], &new["log"][table]);
     }
-    found.each("list", &old["list"], &new["list"]);
+    found.lists(&old["list"], &new["list"]);
     let (old, new) = (table(&old["pool"]), table(&new["pool"]));
     for (id, old) in old {
         match new.get(id) {
@@ -276,11 +280,31 @@ impl Found {
         for (key, old) in old {
             if let Some(new) = new.get(key).filter(|new| *new != old && !apart(key, new)) {
                 let long = |value: &Value| value.as_array().is_some_and(|list| list.len() > LIST_ENTRIES_SHOWN);
-                match (path.starts_with("list.") || key == "hosts") && (long(old) || long(new)) {
+                match key == "hosts" && (long(old) || long(new)) {
                     true => self.set(format!("{path}.{key}"), &Value::Null, &Value::Null),
                     false => self.set(format!("{path}.{key}"), old, new),
                 }
             }
+        }
+    }
+
+    /// Entries are one change, wherever they are said; what it shows of them is not worked out again.
+    fn lists(&mut self, old: &Value, new: &Value) {
+        let (old, new) = (table(old), table(new));
+        for (name, old) in old {
+            let path = format!("list.{name}");
+            let Some(new) = new.get(name) else {
+                self.event(path, "removed");
+                continue;
+            };
+            let differ = ["kind", "file"].into_iter().filter(|key| old[*key] != new[*key]);
+            let told = differ.map(|key| self.set(format!("{path}.{key}"), &old[key], &new[key])).count();
+            if old["in_force"] != new["in_force"] || told == 0 && old["digest"] != new["digest"] {
+                self.set(format!("{path}.entries"), &Value::Null, &Value::Null);
+            }
+        }
+        for name in new.keys().filter(|name| !old.contains_key(*name)) {
+            self.event(format!("list.{name}"), "added");
         }
     }
 

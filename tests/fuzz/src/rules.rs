@@ -11,11 +11,11 @@ pub fn rules(data: &[u8]) {
     let (specs, requests) = naive::world(data);
     let compiled = specs.iter().map(|spec| Arc::new(Rule::compile(spec).expect("the world's rules are well-formed")));
     let rules = Rules::new(compiled.collect()).expect("the world's rules are few");
-    let mut scratch = Scratch::new();
+    let (lists, mut scratch) = (naive::lists(), Scratch::new());
     for asked in &requests {
         asked.with(|request| {
             let expected = naive::route(&specs, request);
-            let found = rules.route(request, &mut scratch).map(|(_, rule)| rule);
+            let found = rules.route(request, &lists, &mut scratch).map(|(_, rule)| rule);
             assert_eq!(found.map(|rule| &rule.id), expected.map(|spec| &spec.id), "{asked:?}\n{specs:#?}");
             if let Some((rule, spec)) = found.zip(expected) {
                 let expected = naive::captured(spec, request);

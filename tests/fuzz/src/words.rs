@@ -164,6 +164,12 @@ status = [404, "500-599"]
 body = "sorry"
 [list.office]
 entries = ["10.0.0.0/8", "::1"]
+entries = [{ entry = "10.0.0.1", expires = "2026-12-01T00:00:00Z", reason = "x" }]
+except = ["10.0.0.1"]
+kind = "text"
+file = "a.txt"
+host_list = "office"
+header = { X-A = { list = "office" } }
 rule = [{ path = "/x", group = "main" }, { deny = 404 }]
 address = "127.0.0.1:9001"
 address = "db.internal:5432"

@@ -8,7 +8,6 @@ use crate::keys::Service;
 use crate::overlap::{self, Party};
 use crate::problem::{Code, Problem, Problems};
 use crate::rule_place::RulePlaces;
-use crate::rule_spec::Lists as CompiledLists;
 use crate::rules::{self, Home, Named};
 use crate::trial::Tests;
 use crate::warn;
@@ -76,7 +75,7 @@ impl Editor {
                 let mut rules = open.as_ref()?.rules()?.iter();
                 let rule = rules.find(|rule| {
                     let mut names = false;
-                    crate::rule_spec::lists_of(&rule.conditions, &mut |name| names |= *name == **list);
+                    crate::rule_spec::lists_of(&rule.conditions, &mut |name, _| names |= *name == **list);
                     names
                 })?;
                 Some((id.to_string(), rule.id.to_string()))
@@ -111,8 +110,8 @@ fn of_one(id: &PoolId, open: &mut OpenPool, document: &Document, problems: &mut 
     }
     if let Some(http) = &mut open.content.http {
         let named = http.rules.lists().filter_map(|name| {
-            let (name, list) = document.lists.get_key_value(name)?;
-            Some((name.clone(), list.clone()))
+            let (name, list) = document.lists.find_entry(name)?;
+            Some((name.clone(), list.in_force().clone()))
         });
         http.lists = named.collect::<BTreeMap<_, _>>();
     }
@@ -148,16 +147,9 @@ fn rules_of_one(pool: &str, open: &OpenPool, document: &Document, problems: &mut
     let has_group = |id: &str| open.content.group(id).is_some();
     let groups = || open.content.groups.keys().map(ToString::to_string).collect();
     let home = Home { pool, has_group: &has_group, groups: &groups };
+    let named = Named::those(&document.lists);
     for id in &open.rules {
         let Some((_, rule)) = rules.find(id) else { continue };
-        let mut named = Vec::new();
-        crate::rule_spec::lists_of(&rule.conditions, &mut |name| {
-            named.extend(document.lists.get_key_value(name));
-        });
-        let named = Named {
-            names: document.lists.keys().map(|name| &**name).collect(),
-            lists: CompiledLists::new(named.into_iter()),
-        };
         let node = objects::rule_node(rule);
         let path = ["pool".to_owned(), pool.to_owned(), "rule".to_owned(), id.to_string()];
         with_at(&path, |at| {

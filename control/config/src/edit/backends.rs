@@ -70,7 +70,7 @@ impl Editor {
                 let problem = Problem::error(Code::Missing, at.key("group"), None, message);
                 problem.accepted(some_of(names))
             }
-            Some(group) => match pool.groups.get_key_value(group) {
+            Some(group) => match pool.groups.find_entry(group) {
                 Some((id, _)) => return Some((name.into(), id.clone())),
                 None => {
                     let message = format!("pool `{name}` has no group `{group}`");

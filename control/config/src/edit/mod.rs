@@ -20,6 +20,7 @@ mod value;
 
 use crate::document::{Config, Document, PoolContent, Sealed};
 use crate::keys::{Backend, Conditions};
+use crate::list_edit::{self, ListEdit};
 use crate::place::At;
 use crate::problem::{Code, Problem, Problems};
 use crate::rule_id;
@@ -87,6 +88,8 @@ pub enum Edit {
         item: String,
         missing_ok: bool,
     },
+    /// One entry of a list, or all of them.
+    List(ListEdit),
     /// RFC 7396, of the whole document.
     Merge(Json),
     /// RFC 6902, of the whole document.
@@ -177,6 +180,7 @@ impl Edit {
             | Edit::MoveRule { pool, .. } => one(pool),
             Edit::Add { path, value, .. } | Edit::Set { path, value } => of(path).and(of_value(path, value, config)),
             Edit::Remove { path, .. } => of(path),
+            Edit::List(edit) => of(&["list".to_owned(), edit.list().to_owned()]),
             Edit::AddItem { path, .. } | Edit::RemoveItem { path, .. } => of(path),
             Edit::Merge(value) => of_value(&[], value, config),
             Edit::Several(edits) => {
@@ -326,16 +330,24 @@ impl Editor {
             Edit::AddItem { path, item } => self.item(path, item, patch::Item::Comes),
             Edit::RemoveItem { path, item, missing_ok: false } => self.item(path, item, patch::Item::Goes),
             Edit::RemoveItem { path, item, missing_ok: true } => self.item(path, item, patch::Item::GoesIfThere),
+            Edit::List(edit) => self.list(edit, at),
             Edit::Merge(patch) => self.merge(&[], patch),
             Edit::Patch(steps) => steps.iter().enumerate().for_each(|(ix, step)| self.step(ix, step)),
             Edit::Several(edits) => edits.iter().for_each(|edit| self.edit(edit, at)),
         }
     }
 
+    fn list(&mut self, edit: &ListEdit, at: &At<'_>) {
+        if let Some((id, content)) = list_edit::edited(&self.document.lists, edit, at, &mut self.problems) {
+            self.touched_lists.insert(id.clone());
+            self.document.lists = self.document.lists.insert(id, Arc::new(Sealed::new(content)));
+        }
+    }
+
     /// `None`: there is no such pool, which is not told.
     fn open(&mut self, id: &str) -> Option<&mut OpenPool> {
         if !self.open.contains_key(id) {
-            let (id, pool) = self.document.pools.get_key_value(id)?;
+            let (id, pool) = self.document.pools.find_entry(id)?;
             self.open.insert(id.clone(), Some(OpenPool::of((***pool).clone())));
         }
         self.open.get_mut(id)?.as_mut()
@@ -393,7 +405,7 @@ fn with_at<R>(path: &[String], then: impl FnOnce(&At<'_>) -> R) -> R {
 }
 
 /// Says what there is, as far as a line holds it.
-fn not_found<'n>(
+pub(crate) fn not_found<'n>(
     at: At<'_>,
     message: String,
     wanted: &str,

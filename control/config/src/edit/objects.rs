@@ -13,6 +13,7 @@ use crate::form::{Shards, Shown};
 use crate::keys::{AccessLog, Appliance, Backend, EventLog, Reload};
 use crate::page;
 use crate::problem::{Code, Problem, Problems};
+use crate::list::ListFile;
 use crate::rule_list::RuleList;
 use crate::rule_place::RuleSpans;
 use crate::schema::Key;
@@ -91,7 +92,8 @@ impl Editor {
             Target::EventLog => table(&|visit| document.event_log.each(visit)),
             Target::List { id } => {
                 let list = document.lists.get(id.as_str())?;
-                table(&|visit| list.each(visit))
+                let keys = list.keys(usize::MAX);
+                table(&|visit| keys.each(visit))
             }
             Target::Pool { id } => self.pool(id).map(|pool| own_pool(pool, show)),
             Target::Group { pool, id } => self.pool(pool)?.group(id).map(|group| own_group(group, show)),
@@ -139,7 +141,8 @@ impl Editor {
                 self.document.event_log = read.filter(|_| known).unwrap_or_else(|| self.document.event_log.clone());
             }
             Target::List { id } => {
-                if let Some(list) = read_list(id, &Entry { key_span: None, node }, &mut self.problems) {
+                let Some(file) = self.list_file(id, own) else { return };
+                if let Some(list) = read_list(id, &Entry { key_span: None, node }, file, &mut self.problems) {
                     let id: Arc<str> = id.as_str().into();
                     self.touched_lists.insert(id.clone());
                     self.document.lists = self.document.lists.insert(id, Arc::new(Sealed::new(list)));
@@ -158,6 +161,21 @@ impl Editor {
                 with_at(&path, |at| self.insert_backend(&place, backend, at));
             }
         }
+    }
+
+    /// The file that a list names. An edit reads no file: it is the one that the list has. `None`: it is not, which is
+    /// told.
+    fn list_file(&mut self, id: &str, own: &Json) -> Option<Option<Option<ListFile>>> {
+        let Some(path) = own.get("file").filter(|path| !path.is_null()) else { return Some(None) };
+        let file = self.document.lists.get(id).and_then(|list| list.file());
+        let same = file.filter(|file| path.as_str().is_some_and(|path| *file.path == *path));
+        if same.is_none() {
+            let path = ["list".to_owned(), id.to_owned(), "file".to_owned()];
+            let message = "a file is read by `list.replace`, or with a whole document".to_owned();
+            self.tell(Code::BadValue, &path, message);
+            return None;
+        }
+        Some(Some(same.cloned()))
     }
 
     /// Takes the object away, and all that it holds. The settings of the appliance become their defaults.

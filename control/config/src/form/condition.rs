@@ -28,6 +28,8 @@ impl Texts {
         kind: "regular expressions",
         accepted: "a regular expression such as \"^/v[0-9]+/\", or a list of them",
     };
+    pub(crate) const LISTS: Texts =
+        Texts { kind: "names of lists", accepted: "the name of a [list.NAME] with `kind = \"text\"`, or a list of them" };
     pub(crate) const METHODS: Texts =
         Texts { kind: "methods", accepted: "a method such as \"GET\", or a list of them" };
 }
@@ -149,6 +151,8 @@ pub enum ValueTest {
     Equals(Vec<String>),
     Prefix(String),
     Regex(String),
+    /// An entry of the list of this name.
+    Listed(String),
 }
 
 /// Names with a test for each; all must hold.
@@ -169,7 +173,7 @@ impl Describe for Named {
     }
     fn accepted(&self) -> String {
         "{ NAME = TEST, … }; a test is a text or list of texts to equal, true (there is one), false (there is none), \
-         { prefix = \"…\" } or { regex = \"…\" }"
+         { prefix = \"…\" }, { regex = \"…\" } or { list = \"NAME\" }"
             .into()
     }
     fn schema(&self) -> serde_json::Value {
@@ -214,6 +218,7 @@ impl Form for Named {
             ValueTest::Equals(texts) => Texts::HOSTS.show(texts),
             ValueTest::Prefix(text) => one("prefix", text),
             ValueTest::Regex(text) => one("regex", text),
+            ValueTest::Listed(name) => one("list", name),
         };
         Shown::Table(tests.iter().map(|(name, value)| (name.clone(), test(value))).collect())
     }
@@ -224,13 +229,14 @@ fn value_test(node: &Node) -> Result<ValueTest, Vec<Wrong>> {
         Value::Boolean(true) => Ok(ValueTest::Present),
         Value::Boolean(false) => Ok(ValueTest::Absent),
         Value::Table(_) => {
-            let mut fields = Fields::of(node, &["prefix", "regex"]).expect("just seen to be a table");
-            let test = match (fields.text("prefix"), fields.text("regex")) {
-                (Some(prefix), None) => Some(ValueTest::Prefix(prefix)),
-                (None, Some(regex)) => Some(ValueTest::Regex(regex)),
-                (None, None) | (Some(_), Some(_)) => None,
+            let mut fields = Fields::of(node, &["prefix", "regex", "list"]).expect("just seen to be a table");
+            let test = match (fields.text("prefix"), fields.text("regex"), fields.text("list")) {
+                (Some(prefix), None, None) => Some(ValueTest::Prefix(prefix)),
+                (None, Some(regex), None) => Some(ValueTest::Regex(regex)),
+                (None, None, Some(name)) => Some(ValueTest::Listed(name)),
+                _ => None,
             };
-            fields.end(test, "one of `prefix` and `regex` is needed")
+            fields.end(test, "one of `prefix`, `regex` and `list` is needed")
         }
         _ => one_or_more(node, text).map(ValueTest::Equals),
     }

@@ -177,7 +177,7 @@ impl fmt::Display for Shown {
 }
 
 #[cfg(test)]
-mod testing {
+pub(crate) mod testing {
     use super::Form;
     use crate::tree;
 

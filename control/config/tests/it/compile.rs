@@ -195,8 +195,7 @@ fn check_sharing_of_rules(old: &RunningPool, new: &RunningPool) {
     };
     let (Some(was), Some(is)) = (&old.content.http, &new.content.http) else { panic!("both are of HTTP") };
     let groups = |pool: &RunningPool| pool.content.groups.keys().cloned().collect::<Vec<_>>();
-    let same_surroundings = groups(old) == groups(new) && was.lists == is.lists;
-    if same_surroundings {
+    if groups(old) == groups(new) {
         let rules = was.rules.iter().zip(before.rules.rules().values());
         let rules: BTreeMap<&str, _> = rules.map(|(content, rule)| (&*content.id, (content, rule))).collect();
         for (content, rule) in is.rules.iter().zip(after.rules.rules().values()) {
@@ -205,7 +204,7 @@ fn check_sharing_of_rules(old: &RunningPool, new: &RunningPool) {
             }
         }
         assert_eq!(was.rules == is.rules, Arc::ptr_eq(&before.rules, &after.rules));
-        let same = was.rules == is.rules && was.pages == is.pages && was.settings == is.settings;
+        let same = was.rules == is.rules && was.lists == is.lists && was.pages == is.pages && was.settings == is.settings;
         assert_eq!(same, Arc::ptr_eq(before, after));
     }
 }

@@ -11,6 +11,7 @@ mod editor;
 mod edits;
 mod hostile;
 mod includes;
+mod lists;
 mod patches;
 mod plans;
 mod rules;

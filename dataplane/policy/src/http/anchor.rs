@@ -108,7 +108,12 @@ fn of(condition: &Condition) -> Vec<Anchor> {
             Condition::Not(condition) => of(condition),
             _ => vec![everywhere()],
         },
-        Condition::Method(_) | Condition::Header(_) | Condition::Query(_) | Condition::Source(_) => {
+        Condition::Method(_)
+        | Condition::Header(_)
+        | Condition::Query(_)
+        | Condition::Source(_)
+        // Which hosts these are changes without the rule, so the index does not know them.
+        | Condition::HostList(_) => {
             vec![everywhere()]
         }
     }

@@ -3,10 +3,12 @@
 //! Owns the meaning of every condition. Refuses to know rules, their order, and how candidates are found: the
 //! index may leave out only rules whose condition would not hold, so what is said here is what counts.
 
+use super::list::Lists;
 use super::pattern::{GroupSearch, Pattern};
 use super::request::{Request, decode_query, parameters};
 use super::source::SourceSet;
 use super::template::Template;
+use crate::ids::ListSlot;
 use std::fmt;
 use std::ops::Range;
 
@@ -19,15 +21,17 @@ pub(super) enum Condition {
     Header(HeaderTest),
     Query(HeaderTest),
     Source(SourceSet),
+    HostList(HostList),
     All(Box<[Condition]>),
     Any(Box<[Condition]>),
     Not(Box<Condition>),
 }
 
-/// A request with its host as rules compare it.
+/// A request with its host as rules compare it, and the lists of its pool.
 #[derive(Clone, Copy)]
 pub(super) struct View<'a> {
     pub request: &'a Request<'a>,
+    pub lists: &'a Lists,
     /// Lower case, without a final dot; empty if there is none, or none that a rule could name.
     pub host: &'a [u8],
 }
@@ -36,8 +40,8 @@ pub(super) struct View<'a> {
 pub(super) const HOST_BYTES_MAX: usize = 255;
 
 impl<'a> View<'a> {
-    pub fn new(request: &'a Request<'a>, buffer: &'a mut [u8; HOST_BYTES_MAX]) -> View<'a> {
-        View { request, host: lower_host(request.host, buffer) }
+    pub fn new(request: &'a Request<'a>, lists: &'a Lists, buffer: &'a mut [u8; HOST_BYTES_MAX]) -> View<'a> {
+        View { request, lists, host: lower_host(request.host, buffer) }
     }
 
     pub fn path(self) -> &'a [u8] {
@@ -66,16 +70,17 @@ impl Condition {
             Condition::Host(test) => test.holds(view.host),
             Condition::Path(test) => test.holds(view.path()),
             Condition::Method(methods) => methods.contains(view.request.method),
-            Condition::Header(test) => {
-                test.value.holds(|holds| view.request.headers.any(test.name.as_bytes(), &mut |value| holds(value)))
-            }
-            Condition::Query(test) => test.value.holds(|holds| {
+            Condition::Header(test) => test
+                .value
+                .holds(view.lists, |holds| view.request.headers.any(test.name.as_bytes(), &mut |value| holds(value))),
+            Condition::Query(test) => test.value.holds(view.lists, |holds| {
                 let all = view.request.query.map(parameters);
                 all.into_iter().flatten().any(|(name, value)| {
                     decode_query(name, decoded) == test.name.as_bytes() && holds(decode_query(value, decoded))
                 })
             }),
-            Condition::Source(set) => view.request.source.is_some_and(|source| set.prefixes.contains(source)),
+            Condition::Source(set) => view.request.source.is_some_and(|source| set.contains(source, view.lists)),
+            Condition::HostList(host) => view.lists.find(host.slot).is_some_and(|list| list.holds_host(view.host)),
             Condition::All(conditions) => conditions.iter().all(|condition| condition.holds(view, decoded)),
             Condition::Any(conditions) => conditions.iter().any(|condition| condition.holds(view, decoded)),
             Condition::Not(condition) => !condition.holds(view, decoded),
@@ -100,6 +105,7 @@ impl Condition {
             | Condition::Header(_)
             | Condition::Query(_)
             | Condition::Source(_)
+            | Condition::HostList(_)
             | Condition::Not(_) => {}
         }
     }
@@ -119,6 +125,14 @@ impl Condition {
 
 /// Where in the path something was captured, by the rule's own number of the name.
 pub(super) type CaptureSlots = [Option<Range<usize>>];
+
+/// A list that has the host.
+#[derive(Debug)]
+pub(super) struct HostList {
+    pub slot: ListSlot,
+    /// For `explain` only.
+    pub name: Box<str>,
+}
 
 /// What hosts are held against, where rules ask for them and where pools take them: a name, or all below a name.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -218,24 +232,27 @@ pub(super) enum ValueTest {
     Equals(Box<[u8]>),
     Prefix(Box<[u8]>),
     Regex(Box<Pattern>),
+    /// It is a text of this list; its name for `explain` only.
+    Listed(ListSlot, Box<str>),
 }
 
 impl ValueTest {
     /// `any`: whether a function holds for any of the values.
-    fn holds(&self, any: impl FnOnce(&dyn Fn(&[u8]) -> bool) -> bool) -> bool {
+    fn holds(&self, lists: &Lists, any: impl FnOnce(&dyn Fn(&[u8]) -> bool) -> bool) -> bool {
         match self {
             ValueTest::Absent => !any(&|_| true),
-            test => any(&|value| test.holds_for(value)),
+            test => any(&|value| test.holds_for(value, lists)),
         }
     }
 
-    pub fn holds_for(&self, value: &[u8]) -> bool {
+    pub fn holds_for(&self, value: &[u8], lists: &Lists) -> bool {
         match self {
             ValueTest::Present => true,
             ValueTest::Absent => false,
             ValueTest::Equals(equal) => value == &**equal,
             ValueTest::Prefix(prefix) => value.starts_with(prefix),
             ValueTest::Regex(pattern) => pattern.is_match(value),
+            ValueTest::Listed(slot, _) => lists.find(*slot).is_some_and(|list| list.holds_text(value)),
         }
     }
 }
@@ -308,6 +325,7 @@ impl fmt::Display for Condition {
             Condition::Header(test) => write!(f, "header {} {}", test.name, test.value),
             Condition::Query(test) => write!(f, "query {} {}", test.name, test.value),
             Condition::Source(set) => write!(f, "source {}", set.name),
+            Condition::HostList(host) => write!(f, "host in list {}", host.name),
             // A table with one key is written as that key.
             Condition::All(conditions) | Condition::Any(conditions) if conditions.len() == 1 => conditions[0].fmt(f),
             Condition::All(conditions) => list(f, "all", conditions),
@@ -325,6 +343,7 @@ impl fmt::Display for ValueTest {
             ValueTest::Equals(value) => write!(f, "= {}", value.escape_ascii()),
             ValueTest::Prefix(value) => write!(f, "begins with {}", value.escape_ascii()),
             ValueTest::Regex(pattern) => write!(f, "matches {}", pattern.as_str()),
+            ValueTest::Listed(_, name) => write!(f, "in list {name}"),
         }
     }
 }

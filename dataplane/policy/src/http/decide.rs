@@ -121,8 +121,7 @@ impl<'d> Decider<'d> {
             }
         };
         let service: &'d HttpService = self.service;
-        let rules = &service.rules;
-        let rule = rules.route(&came.seen(path), scratch).map(|(turn, rule)| (turn, &**rule));
+        let rule = service.route(&came.seen(path), scratch).map(|(turn, rule)| (turn, &**rule));
         let outcome = self.meet(came, path, rule.map(|(_, rule)| rule), scratch, text, changes);
         Decided { path: Some(path), rule, outcome: outcome.unwrap_or_else(Outcome::Refused) }
     }

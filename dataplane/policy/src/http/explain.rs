@@ -3,6 +3,7 @@
 //! Owns the account of one search. It goes the way that [`Rules::route`] goes, over the same candidates, and takes memory
 //! for what it says: for operators, not for traffic.
 
+use super::list::Lists;
 use super::request::Request;
 use super::rules::{Rules, Scratch, Turn};
 use std::fmt;
@@ -29,9 +30,9 @@ pub enum Finding {
 
 impl Rules {
     /// The candidates in order, up to the one that matches. At most [`Rules::CANDIDATES_MAX`].
-    pub fn explain(&self, request: &Request) -> Vec<Step> {
+    pub fn explain(&self, request: &Request, lists: &Lists) -> Vec<Step> {
         let mut steps = Vec::new();
-        self.search(request, &mut Scratch::new(), |turn, rule, view, decoded| {
+        self.search(request, lists, &mut Scratch::new(), |turn, rule, view, decoded| {
             let holds = rule.when.holds(view, decoded);
             let finding = match holds {
                 true => Finding::Matched,

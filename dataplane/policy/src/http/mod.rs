@@ -23,6 +23,7 @@ mod edits;
 pub mod eject;
 mod explain;
 mod index;
+mod list;
 #[cfg(any(test, feature = "naive"))]
 pub mod naive;
 pub mod path;
@@ -45,6 +46,7 @@ pub use condition::HostTest;
 pub use decide::{Changes, Decided, Decider, Incoming, Memory, Outcome};
 pub use edits::{Expanded, Unfit};
 pub use explain::{Finding, Step};
+pub use list::{Entry, List, ListDifference, ListDraft, ListKind, Lists, Note, Noted};
 pub use path::{EscapedSlash, NormalPath, PathViolation, normalise};
 pub use pattern::PatternError;
 pub use request::{Headers, Pairs, Request};

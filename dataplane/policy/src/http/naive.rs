@@ -4,14 +4,17 @@
 //! hold the two against each other. Shares with the router the normal form of paths, which has tests of its own, and
 //! nothing else. Not part of the appliance: for the tests here and for `tests/fuzz`.
 
+use super::list::{Entry, List, ListKind, Lists};
 use super::path::{EscapedSlash, normalise};
 use super::request::{Pairs, Request};
 use super::source::{Prefix, PrefixSet, SourceSet};
 use super::spec::{ActionSpec, EditSpec, PathSpec, RuleSpec, ValueSpec, When};
+use crate::ids::ListSlot;
 use regex_automata::nfa::thompson::pikevm::PikeVM;
 use regex_automata::util::syntax;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// A request as a client sends it.
 #[derive(Clone, Debug)]
@@ -69,11 +72,44 @@ pub fn matches(when: &When, request: &Request) -> bool {
             let values: Vec<String> = pairs.filter(|(found, _)| found == name).map(|(_, value)| value).collect();
             value_matches(value, &values)
         }
-        When::Source(set) => request.source.is_some_and(|source| set.prefixes.contains(source)),
+        When::Source(set) => request.source.is_some_and(|source| {
+            // There is one list of addresses.
+            set.prefixes.contains(source) || !set.lists.is_empty() && prefix_set(&LISTED_ADDRESSES).contains(source)
+        }),
+        When::HostList { .. } => {
+            let host = text(request.host);
+            !host.is_empty() && LISTED_TEXTS.iter().any(|entry| host_matches(entry, &host))
+        }
         When::All(all) => all.iter().all(|one| matches(one, request)),
         When::Any(any) => any.iter().any(|one| matches(one, request)),
         When::Not(one) => !matches(one, request),
     }
+}
+
+/// Lists that the rules of a [`world`] name.
+pub fn lists() -> Lists {
+    let addresses = LISTED_ADDRESSES.iter().map(|text| (prefix(text).into(), None));
+    let texts = LISTED_TEXTS.iter().map(|text| (Entry::from(*text), None));
+    Lists::new([
+        (ADDRESSES, Arc::new(List::of(ListKind::Addresses, addresses.collect()))),
+        (TEXTS, Arc::new(List::of(ListKind::Texts, texts.collect()))),
+    ])
+}
+
+const ADDRESSES: ListSlot = ListSlot(3);
+const LISTED_ADDRESSES: [&str; 4] = ["10.0.0.0/30", "10.1.0.0/16", "10.1.1.1/32", "2001:db8::/32"];
+const TEXTS: ListSlot = ListSlot(7);
+/// In lower case, as hosts are.
+const LISTED_TEXTS: [&str; 5] = ["a.example", "*.a.example", "12", "", "a b"];
+
+fn prefix_set(prefixes: &[&str]) -> PrefixSet {
+    PrefixSet::new(prefixes.iter().map(|text| prefix(text)))
+}
+
+fn prefix(text: &str) -> Prefix {
+    let (address, length) = text.split_once('/').expect("prefixes have a length");
+    let address = address.parse().expect("an address");
+    Prefix::new(address, length.parse().expect("a number")).expect("not longer than the address")
 }
 
 /// What the names of the rule's paths stand for, if it matches.
@@ -148,6 +184,8 @@ fn value_matches(value: &ValueSpec, values: &[String]) -> bool {
         ValueSpec::Equals(wanted) => values.contains(wanted),
         ValueSpec::Prefix(prefix) => values.iter().any(|value| value.starts_with(prefix)),
         ValueSpec::Regex(pattern) => values.iter().any(|value| regex_captures(pattern, value).is_some()),
+        // There is one list of texts.
+        ValueSpec::Listed { .. } => values.iter().any(|value| LISTED_TEXTS.contains(&&**value)),
     }
 }
 
@@ -263,7 +301,7 @@ fn captured_names(when: &When) -> BTreeSet<&'static str> {
 fn when(dice: &mut Dice, depth: usize) -> When {
     const DEPTH_MAX: usize = 3;
     let leaf = depth == DEPTH_MAX;
-    match dice.below(if leaf { 9 } else { 16 }) {
+    match dice.below(if leaf { 10 } else { 17 }) {
         0 | 1 => {
             When::Host(dice.word(&["a.example", "b.a.example", "Example.", "*.example", "*.a.example", "*.B.example"]))
         }
@@ -290,15 +328,13 @@ fn when(dice: &mut Dice, depth: usize) -> When {
             let prefixes = ["10.0.0.0/8", "10.1.0.0/16", "0.0.0.0/0", "2001:db8::/32", "10.1.1.1/32"];
             let count = dice.below(3);
             let names: Vec<String> = (0..count).map(|_| dice.word(&prefixes)).collect();
-            let prefixes = names.iter().map(|name| {
-                let (address, length) = name.split_once('/').expect("prefixes have a length");
-                let address = address.parse().expect("an address");
-                Prefix::new(address, length.parse().expect("a number")).expect("not longer than the address")
-            });
-            When::Source(SourceSet { name: names.join(" ").into(), prefixes: PrefixSet::new(prefixes).into() })
+            let prefixes = PrefixSet::new(names.iter().map(|name| prefix(name))).into();
+            let lists = if dice.below(3) == 0 { vec![ADDRESSES] } else { Vec::new() };
+            When::Source(SourceSet { name: names.join(" ").into(), prefixes, lists: lists.into() })
         }
-        9..=11 => When::All(list(dice, depth)),
-        12..=14 => When::Any(list(dice, depth)),
+        9 => When::HostList { slot: TEXTS, name: "texts".into() },
+        10..=12 => When::All(list(dice, depth)),
+        13..=15 => When::Any(list(dice, depth)),
         _ => When::Not(when(dice, depth + 1).into()),
     }
 }
@@ -309,11 +345,12 @@ fn list(dice: &mut Dice, depth: usize) -> Vec<When> {
 }
 
 fn value(dice: &mut Dice) -> ValueSpec {
-    match dice.below(5) {
+    match dice.below(6) {
         0 => ValueSpec::Present,
         1 => ValueSpec::Absent,
         2 => ValueSpec::Equals(dice.word(&["", "1", "12", "a b"])),
         3 => ValueSpec::Prefix(dice.word(&["", "1", "a"])),
+        4 => ValueSpec::Listed { slot: TEXTS, name: "texts".into() },
         _ => ValueSpec::Regex(dice.word(&["^1", "2$", "^$", "a b"])),
     }
 }

@@ -4,7 +4,7 @@
 //! know other rules.
 
 use super::anchor::{self, Anchor};
-use super::condition::{Condition, HeaderTest, HostTest, MethodSet, PathTest, ValueTest};
+use super::condition::{Condition, HeaderTest, HostList, HostTest, MethodSet, PathTest, ValueTest};
 use super::edits::{Edit, EditKind, Rewrite};
 use super::path::{EscapedSlash, NormalPath, normalise};
 use super::pattern::{Pattern, PatternError};
@@ -204,6 +204,7 @@ impl Compiler {
                 Condition::Query(HeaderTest { name: name.as_str().into(), value })
             }),
             When::Source(set) => Condition::Source(set.clone()),
+            When::HostList { slot, name } => Condition::HostList(HostList { slot: *slot, name: name.as_str().into() }),
         }
     }
 
@@ -241,6 +242,7 @@ impl Compiler {
             ValueSpec::Absent => ValueTest::Absent,
             ValueSpec::Equals(value) => ValueTest::Equals(value.as_bytes().into()),
             ValueSpec::Prefix(value) => ValueTest::Prefix(value.as_bytes().into()),
+            ValueSpec::Listed { slot, name } => ValueTest::Listed(*slot, name.as_str().into()),
             ValueSpec::Regex(text) => {
                 let pattern = Pattern::new(text).map_err(Why::Pattern);
                 self.or(pattern.map(|pattern| ValueTest::Regex(pattern.into())), || ValueTest::Absent)

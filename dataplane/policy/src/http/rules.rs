@@ -28,6 +28,7 @@
 use super::anchor::Anchor;
 use super::condition::{CaptureSlots, HOST_BYTES_MAX, View};
 use super::index::{Candidate, Change, Index, Widest};
+use super::list::Lists;
 use super::path::NormalPath;
 use super::pattern::GroupSearch;
 use super::request::Request;
@@ -196,15 +197,17 @@ impl Rules {
         Ok(self)
     }
 
-    /// The first rule whose condition holds. What it captured stays in `scratch` until the next search.
-    pub fn route(&self, request: &Request, scratch: &mut Scratch) -> Option<(Turn, &Arc<Rule>)> {
-        let (turn, rule) = self.search(request, scratch, |_, rule, view, decoded| rule.when.holds(view, decoded))?;
+    /// The first rule whose condition holds. `lists`: those that the rules name; one that is not among them holds
+    /// nothing. What it captured stays in `scratch` until the next search.
+    pub fn route(&self, request: &Request, lists: &Lists, scratch: &mut Scratch) -> Option<(Turn, &Arc<Rule>)> {
+        let holds = |_: Turn, rule: &Rule, view: View, decoded: &mut Vec<u8>| rule.when.holds(view, decoded);
+        let (turn, rule) = self.search(request, lists, scratch, holds)?;
         let Scratch { host, decoded, captures, groups, .. } = scratch;
         captures.clear();
         captures.resize(rule.captures, None);
         if rule.captures > 0 {
             let slots: &mut CaptureSlots = captures;
-            rule.when.capture(View::new(request, host), groups, decoded, slots);
+            rule.when.capture(View::new(request, lists, host), groups, decoded, slots);
         }
         Some((turn, rule))
     }
@@ -213,11 +216,12 @@ impl Rules {
     pub(super) fn search(
         &self,
         request: &Request,
+        lists: &Lists,
         scratch: &mut Scratch,
         mut holds: impl FnMut(Turn, &Rule, View, &mut Vec<u8>) -> bool,
     ) -> Option<(Turn, &Arc<Rule>)> {
         let Scratch { host, decoded, .. } = scratch;
-        let view = View::new(request, host);
+        let view = View::new(request, lists, host);
         let mut candidates = Candidates::find(&self.index, view);
         candidates.find(|(turn, rule)| holds(*turn, rule, view, decoded))
     }
@@ -225,7 +229,7 @@ impl Rules {
     /// Candidates of one request, one in several lists counted for each, and lists.
     #[cfg(test)]
     pub(super) fn candidate_count(&self, request: &Request, scratch: &mut Scratch) -> (usize, usize) {
-        let view = View::new(request, &mut scratch.host);
+        let view = View::new(request, Lists::NONE, &mut scratch.host);
         let (mut candidates, mut lists) = (0, 0);
         self.index.find(view.host, view.path(), &mut |list| {
             candidates += list.len();

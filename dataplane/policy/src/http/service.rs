@@ -5,9 +5,13 @@
 
 use super::affinity::HashOn;
 use super::eject::EjectPolicy;
+use super::explain::Step;
+use super::list::Lists;
 use super::path::EscapedSlash;
+use super::request::Request;
 use super::retry::RetryPolicy;
-use super::rules::Rules;
+use super::rule::Rule;
+use super::rules::{Rules, Scratch, Turn};
 use super::site::Sites;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +23,8 @@ use wire::h1::write::{Chain, Upgrades};
 pub struct HttpService {
     /// The same while no rule changes, whatever else does.
     pub rules: Arc<Rules>,
+    /// Those that the rules name. Other content, other lists, and the rules stay the same.
+    pub lists: Lists,
     /// Which requests of its connections are those of other pools, or nobody's.
     pub sites: Sites,
     /// Of what clients send.
@@ -36,6 +42,18 @@ pub struct HttpService {
     /// Answers carry `X-Sluicegate-Generation: <pool>@<number>`.
     pub says_generation: bool,
     pub pages: Pages,
+}
+
+impl HttpService {
+    /// See [`Rules::route`].
+    pub fn route(&self, request: &Request, scratch: &mut Scratch) -> Option<(Turn, &Arc<Rule>)> {
+        self.rules.route(request, &self.lists, scratch)
+    }
+
+    /// See [`Rules::explain`].
+    pub fn explain(&self, request: &Request) -> Vec<Step> {
+        self.rules.explain(request, &self.lists)
+    }
 }
 
 /// What clients read in place of our own short texts.

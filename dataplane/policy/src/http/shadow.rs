@@ -6,10 +6,12 @@
 //! - a regular expression within another that is not the same text; one within a prefix is decided as far as it
 //!   begins with a literal,
 //! - a template within a regular expression, a prefix within either,
+//! - lists, whose content changes without the rules: the same list covers itself, and nothing else is known of one,
 //! - alternatives against alternatives where [`STEPS_MAX`] is not enough, rules behind more than [`PAIRS_MAX`] others at
 //!   their place: [`Shadows::undecided`] counts both.
 
 use super::condition::{Condition, HostTest, PathTest, ValueTest, is_below};
+use super::list::Lists;
 use super::rule::Rule;
 use super::rules::{Rules, Turn};
 use super::template::{Segment, Template};
@@ -119,7 +121,8 @@ impl Proof {
             (Header(one), Header(other)) | (Query(one), Query(other)) => {
                 one.name == other.name && value_implies(&one.value, &other.value)
             }
-            (Source(one), Source(other)) => other.prefixes.covers(&one.prefixes),
+            (Source(one), Source(other)) => other.covers(one),
+            (HostList(one), HostList(other)) => one.slot == other.slot,
             _ => false,
         }
     }
@@ -144,7 +147,7 @@ impl Proof {
                 let absent = |value: &ValueTest| matches!(value, ValueTest::Absent);
                 one.name == other.name && absent(&one.value) != absent(&other.value)
             }
-            (Source(one), Source(other)) => one.prefixes.is_apart_from(&other.prefixes),
+            (Source(one), Source(other)) => one.is_apart_from(other),
             _ => false,
         }
     }
@@ -239,7 +242,9 @@ fn value_implies(one: &ValueTest, other: &ValueTest) -> bool {
     match (one, other) {
         (ValueTest::Absent, other) => matches!(other, ValueTest::Absent),
         (_, ValueTest::Present) => true,
-        (ValueTest::Equals(value), other) => other.holds_for(value),
+        (ValueTest::Listed(one, _), ValueTest::Listed(other, _)) => one == other,
+        (ValueTest::Listed(..), _) | (_, ValueTest::Listed(..)) => false,
+        (ValueTest::Equals(value), other) => other.holds_for(value, Lists::NONE),
         (ValueTest::Prefix(one), ValueTest::Prefix(other)) => one.starts_with(other),
         (ValueTest::Present, ValueTest::Prefix(other)) => other.is_empty(),
         (ValueTest::Regex(one), ValueTest::Regex(other)) => one.as_str() == other.as_str(),

@@ -1,17 +1,40 @@
 //! Sets of client addresses.
 //!
 //! Owns the one form of an address set: ranges that do not touch, sorted, so that a hundred thousand prefixes
-//! take a binary search of 17 steps and eight bytes each (IPv6: 32). Refuses to know files and names of lists.
+//! take a binary search of 17 steps and eight bytes each (IPv6: 32). What changes entry by entry is a
+//! [`List`](super::list::List), which a rule names beside its own prefixes. Refuses to know files and names of lists.
 
+use super::list::Lists;
+use crate::ids::ListSlot;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-/// Addresses of clients, shared by whatever names them: the prefixes of one rule, or a list that many rules use.
+/// Addresses of clients that one rule asks for: prefixes of its own, and lists.
 #[derive(Clone, Debug)]
 pub struct SourceSet {
-    /// How the operator calls it: a list's name or the prefixes themselves. For `explain` only.
+    /// How the operator calls it: names of lists and the prefixes themselves. For `explain` only.
     pub name: Arc<str>,
     pub prefixes: Arc<PrefixSet>,
+    /// Any of them is enough. What is in them, the generation says.
+    pub lists: Box<[ListSlot]>,
+}
+
+impl SourceSet {
+    pub(super) fn contains(&self, address: IpAddr, lists: &Lists) -> bool {
+        let listed = |slot: &ListSlot| lists.find(*slot).is_some_and(|list| list.holds_address(address));
+        self.prefixes.contains(address) || self.lists.iter().any(listed)
+    }
+
+    /// Whether everything in `other` is in this one too, whatever is in the lists. `false`: not known to be.
+    pub(super) fn covers(&self, other: &SourceSet) -> bool {
+        self.prefixes.covers(&other.prefixes) && other.lists.iter().all(|slot| self.lists.contains(slot))
+    }
+
+    /// Whether no address is in both, whatever is in the lists. `false`: not known.
+    pub(super) fn is_apart_from(&self, other: &SourceSet) -> bool {
+        let listless = self.lists.is_empty() && other.lists.is_empty();
+        listless && self.prefixes.is_apart_from(&other.prefixes)
+    }
 }
 
 /// An address and how many of its leading bits count.

@@ -4,7 +4,7 @@
 //! fills this in, and [`Rule::compile`](super::Rule::compile) says what of it cannot be.
 
 use super::source::SourceSet;
-use crate::ids::GroupSlot;
+use crate::ids::{GroupSlot, ListSlot};
 use std::sync::Arc;
 
 /// One rule.
@@ -55,6 +55,12 @@ pub enum When {
         value: ValueSpec,
     },
     Source(SourceSet),
+    /// A text of this list is the host, or `*.` and a name that it is below.
+    HostList {
+        slot: ListSlot,
+        /// For `explain` only.
+        name: String,
+    },
     /// All of these; with none, always.
     All(Vec<When>),
     /// At least one of these; with none, never.
@@ -95,6 +101,12 @@ pub enum ValueSpec {
     Prefix(String),
     /// One of its values matches this.
     Regex(String),
+    /// One of its values is a text of this list.
+    Listed {
+        slot: ListSlot,
+        /// For `explain` only.
+        name: String,
+    },
 }
 
 /// What is done with a request that a rule matches.

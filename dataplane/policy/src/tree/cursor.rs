@@ -1,6 +1,6 @@
 //! Walking through trees: one, and two side by side.
 
-use super::{Child, Measure, Node, Tree};
+use super::{Child, Measure, Node, Tree, bytes_of};
 use std::borrow::Borrow;
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -217,6 +217,56 @@ pub fn diff<'a, K: Ord, V, M: Measure<K, V>>(
             }
         }
     })
+}
+
+/// Heap bytes of the nodes of `old` that `new` does not share. Cost: as [`diff`] of trees one of which was made from the
+/// other; of two that were made each by itself, O(n).
+pub fn unshared_bytes<K: Ord, V, M>(old: &Tree<K, V, M>, new: &Tree<K, V, M>) -> usize {
+    let (mut old, mut new) = (Cursor::new(old), Cursor::new(new));
+    let mut bytes = 0;
+    loop {
+        match (old.here(), new.here()) {
+            (None, _) => return bytes,
+            (Some(Part::Chunk(one)), Some(Part::Chunk(other))) if Arc::ptr_eq(&one.node, &other.node) => {
+                old.advance();
+                new.advance();
+            }
+            // What lies before all that the other side has next is passed, lest that be taken apart.
+            (Some(Part::Chunk(one)), Some(Part::Chunk(other))) if other.last < *lowest(one) => new.advance(),
+            (Some(Part::Chunk(one)), Some(Part::Entry((key, _)))) if key < lowest(one) => new.advance(),
+            (Some(Part::Entry((key, _))), Some(Part::Chunk(other))) if key < lowest(other) => old.advance(),
+            (Some(Part::Chunk(one)), Some(Part::Chunk(other)))
+                if depth(one) < depth(other) && one.last >= *lowest(other) =>
+            {
+                new.descend();
+            }
+            (Some(Part::Chunk(one)), _) => {
+                bytes += bytes_of(&*one.node);
+                old.descend();
+            }
+            (Some(Part::Entry(_)), Some(Part::Chunk(_))) => new.descend(),
+            (Some(Part::Entry(_)), None) => old.advance(),
+            (Some(Part::Entry((one, _))), Some(Part::Entry((other, _)))) => {
+                let order = one.cmp(other);
+                if order.is_le() {
+                    old.advance();
+                }
+                if order.is_ge() {
+                    new.advance();
+                }
+            }
+        }
+    }
+}
+
+fn lowest<K, V, M>(child: &Child<K, V, M>) -> &K {
+    let mut node = &child.node;
+    loop {
+        match &**node {
+            Node::Inner(children) => node = &children[0].node,
+            Node::Leaf(entries) => return &entries[0].0,
+        }
+    }
 }
 
 fn depth<K, V, M>(child: &Child<K, V, M>) -> usize {

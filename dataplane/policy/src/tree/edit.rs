@@ -26,7 +26,7 @@ impl<K: Ord + Clone, V: Clone, M: Measure<K, V>> Tree<K, V, M> {
         let level = level(M::cut(&key, &value));
         // An entry under this key that ended other chunks goes first.
         let without;
-        let root = match self.get_key_value(key.borrow()) {
+        let root = match self.find_entry(key.borrow()) {
             Some((old_key, old)) if super::level(M::cut(old_key, old)) != level => {
                 without = self.remove_counting(&key, replaced);
                 match &without.root {

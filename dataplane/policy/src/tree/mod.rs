@@ -28,7 +28,7 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::sync::Arc;
 
-pub use cursor::{Difference, Iter, diff};
+pub use cursor::{Difference, Iter, diff, unshared_bytes};
 
 /// What nodes know of the entries below them, and where chunks end.
 pub trait Measure<K, V>: Clone {
@@ -155,10 +155,10 @@ impl<K: Ord, V, M> Tree<K, V, M> {
     where
         K: Borrow<Q>,
     {
-        Some(self.get_key_value(key)?.1)
+        Some(self.find_entry(key)?.1)
     }
 
-    pub fn get_key_value<Q: Ord + ?Sized>(&self, key: &Q) -> Option<(&K, &V)>
+    pub fn find_entry<Q: Ord + ?Sized>(&self, key: &Q) -> Option<(&K, &V)>
     where
         K: Borrow<Q>,
     {
@@ -200,7 +200,7 @@ impl<K: Ord, V, M> Tree<K, V, M> {
     where
         K: Borrow<Q>,
     {
-        self.get_key_value(key).is_some()
+        self.find_entry(key).is_some()
     }
 
     /// Entries whose keys are lower.
@@ -280,33 +280,38 @@ impl<K: Ord, V, M> Tree<K, V, M> {
     }
 
     /// What measures tell of all entries that are not higher than `key`: `whole` is shown the measure of each chunk that
-    /// lies below it altogether, `single` each other entry; the first that says `true` ends the search with `true`.
+    /// lies below it altogether, `single` each other entry; the first that says `true` ends the search with `true`. What is
+    /// lower than `from` says of the chunk that it is in is passed over: where that is near `key`, so is all that is looked
+    /// at.
     pub fn any_up_to<Q: Ord + ?Sized>(
         &self,
         key: &Q,
+        from: impl Fn(&M) -> K,
         whole: impl Fn(&M) -> bool,
         single: impl Fn(&K, &V) -> bool,
     ) -> bool
     where
         K: Borrow<Q>,
     {
-        let Some(root) = &self.root else { return false };
-        let mut node = &*root.node;
+        let Some(mut chunk) = self.root.as_ref() else { return false };
         loop {
-            match node {
+            let lowest = from(&chunk.measure);
+            match &*chunk.node {
                 Node::Inner(children) => {
                     let at = children.partition_point(|child| child.last.borrow() <= key);
-                    if children[..at].iter().any(|child| whole(&child.measure)) {
+                    let mut near = children[..at].iter().rev().take_while(|child| child.last >= lowest);
+                    if near.any(|child| whole(&child.measure)) {
                         return true;
                     }
                     match children.get(at) {
-                        Some(child) => node = &child.node,
+                        Some(next) => chunk = next,
                         None => return false,
                     }
                 }
                 Node::Leaf(entries) => {
                     let end = entries.partition_point(|(other, _)| other.borrow() <= key);
-                    return entries[..end].iter().any(|(key, value)| single(key, value));
+                    let mut near = entries[..end].iter().rev().take_while(|(other, _)| *other >= lowest);
+                    return near.any(|(key, value)| single(key, value));
                 }
             }
         }

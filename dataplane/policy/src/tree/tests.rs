@@ -1,3 +1,5 @@
+//! Trees against the maps of the standard library, and what they share.
+
 use super::*;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -81,8 +83,14 @@ proptest! {
             prop_assert_eq!(tree.before(&key), model.range(..key).next_back());
             let found = std::cell::Cell::new(0);
             let see = |value: u64| found.set(found.get() + value);
-            tree.any_up_to(&key, |sum| { see(sum.0); false }, |_, value| { see(*value); false });
-            prop_assert_eq!(found.get(), model.range(..=key).map(|(_, value)| *value).sum::<u64>());
+            for from in [0, key / 2, key] {
+                found.set(0);
+                tree.any_up_to(&key, |_| from, |sum| { see(sum.0); false }, |_, value| { see(*value); false });
+                let seen = |from| model.range(from..=key).map(|(_, value)| *value).sum::<u64>();
+                // A chunk that begins before is seen as a whole.
+                prop_assert!(found.get() >= seen(from) && found.get() <= seen(0));
+                prop_assert!(from > 0 || found.get() == seen(0));
+            }
         }
     }
 
@@ -140,6 +148,9 @@ fn a_change_copies_a_path() {
                 _ => true,
             });
             assert_eq!(differing.count(), 1);
+            // The first ends chunks of all heights, and without it the tree is lower by chunks that nobody counts.
+            let unshared = unshared_bytes(&tree, &new);
+            assert!(unshared == replaced || key == 0 && unshared > replaced, "key {key}: {unshared}, {replaced}");
             most = most.max(replaced);
         }
     }
@@ -163,4 +174,16 @@ fn an_absent_key_changes_nothing() {
     assert!(tree.remove(&100).ptr_eq(&tree));
     assert!(Tree::<u64, u64>::new().remove(&1).is_empty());
     assert_eq!(Tree::<u64, u64>::new().iter().count(), 0);
+}
+
+#[test]
+fn what_is_not_shared_is_counted() {
+    let tree = large(10_000);
+    assert_eq!(unshared_bytes(&tree, &tree.clone()), 0);
+    assert_eq!(unshared_bytes(&tree, &large(10_000)), tree.node_bytes(), "equal, and not the same");
+    assert_eq!(unshared_bytes(&tree, &Tree::new()), tree.node_bytes());
+    assert_eq!(unshared_bytes(&Tree::new(), &tree), 0);
+    let new = tree.insert(5_000, 1);
+    let (one, whole) = (unshared_bytes(&tree, &new), tree.node_bytes());
+    assert!(one > 0 && one < whole / 20, "{one} of {whole} bytes");
 }

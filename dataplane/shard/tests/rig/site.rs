@@ -75,6 +75,7 @@ impl Http {
         let rules = specs.iter().map(|spec| Arc::new(Rule::compile(spec).unwrap())).collect();
         let mut service = HttpService {
             rules: Arc::new(Rules::new(rules).unwrap()),
+            lists: Default::default(),
             sites: Sites::default(),
             request: Limits::REQUEST,
             response: Limits::RESPONSE,

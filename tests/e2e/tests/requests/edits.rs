@@ -101,7 +101,7 @@ fn remove(appliance: &Appliance, removal: &Value) {
 
 #[track_caller]
 fn reads_as_what_runs(appliance: &Appliance) {
-    let Ok(Body::Config(running)) = appliance.call(Order::ConfigGet) else { panic!("no document") };
+    let Ok(Body::Config(running)) = appliance.call(Order::ConfigGet(Default::default())) else { panic!("no document") };
     let again = Order::Apply(Apply { document: running.document, ..Apply::default() });
     let receipt = appliance.change(again).unwrap_or_else(|failure| panic!("{}", tell(&failure)));
     assert_eq!(receipt.outcome, JobOutcome::Unchanged, "{:?}", receipt.plan);

@@ -11,6 +11,7 @@ mod forwarding;
 mod hosts;
 mod limits;
 mod lines;
+mod lists;
 mod refusals;
 mod rules;
 mod switches;

@@ -8,7 +8,7 @@ fn changed<R>(url: &str, rule: RuleSpec, ask: impl FnOnce(&Rule, &Request, &mut 
     let rules = table(&[rule]);
     let mut scratch = Scratch::new();
     let found = get(url).with(|request| {
-        let (_, rule) = rules.route(request, &mut scratch).expect("the rule matches");
+        let (_, rule) = rules.route(request, Lists::NONE, &mut scratch).expect("the rule matches");
         ask(rule, request, &mut scratch)
     });
     found.expect("a path that is accepted")

@@ -13,7 +13,7 @@ fn agree(bytes: &[u8]) -> (usize, usize) {
     for asked in &requests {
         asked.with(|request| {
             let expected = naive::route(&specs, request);
-            let route = rules.route(request, &mut scratch);
+            let route = rules.route(request, &naive::lists(), &mut scratch);
             let id = route.map(|(_, rule)| &rule.id);
             assert_eq!(id, expected.map(|rule| &rule.id), "{asked:?}\n{specs:#?}");
             if let Some(((_, rule), spec)) = route.zip(expected) {
@@ -50,9 +50,9 @@ proptest! {
         let rules = table(&specs);
         for asked in &requests {
             asked.with(|request| {
-                let steps = rules.explain(request);
+                let steps = rules.explain(request, &naive::lists());
                 let matched = |step: &Step| step.finding == Finding::Matched;
-                let met = rules.route(request, &mut Scratch::new()).map(|(turn, _)| turn);
+                let met = rules.route(request, &naive::lists(), &mut Scratch::new()).map(|(turn, _)| turn);
                 assert_eq!(steps.last().filter(|step| matched(step)).map(|step| step.turn), met, "{asked:?}");
                 let matching = specs.iter().filter(|spec| naive::matches(&spec.when, request));
                 let matching: Vec<&Arc<str>> = matching.map(|spec| &spec.id).collect();
@@ -87,9 +87,9 @@ proptest! {
         prop_assert_eq!(rules.shadows(), at_once.shadows());
         for asked in &requests {
             asked.with(|request| {
-                let met = |rules: &Rules| rules.route(request, &mut Scratch::new()).map(|(turn, _)| turn);
+                let met = |rules: &Rules| rules.route(request, &naive::lists(), &mut Scratch::new()).map(|(turn, _)| turn);
                 assert_eq!(met(&rules), met(&at_once), "{asked:?}\n{specs:#?}");
-                assert_eq!(rules.explain(request), at_once.explain(request), "{asked:?}");
+                assert_eq!(rules.explain(request, &naive::lists()), at_once.explain(request, &naive::lists()), "{asked:?}");
             });
         }
     }
@@ -117,7 +117,7 @@ fn the_account_names_the_condition_that_fails() {
         ("other", host("other")),
         ("d", host("h")),
     ]);
-    let steps = get("h/x/y").with(|request| rules.explain(request)).unwrap();
+    let steps = get("h/x/y").with(|request| rules.explain(request, &naive::lists())).unwrap();
     let said: Vec<String> = steps.iter().map(Step::to_string).collect();
     let expected = [
         "a: fails header x-a = 1",

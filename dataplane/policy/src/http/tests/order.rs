@@ -115,7 +115,7 @@ fn the_whole_server_has_no_path() {
 #[test]
 fn a_client_without_an_address_is_in_no_prefix() {
     let everyone = Prefix::new("0.0.0.0".parse().unwrap(), 0).unwrap();
-    let set = SourceSet { name: "all".into(), prefixes: PrefixSet::new([everyone]).into() };
+    let set = SourceSet { name: "all".into(), prefixes: PrefixSet::new([everyone]).into(), lists: [].into() };
     let rules = in_order(&[("source", When::Source(set.clone())), ("other", not(When::Source(set)))]);
     check(&rules, "h/", "source");
     assert_eq!(met(&rules, &Asked { source: None, ..get("h/") }).unwrap(), "other");

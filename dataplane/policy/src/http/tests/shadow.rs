@@ -3,6 +3,7 @@
 use super::*;
 use crate::http::naive;
 use crate::http::shadow::{Never, PAIRS_MAX};
+use crate::ids::ListSlot;
 use proptest::prelude::*;
 
 /// Ids of rules that never match, each with who stands before it.
@@ -61,6 +62,35 @@ fn what_else_is_asked() {
     check(header("x-a", "1"), header("x-b", "1"), false);
     check(prefix("/a"), all([prefix("/a"), header("x-a", "1")]), true);
     check(all([prefix("/a"), header("x-a", "1")]), prefix("/a"), false);
+}
+
+#[test]
+fn a_list_covers_itself_and_nothing_else_is_known_of_it() {
+    let source = |prefixes: &[&str], lists: &[u32]| {
+        let prefixes = prefixes.iter().map(|text| {
+            let (address, length) = text.split_once('/').unwrap();
+            Prefix::new(address.parse().unwrap(), length.parse().unwrap()).unwrap()
+        });
+        let lists = lists.iter().map(|slot| ListSlot(*slot)).collect();
+        When::Source(SourceSet { name: "x".into(), prefixes: PrefixSet::new(prefixes).into(), lists })
+    };
+    check(source(&[], &[1]), source(&[], &[1]), true);
+    check(source(&["10.0.0.0/8"], &[1, 2]), source(&["10.1.0.0/16"], &[2]), true);
+    check(source(&["10.0.0.0/8"], &[1]), source(&["10.0.0.0/8"], &[2]), false);
+    check(source(&["0.0.0.0/0", "::/0"], &[]), source(&[], &[1]), false);
+    check(not(source(&["10.0.0.0/8"], &[1])), source(&["11.0.0.0/8"], &[]), false);
+    check(not(source(&["10.0.0.0/8"], &[])), source(&["11.0.0.0/8"], &[]), true);
+    let listed = |slot| ValueSpec::Listed { slot: ListSlot(slot), name: "x".into() };
+    let a = |value: ValueSpec| When::Header { name: "x-a".into(), value };
+    check(a(listed(1)), a(listed(1)), true);
+    check(a(listed(1)), a(listed(2)), false);
+    check(a(listed(1)), header("x-a", "1"), false);
+    check(header("x-a", "1"), a(listed(1)), false);
+    check(a(ValueSpec::Present), a(listed(1)), true);
+    let host_list = |slot| When::HostList { slot: ListSlot(slot), name: "x".into() };
+    check(host_list(1), all([host_list(1), prefix("/a")]), true);
+    check(host_list(1), host("a"), false);
+    check(host("a"), host_list(1), false);
 }
 
 #[test]
