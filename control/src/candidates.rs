@@ -33,7 +33,7 @@ pub fn addresses(current: &OsStr) -> Vec<CompletionCandidate> {
 
 /// Rules that have a name of their own. What the others are called follows from what they ask, and is not in the document.
 pub fn rules(current: &OsStr) -> Vec<CompletionCandidate> {
-    let Some(Body::Config(config)) = ask(Order::ConfigGet) else { return Vec::new() };
+    let Some(Body::Config(config)) = ask(Order::ConfigGet(Default::default())) else { return Vec::new() };
     let Ok(document) = config.document.parse::<toml::Table>() else { return Vec::new() };
     let typed = typed();
     let pools = document.get("pool").and_then(toml::Value::as_table).into_iter().flatten();

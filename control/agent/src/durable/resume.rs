@@ -159,7 +159,7 @@ impl Replay {
                         (ConfigSource::Generation(to), Arc::clone(&kept.config))
                     }
                     Change::Edits(edits) => {
-                        let edits: Vec<Edit> = edits.iter().flat_map(tell_edits::edits).collect();
+                        let edits: Vec<Edit> = edits.iter().map(tell_edits::edit).collect();
                         let edited = running.edit(&edits, reader.shards_auto);
                         let edited = edited.map_err(|problems| format!("generation {generation}: {problems}"))?;
                         (source, Arc::new(edited.config))

@@ -74,7 +74,7 @@ fn told(generation: &PoolGeneration, source: &str, host: &str, agent: &str) -> S
 
 fn edited(config: &Config, edits: &[ListEdit]) -> Result<Arc<Config>, Problems> {
     let edits: Vec<Edit> = edits.iter().cloned().map(Edit::List).collect();
-    config.edit(&edits).map(|Edited { config, .. }| Arc::new(config))
+    config.edit(&edits, 2).map(|Edited { config, .. }| Arc::new(config))
 }
 
 fn add(entry: &str, expires: Option<&str>, reason: Option<&str>) -> ListEdit {
@@ -87,7 +87,7 @@ fn add(entry: &str, expires: Option<&str>, reason: Option<&str>) -> ListEdit {
 }
 
 fn remove(entry: &str) -> ListEdit {
-    ListEdit::Remove { list: "blocked".into(), entry: entry.into() }
+    ListEdit::Remove { list: "blocked".into(), entry: entry.into(), missing_ok: false }
 }
 
 #[test]
@@ -233,7 +233,7 @@ fn an_order_says_what_is_wrong_with_it() {
     );
     check(remove("10.0.0.2"), "error: list `blocked` has no entry `10.0.0.2`, found \"10.0.0.2\" (entry)");
     check(
-        ListEdit::Remove { list: "block".into(), entry: "x".into() },
+        ListEdit::Remove { list: "block".into(), entry: "x".into(), missing_ok: false },
         "error: there is no list `block`, found \"block\"; accepted: blocked, bots, hosts; did you mean `blocked`? (list)",
     );
     check(
