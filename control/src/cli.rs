@@ -113,6 +113,8 @@ pub enum Command {
         /// [default: the one that runs]
         to: Option<u64>,
     },
+    /// How what runs differs from the document that was given last, and whose orders made it so
+    Drift,
     /// What runs in each pool, who still uses what came before, and what can be gone back to
     Generations,
     /// Past jobs, newest first
@@ -155,6 +157,9 @@ pub enum Command {
     /// Change the limits of a pool
     #[command(subcommand)]
     Limit(edits::Limit),
+    /// Change the entries of a list
+    #[command(subcommand)]
+    List(edits::List),
     /// Change the document by a merge patch or a JSON patch
     Patch(edits::PatchFile),
     /// Follow what happens, until interrupted
@@ -316,6 +321,7 @@ impl Command {
                 })
             }
             Command::Reload => Order::Reload,
+            Command::Drift => Order::Drift,
             Command::Generations => Order::Generations,
             Command::History { limit, before } => Order::History(History { limit, before }),
             Command::Receipt { job } => Order::Receipt(ReceiptOf { job }),
@@ -328,6 +334,7 @@ impl Command {
             Command::Rule(rule) => Order::Edit(rule.edit()?),
             Command::Header(header) => Order::Edit(header.edit()),
             Command::Limit(limit) => Order::Edit(limit.edit()?),
+            Command::List(list) => Order::Edit(list.edit()?),
             Command::Patch(patch) => patch.order()?,
             Command::Events { from } => Order::Events(Events { from }),
             Command::Metrics => Order::Metrics,

@@ -30,6 +30,15 @@ pub fn read(path: &Path) -> Result<Document, InputError> {
     })
 }
 
+/// The path of a file that the appliance reads, wherever it stands itself.
+pub fn whole_path(path: &Path) -> Result<String, InputError> {
+    let name = path.display().to_string();
+    let whole =
+        path.canonicalize().map_err(|error| InputError { name: name.clone(), cause: Cause::Unreadable(error) })?;
+    let text = whole.into_os_string().into_string();
+    text.map_err(|_| InputError { name, cause: Cause::NotText { at: 0 } })
+}
+
 fn read_bounded(source: impl Read) -> Result<Vec<u8>, Cause> {
     let mut bytes = Vec::new();
     source.take(MESSAGE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map_err(Cause::Unreadable)?;

@@ -7,7 +7,7 @@
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use policy::GroupSlot;
 use policy::http::{
-    ActionSpec, Changes, Decider, EscapedSlash, Expanded, Headers, HttpService, Incoming, Limits as HttpLimits,
+    ActionSpec, Changes, Decider, EscapedSlash, Expanded, Headers, HttpService, Incoming, Limits as HttpLimits, Lists,
     Memory as Room, Outcome as Decided, Pages, PathSpec, Rule, RuleSpec, Rules, Scratch, Sites, When,
 };
 use policy::{GenerationId, PoolId};
@@ -186,6 +186,7 @@ fn rules() -> Rules {
 
 fn service(rules: Rules) -> HttpService {
     HttpService {
+        lists: Lists::default(),
         rules: Arc::new(rules),
         sites: Sites::default(),
         request: HttpLimits::REQUEST,

@@ -7,8 +7,10 @@ use crate::clock::seconds_now;
 use crate::job::View;
 use crate::{tell, tell_edits};
 use api::Problem;
-use api::receipt::{Author, Source};
-use config::{Config, Disk, Edit, NoFiles, RulePlaces, Surroundings};
+use api::edit::{Entries, ListReplace};
+use api::receipt::{Author, Source as Way};
+use config::{Config, Disk, Edit, ListFile, NoFiles, RulePlaces, Source, Surroundings};
+use policy::http::ListKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -19,7 +21,7 @@ use tokio::sync::watch;
 pub struct Ask {
     /// `None`: nobody, as at start or by a signal.
     pub author: Option<Author>,
-    pub source: Source,
+    pub source: Way,
     /// The order that it came with over the socket.
     pub order: Option<&'static str>,
     /// Only if this generation runs.
@@ -39,7 +41,60 @@ pub enum What {
     /// A document that is not in order: it still is an attempt, with a number and a receipt.
     Invalid { message: String, problems: Vec<Problem> },
     /// All or none.
-    Edits(Vec<api::Edit>),
+    Edits(Edits),
+}
+
+/// Orders that edit, and what they come to.
+#[derive(Clone, Debug, Default)]
+pub struct Edits {
+    pub orders: Arc<[api::Edit]>,
+    pub made: Arc<[Edit]>,
+    /// Files of lists that the orders name, as they were read.
+    pub files: Arc<[ListFile]>,
+}
+
+impl Edits {
+    /// Reads the files that they name, which may block for as long as a file takes.
+    ///
+    /// `kind`: that of a list. `main`: the document that paths are relative to.
+    pub fn read(
+        orders: Vec<api::Edit>,
+        kind: &dyn Fn(&str) -> ListKind,
+        main: &Path,
+        source: &dyn Source,
+    ) -> Result<Edits, Unreadable> {
+        let (mut made, mut files) = (Vec::with_capacity(orders.len()), Vec::new());
+        for (ix, order) in orders.iter().enumerate() {
+            let file = match named_file(order) {
+                None => None,
+                Some((list, file)) => {
+                    let read = config::read_list_file(main, Path::new(file), kind(list), source);
+                    let read = read.map_err(|problems| {
+                        let which = if orders.len() == 1 { String::new() } else { format!("orders[{ix}]: ") };
+                        let first = problems.errors().first().map_or_else(String::new, |first| first.message.clone());
+                        Unreadable { message: format!("{which}{first}"), problems: tell::problems(&problems) }
+                    })?;
+                    files.push(read.clone());
+                    Some(read)
+                }
+            };
+            made.push(tell_edits::edit(order, file));
+        }
+        Ok(Edits { orders: orders.into(), made: made.into(), files: files.into() })
+    }
+
+    /// Whether [`Edits::read`] would read a file.
+    pub fn name_files(orders: &[api::Edit]) -> bool {
+        orders.iter().any(|order| named_file(order).is_some())
+    }
+}
+
+/// The list and the path.
+fn named_file(order: &api::Edit) -> Option<(&str, &str)> {
+    match order {
+        api::Edit::ListReplace(ListReplace { list, with: Entries::File(file) }) => Some((list, file)),
+        _ => None,
+    }
 }
 
 /// What a document is to what runs.
@@ -63,10 +118,10 @@ pub struct Wish {
 }
 
 impl What {
-    pub fn edits(&self) -> Vec<Edit> {
+    pub fn edits(&self) -> &[Edit] {
         match self {
-            What::Edits(edits) => edits.iter().map(tell_edits::edit).collect(),
-            What::Document { .. } | What::Invalid { .. } => Vec::new(),
+            What::Edits(edits) => &edits.made,
+            What::Document { .. } | What::Invalid { .. } => &[],
         }
     }
 }
@@ -148,7 +203,6 @@ impl Text {
         let around = |source| Surroundings { source, variables: &variables, shards_auto };
         let parsed = match self {
             Text::File(path) => {
-                use config::Source;
                 let text = Disk
                     .read(path, config::FILE_BYTES_MAX)
                     .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
@@ -164,9 +218,7 @@ impl Text {
                 let name = name.as_deref().unwrap_or(UNNAMED);
                 config::parse(Path::new(name), text.as_bytes(), &around(&NoFiles))
             }
-            Text::Embedded(text) => {
-                config::parse(Path::new("embedded default"), text.as_bytes(), &around(&NoFiles))
-            }
+            Text::Embedded(text) => config::parse(Path::new("embedded default"), text.as_bytes(), &around(&NoFiles)),
         };
         // What has expired is not put in force.
         Ok(parsed.map(|parsed| config::Parsed { config: parsed.config.at(seconds_now()), ..parsed }))

@@ -235,7 +235,7 @@ impl Compiler {
                 running.config.taking(config, &claims).map(|new| (new, warnings.clone()))
             }
             What::Edits(_) => {
-                let edited = running.config.edit(&ask.what.edits(), self.shards.len());
+                let edited = running.config.edit(ask.what.edits(), self.shards.len());
                 edited.map(|edited| (edited.config, tell::problems(&edited.warnings)))
             }
             What::Invalid { problems, .. } => {

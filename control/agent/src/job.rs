@@ -277,7 +277,7 @@ mod tests {
             source: Source::Socket,
             order: Some("apply"),
             if_generation: None,
-            what: crate::ask::What::Edits(Vec::new()),
+            what: crate::ask::What::Edits(crate::ask::Edits::default()),
         };
         let wish = Wish { ask, voice, submitted: SystemTime::now(), check: Duration::from_millis(1) };
         (Job::new(JobId(7), wish, Tick(1000), Some(GenerationId(6))), view)

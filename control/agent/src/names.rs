@@ -58,7 +58,9 @@ mod tests {
     #[test]
     fn the_kernel_keeps_every_thread_name_whole() {
         let last = ShardId(policy::ShardSet::MAX as u16 - 1);
-        for name in [Name::Control, Name::Compile, Name::Probe, Name::Log, Name::Journal, Name::Answer, Name::Shard(last)] {
+        for name in
+            [Name::Control, Name::Compile, Name::Probe, Name::Log, Name::Journal, Name::Answer, Name::Shard(last)]
+        {
             let text = name.to_string();
             assert!(text.len() <= THREAD_NAME_BYTES_MAX, "{text} is cut by the kernel");
         }

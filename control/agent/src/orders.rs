@@ -4,9 +4,9 @@
 //! submission, and its job is followed until its one final answer; the client may leave before, and nothing
 //! of the job changes by that.
 
-use crate::ask::{Ask, Reading, Role, Text, What, Wish};
-use crate::drift;
+use crate::ask::{Ask, Edits, Reading, Role, Text, Unreadable, What, Wish};
 use crate::control::Event;
+use crate::drift;
 use crate::job::{Ended, View};
 use crate::kept::KeptGeneration;
 use crate::publish::{Published, Shared};
@@ -20,6 +20,8 @@ use api::{Body, Edit, ErrorCode, Order, Receipt, Stage};
 use link::counters::{EndpointCounter, ShardCounter};
 use policy::EndpointSlot;
 use policy::close::CloseReason;
+use policy::http::ListKind;
+use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -144,24 +146,23 @@ pub async fn carry_out(
             return submit(shared, ask(None, what), check, audience).await;
         }
         Order::BackendAdd(add) => {
-            return edits(shared, ask(None, What::Edits(vec![Edit::BackendAdd(add)])), audience).await;
+            return edits(shared, vec![Edit::BackendAdd(add)], |what| ask(None, what), audience).await;
         }
         Order::BackendRemove(remove) => {
-            return edits(shared, ask(None, What::Edits(vec![Edit::BackendRemove(remove)])), audience).await;
+            return edits(shared, vec![Edit::BackendRemove(remove)], |what| ask(None, what), audience).await;
         }
         Order::BackendSet(set) => {
-            return edits(shared, ask(None, What::Edits(vec![Edit::BackendSet(set)])), audience).await;
+            return edits(shared, vec![Edit::BackendSet(set)], |what| ask(None, what), audience).await;
         }
-        Order::Edit(edit) => return edits(shared, ask(None, What::Edits(vec![edit])), audience).await,
+        Order::Edit(edit) => return edits(shared, vec![edit], |what| ask(None, what), audience).await,
         Order::Transaction(transaction) if transaction.dry_run => {
             let api::order::Transaction { orders, if_generation, dry_run: _ } = transaction;
-            let what = What::Edits(orders);
-            let planned = with_documents(shared, move |shared| plan_edits(shared, &what, if_generation)).await;
+            let planned = with_documents(shared, move |shared| plan_edits(shared, orders, if_generation)).await;
             return Ok(planned.flatten());
         }
         Order::Transaction(transaction) => {
-            let what = What::Edits(transaction.orders);
-            return edits(shared, ask(transaction.if_generation, what), audience).await;
+            let api::order::Transaction { orders, if_generation, dry_run: _ } = transaction;
+            return edits(shared, orders, |what| ask(if_generation, what), audience).await;
         }
         Order::Events(wanted) => {
             let mut subscription = shared.events.subscribe(wanted.from);
@@ -207,14 +208,39 @@ pub fn hand_in(shared: &Shared, ask: Ask, check: Duration) -> watch::Receiver<Vi
     view
 }
 
-async fn edits(shared: &Arc<Shared>, ask: Ask, audience: &mut impl Audience) -> Answered {
-    if let What::Edits(edits) = &ask.what
-        && edits.is_empty()
-    {
+async fn edits(
+    shared: &Arc<Shared>,
+    orders: Vec<Edit>,
+    ask: impl FnOnce(What) -> Ask,
+    audience: &mut impl Audience,
+) -> Answered {
+    if orders.is_empty() {
         let message = "the transaction has no orders; accepted is at least one in `orders`";
         return Ok(Err(Box::new(Failure::new(ErrorCode::InvalidRequest, message))));
     }
-    submit(shared, ask, Duration::ZERO, audience).await
+    let begin = Instant::now();
+    let read = match Edits::name_files(&orders) {
+        false => Ok(read_edits(shared, orders)),
+        true => with_documents(shared, move |shared| read_edits(shared, orders)).await,
+    };
+    let what = match read {
+        Ok(Ok(edits)) => What::Edits(edits),
+        Ok(Err(wrong)) => What::Invalid { message: wrong.message, problems: wrong.problems },
+        Err(busy) => return Ok(Err(busy)),
+    };
+    submit(shared, ask(what), begin.elapsed(), audience).await
+}
+
+/// Orders and the files that they name, which are read now.
+fn read_edits(shared: &Shared, orders: Vec<Edit>) -> Result<Edits, Unreadable> {
+    let published = shared.published.load();
+    let lists = &published.running.config.lists;
+    let kind = |list: &str| lists.get(list).map_or(ListKind::Addresses, |list| list.kind());
+    let main = match &shared.document {
+        Text::File(path) => path.as_path(),
+        Text::Sent { .. } | Text::Embedded(_) => Path::new("/"),
+    };
+    Edits::read(orders, &kind, main, &config::Disk)
 }
 
 /// Follows the job to its end, and the connections of removed backends to theirs.
@@ -373,13 +399,14 @@ fn drift_of(shared: &Shared) -> api::Drift {
     }
 }
 
-fn plan_edits(shared: &Shared, what: &What, if_generation: Option<u64>) -> Result<Body, Box<Failure>> {
+fn plan_edits(shared: &Shared, orders: Vec<Edit>, if_generation: Option<u64>) -> Result<Body, Box<Failure>> {
     let published = shared.published.load();
     expected_generation(&published, if_generation)?;
+    let edits = read_edits(shared, orders).map_err(|wrong| invalid(shared, wrong))?;
     let running = &published.running.config;
-    let edited = running.edit(&what.edits(), shared.shards_auto).map_err(|problems| {
+    let edited = running.edit(&edits.made, shared.shards_auto).map_err(|problems| {
         let message = problems.errors().first().map_or_else(String::new, |problem| problem.message.clone());
-        invalid(shared, crate::ask::Unreadable { message, problems: tell::problems(&problems) })
+        invalid(shared, Unreadable { message, problems: tell::problems(&problems) })
     })?;
     let diff = config::diff_kin(running, &edited.config);
     Ok(Body::Plan(planned(shared, &published, &diff, &tell::problems(&edited.warnings))))
@@ -400,7 +427,7 @@ fn planned(shared: &Shared, published: &Published, diff: &config::Plan, warnings
     tell::plan(diff, Some(running), warnings, &|pool, object| touched.of(pool, object))
 }
 
-fn invalid(shared: &Shared, wrong: crate::ask::Unreadable) -> Box<Failure> {
+fn invalid(shared: &Shared, wrong: Unreadable) -> Box<Failure> {
     let mut failure = Failure::new(ErrorCode::InvalidConfiguration, wrong.message);
     failure.problems = wrong.problems;
     failure.generation = Some(status::generation(&shared.published.load()));

@@ -11,10 +11,10 @@ use crate::book::Book;
 use crate::clock::Clock;
 use crate::compile::{self, Compiler};
 use crate::control::{Control, Event, Parts, bounds};
-use crate::event_log::EventLog;
-use crate::events::Events;
 use crate::drift::Overlay;
 use crate::durable::{self, Base, Durable, Found, MadeBy, Resumed};
+use crate::event_log::EventLog;
+use crate::events::Events;
 use crate::history::Store;
 use crate::job::{Job, View};
 use crate::keeper::{self, Inlets, Outcome};
@@ -87,16 +87,7 @@ pub fn load(text: Text, shards_auto: usize) -> Result<Loaded, LoadError> {
     let parsed = text.parse(shards_auto).map_err(LoadError::Unreadable)?.map_err(LoadError::Invalid)?;
     let config::Parsed { config, warnings, files: _, rule_places } = parsed;
     let source = text.origin();
-    Ok(Loaded {
-        text,
-        config: Arc::new(config),
-        warnings,
-        rule_places,
-        shards_auto,
-        resumed: None,
-        base: None,
-        source,
-    })
+    Ok(Loaded { text, config: Arc::new(config), warnings, rule_places, shards_auto, resumed: None, base: None, source })
 }
 
 impl Loaded {
@@ -122,7 +113,10 @@ impl Loaded {
         let document = self.text.origin();
         let is_other = matches!(&found.base.source, ConfigSource::File(_)) && found.base.source != document;
         if is_other {
-            told.push(format!("what ran last was made from {}; {document} is a document of its own", found.base.source));
+            told.push(format!(
+                "what ran last was made from {}; {document} is a document of its own",
+                found.base.source
+            ));
             return;
         }
         let is_same = found.base.config.hash() == self.config.hash();
@@ -474,8 +468,13 @@ fn account_for_start(
     submitted: SystemTime,
 ) -> Arc<api::Receipt> {
     let (voice, _) = watch::channel(View::default());
-    let ask =
-        Ask { author: None, source: Source::Start, order: None, if_generation: None, what: What::Edits(Vec::new()) };
+    let ask = Ask {
+        author: None,
+        source: Source::Start,
+        order: None,
+        if_generation: None,
+        what: What::Edits(crate::ask::Edits::default()),
+    };
     let wish = Wish { ask, voice, submitted, check: submitted.elapsed().unwrap_or_default() };
     let number = job;
     let mut job = Job::new(number, wish, Tick(u64::MAX), None);

@@ -1,12 +1,14 @@
 //! Edits as the protocol has them, in the words of `config`. Pure translation.
 
 use api::Edit;
-use api::edit::{Head, HeaderSet, HostAdd, HostRemove, Patch, PatchStep, Place};
-use config::RulePlace;
+use api::edit::{
+    Entries, Head, HeaderSet, HostAdd, HostRemove, ListEntry, ListReplace, NotedEntry, Patch, PatchStep, Place,
+};
+use config::{EntryText, ListEdit, ListFile, Replacement, RulePlace};
 use serde_json::{Value, json};
 
-/// An edit as the protocol has it, as `config` has it.
-pub fn edit(edit: &api::Edit) -> config::Edit {
+/// An edit as the protocol has it, as `config` has it. `file`: the one that it names, if it names one.
+pub fn edit(edit: &api::Edit, file: Option<ListFile>) -> config::Edit {
     use config::Edit as Made;
     match edit {
         Edit::BackendAdd(add) => Made::AddBackend {
@@ -101,8 +103,33 @@ pub fn edit(edit: &api::Edit) -> config::Edit {
         Edit::LimitSet(set) => {
             Made::Set { path: path(&["pool", &set.pool]), value: json!({ "limits": keys(&set.set) }) }
         }
+        Edit::ListAdd(add) => Made::List(ListEdit::Add {
+            list: add.list.clone(),
+            entry: add.entry.clone(),
+            expires: add.expires.clone(),
+            reason: add.reason.clone(),
+        }),
+        Edit::ListRemove(remove) => Made::List(ListEdit::Remove {
+            list: remove.list.clone(),
+            entry: remove.entry.clone(),
+            missing_ok: remove.missing_ok,
+        }),
+        Edit::ListReplace(ListReplace { list, with }) => {
+            let with = match (with, file) {
+                (Entries::Here(entries), _) => Replacement::Texts(entries.iter().map(entry).collect()),
+                (Entries::File(_), file) => Replacement::File(file.expect("whoever names a file has read it")),
+            };
+            Made::List(ListEdit::Replace { list: list.clone(), with })
+        }
         Edit::Patch(Patch::Merge(merge)) => Made::Merge(merge.clone()),
         Edit::Patch(Patch::Steps(steps)) => Made::Patch(steps.iter().map(step).collect()),
+    }
+}
+
+fn entry(entry: &ListEntry) -> EntryText {
+    match entry.clone() {
+        ListEntry::Plain(entry) => EntryText { entry, expires: None, reason: None },
+        ListEntry::Noted(NotedEntry { entry, expires, reason }) => EntryText { entry, expires, reason },
     }
 }
 
@@ -162,7 +189,7 @@ mod tests {
 
     fn made(told: Value) -> config::Edit {
         let told: Edit = serde_json::from_value(told).expect("an edit");
-        edit(&told)
+        edit(&told, None)
     }
 
     #[test]
@@ -190,7 +217,8 @@ mod tests {
         for name in Edit::NAMES {
             let all = json!({
                 "order": name, "pool": "p", "group": "g", "backend": "b", "address": "127.0.0.1:1", "rule": "r",
-                "host": "h", "name": "X-A", "value": "1", "set": {}, "place": "last", "merge": {},
+                "host": "h", "name": "X-A", "value": "1", "set": {}, "place": "last", "merge": {}, "list": "l", "entry": "e",
+                "entries": [],
             });
             // Fields that it does not have are taken away, one after the other.
             let mut fields = all.as_object().unwrap().clone();
@@ -204,7 +232,7 @@ mod tests {
                     }
                 }
             };
-            let made = edit(&told);
+            let made = edit(&told, None);
             let is_empty = matches!(&made, config::Edit::Several(edits) if edits.is_empty());
             assert!(!is_empty, "{name}");
         }

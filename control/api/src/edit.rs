@@ -42,6 +42,11 @@ crate::order::vocabulary! {
         /// The rule does nothing about this header any more.
         HeaderClear(HeaderOf) = "header.clear",
         LimitSet(LimitSet) = "limit.set",
+        /// One more entry of a list, or one that is noted otherwise from now on.
+        ListAdd(ListAdd) = "list.add",
+        ListRemove(ListRemove) = "list.remove",
+        /// All entries of a list are others.
+        ListReplace(ListReplace) = "list.replace",
         /// A merge patch (RFC 7396) or a JSON patch (RFC 6902) of the document.
         Patch(Patch) = "patch",
     }
@@ -217,6 +222,94 @@ pub struct LimitSet {
     /// Keys of the pool's `limits`.
     #[serde(deserialize_with = "once::table")]
     pub set: Keys,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ListAdd {
+    pub list: String,
+    /// An address, a prefix or a text, by the kind of the list.
+    pub entry: String,
+    /// RFC 3339, such as `2026-12-01T00:00:00Z`. Absent: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ListRemove {
+    pub list: String,
+    pub entry: String,
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub missing_ok: bool,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(try_from = "ListReplaceFields", into = "ListReplaceFields")]
+pub struct ListReplace {
+    pub list: String,
+    pub with: Entries,
+}
+
+/// All entries of a list.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Entries {
+    Here(Vec<ListEntry>),
+    /// The file that the list is read from: a path that the appliance reads, relative to its own document.
+    File(String),
+}
+
+/// One entry: its text, or with what is noted of it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum ListEntry {
+    Plain(String),
+    Noted(NotedEntry),
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NotedEntry {
+    pub entry: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+#[derive(Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ListReplaceFields {
+    list: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    entries: Option<Vec<ListEntry>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    file: Option<String>,
+}
+
+impl TryFrom<ListReplaceFields> for ListReplace {
+    type Error = &'static str;
+
+    fn try_from(fields: ListReplaceFields) -> Result<ListReplace, &'static str> {
+        let with = match fields {
+            ListReplaceFields { entries: Some(entries), file: None, .. } => Entries::Here(entries),
+            ListReplaceFields { entries: None, file: Some(file), .. } => Entries::File(file),
+            _ => return Err("accepted is exactly one of `entries` (an array) and `file` (a path)"),
+        };
+        Ok(ListReplace { list: fields.list, with })
+    }
+}
+
+impl From<ListReplace> for ListReplaceFields {
+    fn from(replace: ListReplace) -> ListReplaceFields {
+        let ListReplace { list, with } = replace;
+        match with {
+            Entries::Here(entries) => ListReplaceFields { list, entries: Some(entries), file: None },
+            Entries::File(file) => ListReplaceFields { list, entries: None, file: Some(file) },
+        }
+    }
 }
 
 /// Either kind.

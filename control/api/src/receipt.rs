@@ -110,6 +110,8 @@ pub enum Source {
     /// The configuration file was seen to change.
     File,
     Start,
+    /// Entries of a list have expired.
+    Expiry,
 }
 
 impl Source {
@@ -119,6 +121,7 @@ impl Source {
             Source::Sighup => "sighup",
             Source::File => "file",
             Source::Start => "start",
+            Source::Expiry => "expiry",
         }
     }
 }

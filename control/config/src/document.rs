@@ -8,8 +8,8 @@ use crate::check::pool_path;
 use crate::division::{self, Division};
 use crate::form::Shown;
 use crate::keys::{
-    AccessLog, Appliance, Backend, Balancing, Conditions, Create, Eject, EventLog, Health, Hosts, Http,
-    HttpGroup, HttpTimes, Limits, Page, PoolSwitches, Reload, Retry, Rule, TcpGroup, Timeouts,
+    AccessLog, Appliance, Backend, Balancing, Conditions, Create, Eject, EventLog, Health, Hosts, Http, HttpGroup,
+    HttpTimes, Limits, Page, PoolSwitches, Reload, Retry, Rule, TcpGroup, Timeouts,
 };
 use crate::list::ListContent;
 use crate::overlap::{self, Party};
@@ -454,6 +454,11 @@ impl Config {
     /// When the first entry of a list expires. Unit: seconds since 1970, UTC. Cost: O(lists).
     pub fn next_expiry(&self) -> Option<u64> {
         self.lists.values().filter_map(|list| list.in_force().next_expiry()).min()
+    }
+
+    /// Lists of which something has expired by `now`. Cost: O(lists).
+    pub fn expired_lists(&self, now: u64) -> impl Iterator<Item = &str> {
+        self.lists.iter().filter(move |(_, list)| list.in_force().expired_at(now).is_some()).map(|(id, _)| &**id)
     }
 
     /// This configuration without entries of lists that have expired by `now`, which is when they are no entries any more.

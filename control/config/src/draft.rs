@@ -104,7 +104,9 @@ impl<'t> Draft<'t> {
             reload: Reload::read(child(tree, "reload"), &root.key("reload"), problems),
             access_log: AccessLog::read(child(log_node, "access"), &log.key("access"), problems),
             event_log: EventLog::read(child(log_node, "events"), &log.key("events"), problems),
-            lists: entries(tree, "list").map(|(id, entry)| (id, read_list(id, entry, files.remove(id), problems))).collect(),
+            lists: entries(tree, "list")
+                .map(|(id, entry)| (id, read_list(id, entry, files.remove(id), problems)))
+                .collect(),
             pools: entries(tree, "pool").map(|(id, entry)| PoolDraft::read(id, entry, problems)).collect(),
             tests: {
                 let list = At::ROOT.key("test");

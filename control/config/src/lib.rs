@@ -53,8 +53,8 @@ mod overlap;
 mod page;
 mod place;
 mod plan;
-mod plan_lists;
 mod plan_listen;
+mod plan_lists;
 mod plan_rules;
 mod plan_tests;
 mod prefix;
@@ -108,7 +108,7 @@ pub use list::{
     LIST_ENTRIES_WRITTEN, LIST_FILE_BYTES_MAX, LIST_LINE_BYTES_MAX, ListContent, ListEntry, ListFile, Spelled,
     read_list_file, show_time,
 };
-pub use list_edit::{ListEdit, Replacement};
+pub use list_edit::{EntryText, ListEdit, Replacement};
 pub use load::{DOCUMENT_BYTES_MAX, FILE_BYTES_MAX, INCLUDE_DEPTH_MAX, INCLUDES_MAX};
 pub use manual::keys_manual;
 pub use place::{Place, Span};

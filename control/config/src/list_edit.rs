@@ -4,7 +4,7 @@
 
 use crate::document::Lists;
 use crate::edit::not_found;
-use crate::list::{self, ListContent, ListEntry, ListFile, Outcome, parse_time};
+use crate::list::{self, ListContent, ListFile, Outcome, parse_time};
 use crate::place::At;
 use crate::problem::{Code, Problem, Problems};
 use policy::http::{Entry, List, ListDraft, Note, Noted};
@@ -32,10 +32,20 @@ pub enum ListEdit {
     },
 }
 
+/// An entry as an order says it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct EntryText {
+    /// An address, a prefix or a text, by the kind of the list.
+    pub entry: String,
+    /// Such as `2026-12-01T00:00:00Z`. `None`: never.
+    pub expires: Option<String>,
+    pub reason: Option<String>,
+}
+
 /// All that is in a list from now on.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Replacement {
-    Entries(Vec<ListEntry>),
+    Texts(Vec<EntryText>),
     /// Read before, by [`read_list_file`](crate::read_list_file).
     File(ListFile),
 }
@@ -128,12 +138,17 @@ fn replaced(content: &ListContent, with: &Replacement, at: &At<'_>, problems: &m
             return None;
         }
         Replacement::File(file) => ListContent::new(kind, none.clone(), Some(file.clone()), none),
-        Replacement::Entries(entries) => {
+        Replacement::Texts(entries) => {
             let mut draft = ListDraft::new(kind);
             let list = at.key("entries");
             for (ix, written) in entries.iter().enumerate() {
                 match list::parse(kind, &written.entry) {
-                    Ok(entry) => draft.push(entry, written.note()),
+                    Ok(entry) => {
+                        let at = list.index(ix);
+                        if let Some(note) = note(written.expires.as_deref(), written.reason.as_deref(), &at, problems) {
+                            draft.push(entry, note);
+                        }
+                    }
                     Err(message) => problems.push_error(|| {
                         let message = format!("`entries[{ix}]`: {message}");
                         let problem = Problem::error(Code::BadValue, list.index(ix), None, message);

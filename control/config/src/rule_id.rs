@@ -18,8 +18,21 @@ const HASH_DIGITS: usize = 12;
 
 /// `example.com/api/*`, `/users/{id} method=GET`; what is long or nested ends in `#` and a hash of all of it.
 pub(crate) fn derived(conditions: &Conditions) -> Arc<str> {
-    let Conditions { host, host_list, path, path_prefix, path_template, path_regex, method, header, query, source, all, any, not } =
-        conditions;
+    let Conditions {
+        host,
+        host_list,
+        path,
+        path_prefix,
+        path_template,
+        path_regex,
+        method,
+        header,
+        query,
+        source,
+        all,
+        any,
+        not,
+    } = conditions;
     let below = path_prefix.iter().map(|prefix| format!("{}/*", prefix.trim_end_matches('/')));
     let patterns = path_regex.iter().map(|pattern| format!("~{pattern}"));
     let mut paths: Vec<String> = path.iter().chain(path_template).cloned().chain(below).chain(patterns).collect();
@@ -36,7 +49,11 @@ pub(crate) fn derived(conditions: &Conditions) -> Arc<str> {
         }
     }
     let nested = !host_list.is_empty()
-        || !header.is_empty() || !query.is_empty() || !all.is_empty() || !any.is_empty() || not.is_some();
+        || !header.is_empty()
+        || !query.is_empty()
+        || !all.is_empty()
+        || !any.is_empty()
+        || not.is_some();
     // Two lists that are written as one text here are told apart by the hash.
     let plain = [host, path, path_prefix, path_template, path_regex, method, source].iter().all(|list| list.len() < 2);
     let kinds = [path, path_prefix, path_template, path_regex].iter().filter(|list| !list.is_empty()).count();

@@ -6,10 +6,11 @@ use crate::address::is_id;
 use crate::document::RuleContent;
 use crate::form::{HeaderEdits, Redirect, Respond, Rewrite, RewritePath, ValueTest};
 use crate::keys::{Conditions, Rule};
-use policy::{GroupSlot, ListSlot};
 use policy::http::{
-    ActionSpec, EditSpec, ListKind, PathSpec, PrefixSet, Problem, RewriteSpec, RuleSpec, SourceSet, ValueSpec, When, Why,
+    ActionSpec, EditSpec, ListKind, PathSpec, PrefixSet, Problem, RewriteSpec, RuleSpec, SourceSet, ValueSpec, When,
+    Why,
 };
+use policy::{GroupSlot, ListSlot};
 use std::sync::Arc;
 
 /// The slots of lists, by their names.
@@ -64,11 +65,7 @@ fn sources(sources: &[String], slot_of: SlotOf<'_>) -> SourceSet {
     let mut lists: Vec<ListSlot> = names.into_iter().map(|name| slot_of(name)).collect();
     lists.sort_unstable();
     lists.dedup();
-    SourceSet {
-        name: sources.join(", ").into(),
-        prefixes: Arc::new(PrefixSet::new(prefixes)),
-        lists: lists.into(),
-    }
+    SourceSet { name: sources.join(", ").into(), prefixes: Arc::new(PrefixSet::new(prefixes)), lists: lists.into() }
 }
 
 /// What the rule does: the keys that say it. One, if the rule is in order.

@@ -15,8 +15,8 @@ use crate::schema::Key;
 use crate::suggest;
 use crate::tree::{Node, Value};
 use policy::generation::ContentHash;
-use policy::{GroupSlot, ListSlot};
 use policy::http::{ListKind, PatternError, Rule, Rules, TemplateError, TextError, Why};
+use policy::{GroupSlot, ListSlot};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -332,9 +332,9 @@ fn span_of_text(node: &Node, wanted: &str) -> Option<Span> {
     match &node.value {
         Value::Text { text, .. } if text == wanted => node.span,
         Value::List(list) => list.iter().find_map(|node| span_of_text(node, wanted)),
-        Value::Table(table) => {
-            ["source", "host_list", "list", "header", "query", "all", "any", "not"].into_iter().find_map(|key| span_of_text(table.get(key)?, wanted))
-        }
+        Value::Table(table) => ["source", "host_list", "list", "header", "query", "all", "any", "not"]
+            .into_iter()
+            .find_map(|key| span_of_text(table.get(key)?, wanted)),
         _ => None,
     }
 }

@@ -16,6 +16,15 @@ impl Config {
     /// the files of lists say the same. Of a list that says more than [`LIST_ENTRIES_WRITTEN`] entries itself, only how many
     /// is written, in such a way that it is not read: it is not taken for a short list.
     pub fn to_toml(&self) -> String {
+        self.written(LIST_ENTRIES_WRITTEN)
+    }
+
+    /// As [`Config::to_toml`], however many entries a list says itself.
+    pub fn to_whole_toml(&self) -> String {
+        self.written(usize::MAX)
+    }
+
+    fn written(&self, list_entries_max: usize) -> String {
         let Document { appliance, reload, access_log, event_log, lists, pools, tests } = &**self;
         let mut out = Toml(String::new());
         out.table("[appliance]", Empty::Skipped, |visit| appliance.each(visit));
@@ -23,7 +32,7 @@ impl Config {
         out.table("[log.access]", Empty::Skipped, |visit| access_log.each(visit));
         out.table("[log.events]", Empty::Skipped, |visit| event_log.each(visit));
         for (id, list) in lists {
-            out.list(id, list);
+            out.list(id, list, list_entries_max);
         }
         for pool in pools.values() {
             out.pool(pool);
@@ -122,17 +131,17 @@ impl Toml {
         }
     }
 
-    fn list(&mut self, id: &str, list: &ListContent) {
+    fn list(&mut self, id: &str, list: &ListContent, entries_max: usize) {
         let each = |keys: &ListKeys, visit: Visit<'_>| {
             let said = [("entries", list.own().len()), ("except", list.except().len())];
             keys.each(&mut |key, value| match said.iter().find(|(name, _)| *name == key.name) {
-                Some((_, said)) if *said > LIST_ENTRIES_WRITTEN => {
+                Some((_, said)) if *said > entries_max => {
                     visit(key, Shown::Text(format!("{said} entries, more than are written")));
                 }
                 _ => visit(key, value),
             });
         };
-        self.table(&format!("[list.{id}]"), Empty::Written, |visit| each(&list.keys(LIST_ENTRIES_WRITTEN), visit));
+        self.table(&format!("[list.{id}]"), Empty::Written, |visit| each(&list.keys(entries_max), visit));
         // One of the two must be said.
         if list.file().is_none() && list.own().is_empty() {
             self.0.push_str("entries = []\n");

@@ -4,8 +4,8 @@ use super::settings::{Setting, keys, parse_setting};
 use crate::candidates;
 use crate::document::{self, InputError};
 use api::edit::{
-    GroupEdit, GroupRemove, Head, HeaderOf, HeaderSet, HostAdd, HostRemove, LimitSet, ListenAdd, ListenRemove, Patch,
-    Place, PoolEdit, PoolRemove, RuleAdd, RuleMove, RuleRemove, RuleSet,
+    Entries, GroupEdit, GroupRemove, Head, HeaderOf, HeaderSet, HostAdd, HostRemove, LimitSet, ListAdd, ListRemove,
+    ListReplace, ListenAdd, ListenRemove, Patch, Place, PoolEdit, PoolRemove, RuleAdd, RuleMove, RuleRemove, RuleSet,
 };
 use api::order::Transaction;
 use api::{Edit, Order};
@@ -32,6 +32,40 @@ pub enum Pool {
 pub enum Limit {
     /// Change limits of a pool: keys of its `limits`
     Set(PoolSettings),
+}
+
+#[derive(Subcommand, Debug)]
+pub enum List {
+    /// One more entry, or one that is noted otherwise from now on
+    Add {
+        /// Its name
+        list: String,
+        /// An address, a prefix or a text, by the kind of the list
+        entry: String,
+        /// When it is no entry any more, such as 2026-12-01T00:00:00Z
+        #[arg(long, value_name = "TIME")]
+        expires: Option<String>,
+        /// Why it is there
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+    },
+    /// An entry is none any more
+    Remove {
+        /// Its name
+        list: String,
+        /// As the list has it
+        entry: String,
+        #[command(flatten)]
+        missing: Missing,
+    },
+    /// The list has the entries of a file, and no others
+    Replace {
+        /// Its name
+        list: String,
+        /// Which the appliance reads
+        #[arg(value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+    },
 }
 
 #[derive(Subcommand, Debug)]
@@ -286,6 +320,20 @@ impl Listen {
                 Edit::ListenRemove(ListenRemove { pool, address, missing_ok })
             }
         }
+    }
+}
+
+impl List {
+    pub fn edit(self) -> Result<Edit, InputError> {
+        Ok(match self {
+            List::Add { list, entry, expires, reason } => Edit::ListAdd(ListAdd { list, entry, expires, reason }),
+            List::Remove { list, entry, missing: Missing { missing_ok } } => {
+                Edit::ListRemove(ListRemove { list, entry, missing_ok })
+            }
+            List::Replace { list, file } => {
+                Edit::ListReplace(ListReplace { list, with: Entries::File(document::whole_path(&file)?) })
+            }
+        })
     }
 }
 

@@ -15,7 +15,7 @@ pub fn generations(generations: &Generations) -> String {
         size(generations.retained_bytes_max)
     ));
     if generations.pools.is_empty() {
-        return page.text();
+        return kept(generations, page);
     }
     page.gap();
     let mut table =
@@ -37,6 +37,31 @@ pub fn generations(generations: &Generations) -> String {
         }
     }
     table.draw(&mut page);
+    kept(generations, page)
+}
+
+/// The newest that can be gone back to.
+const KEPT_SHOWN: usize = 20;
+
+fn kept(generations: &Generations, mut page: Page) -> String {
+    if generations.kept.len() < 2 {
+        return page.text();
+    }
+    page.gap();
+    page.line(format_args!("`rollback` goes back to:"));
+    let mut table = Table::new(2, &[Column::Right("GENERATION"), Column::Left("SINCE"), Column::Left("HASH")]);
+    for kept in generations.kept.iter().skip(1).take(KEPT_SHOWN) {
+        table.row([
+            Cell::from(kept.generation.to_string()),
+            Cell::from(kept.since.as_str()),
+            Cell::from(kept.hash.as_str()),
+        ]);
+    }
+    table.draw(&mut page);
+    let more = (generations.kept.len() - 1).saturating_sub(KEPT_SHOWN);
+    if more > 0 {
+        page.line(format_args!("  and {more} more, with --json"));
+    }
     page.text()
 }
 

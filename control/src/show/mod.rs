@@ -45,6 +45,7 @@ pub fn body(body: &Body, account: Account) -> String {
         Body::Config(config) => config.document.clone(),
         Body::Checked(checked) => failure::checked(checked),
         Body::Plan(plan) => plan::plan(plan),
+        Body::Drift(drift) => plan::drift(drift),
         Body::Receipt(receipt) => match account {
             Account::Full => receipt::receipt(receipt),
             Account::Outcome => receipt::outcome(receipt),

@@ -3,6 +3,7 @@
 use super::page::Page;
 use super::{BAD, DIM, GOOD, HEAD, WARN, connections_text, counted, failure, joined};
 use api::plan::{ChangeKind, Class, Plan, PlannedChange};
+use api::{By, Drift};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -26,11 +27,43 @@ pub fn plan(plan: &Plan) -> String {
             page.wrapped(6, &reason.reason);
         }
     }
+    if !plan.undoes.is_empty() {
+        page.gap();
+        page.line(format_args!("{WARN}undoes what orders have changed{WARN:#}:"));
+        for undone in &plan.undoes {
+            page.line(format_args!("  {}  {}", undone.path, by_text(undone.by.as_ref())));
+        }
+    }
     for warning in &plan.warnings {
         page.gap();
         failure::draw_problem(warning, &mut page);
     }
     page.text()
+}
+
+/// `sluicectl drift`.
+pub fn drift(drift: &Drift) -> String {
+    let mut page = Page::new();
+    if drift.changes.is_empty() {
+        page.line(format_args!("what runs is what {} says", drift.base));
+        return page.text();
+    }
+    let changes = counted(drift.changes.len() as u64, "change", "changes");
+    page.line(format_args!("orders have made {changes} of what {} says", drift.base));
+    for drifted in &drift.changes {
+        page.gap();
+        draw_change(&drifted.change, None, &mut page);
+        page.line(format_args!("      {DIM}{}{DIM:#}", by_text(drifted.by.as_ref())));
+    }
+    page.text()
+}
+
+/// `backend.set by anna, job 12, 2026-…`.
+fn by_text(by: Option<&By>) -> String {
+    let Some(By { job, author, order, submitted }) = by else { return "by an order from before the last start".into() };
+    let order = order.as_deref().unwrap_or("by itself");
+    let author = author.as_ref().map_or_else(String::new, |author| format!(" by {author}"));
+    format!("{order}{author}, job {job}, {submitted}")
 }
 
 /// `3 changes in 2 pools, all soft`.

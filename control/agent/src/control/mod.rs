@@ -29,10 +29,10 @@ use crate::probe::{Finding, Prober};
 use crate::publish::{Published, ShardView, Shared};
 use crate::seat::{Seat, Signed};
 use crate::status;
-use api::{Happening, Receipt};
 use api::order::StopMode;
 use api::receipt::JobOutcome;
 use api::status::{ConfigSource, ShardState};
+use api::{Happening, Receipt};
 use config::{RulePlaces, Running, RunningPool};
 use link::listen::{ListenGroup, Registry};
 use policy::generation::{Address, Health};
@@ -97,6 +97,8 @@ pub struct Control {
     /// Jobs that have not ended.
     jobs: BTreeMap<JobId, Job>,
     next_job: u64,
+    /// When something in a list expires that is in force. Unit: seconds since 1970.
+    next_expiry: Option<u64>,
     book: Book,
     log: Log,
     prober: Arc<Prober>,
@@ -163,8 +165,10 @@ pub struct Parts {
 
 impl Control {
     pub fn new(parts: Parts) -> Control {
-        let Parts { shared, rollout, seats, running, source, rule_places, book, log, prober, registry, works, .. } = parts;
+        let Parts { shared, rollout, seats, running, source, rule_places, book, log, prober, registry, works, .. } =
+            parts;
         let all = ShardSet::first(seats.len());
+        let next_expiry = running.config.next_expiry();
         Control {
             shared,
             rollout,
@@ -176,6 +180,7 @@ impl Control {
             rule_places,
             jobs: BTreeMap::new(),
             next_job: parts.first_job.0 + 1,
+            next_expiry,
             book,
             log,
             prober,
@@ -312,6 +317,7 @@ impl Control {
             self.perform(effects);
         }
         self.jobs_on_tick(now);
+        self.expire();
         self.check_handshakes(now);
         self.seats.iter_mut().filter(|seat| seat.is_behind()).for_each(Seat::flush);
         self.answer_late(now);
@@ -328,7 +334,8 @@ impl Control {
         let check = (!self.checking.is_empty() && !self.handshakes_asked).then_some(self.next_check);
         let behind = self.seats.iter().any(Seat::is_behind).then(|| now.after(OUTBOX_RETRY));
         let late = self.late.iter().map(|(at, ..)| *at);
-        held.chain(self.rollout.next_deadline()).chain(check).chain(behind).chain(late).min()
+        let expiry = self.expiry_tick();
+        held.chain(self.rollout.next_deadline()).chain(check).chain(behind).chain(late).chain(expiry).min()
     }
 
     /// Shows what has come of the events since the last time.

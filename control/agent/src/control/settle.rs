@@ -11,6 +11,7 @@ use crate::kept::KeptGeneration;
 use crate::probe::Watch;
 use crate::publish::ListenerView;
 use api::answer::{Failure, ShardRefusal};
+use api::receipt::Source;
 use api::{ErrorCode, Stage};
 use config::Compiled;
 use policy::generation::Listen;
@@ -43,6 +44,7 @@ impl Control {
             drains = gone;
             self.ask(Work::Applied(compiled));
         }
+        self.expiry_changes();
         let since = self.keep_generation();
         self.settings_change(&before);
         let job = self.jobs.get_mut(&id).expect("looked up above");
@@ -136,6 +138,11 @@ impl Control {
                     Role::Whole | Role::Past(_) => overlay.rebase(base),
                 }
             }
+            _ if matches!(job.source(), Source::Expiry) => {
+                // Nobody did it: the document says the same, at another time.
+                let Base { source, config } = overlay.base().clone();
+                overlay.merge(Base { source, config: Arc::new(config.at(clock::seconds_now())) });
+            }
             _ => {
                 let changes = job.plan.iter().flat_map(|plan| &plan.changes);
                 overlay.touch(changes.map(|change| change.path.as_str()), drift::by(job));
@@ -195,6 +202,7 @@ impl Control {
         };
         match verdict {
             Verdict::Unchanged => {
+                self.expiry_changes();
                 let generation = self.running.generation;
                 let job = self.jobs.get_mut(&id).expect("looked up above");
                 // The same file says the same, perhaps on other lines.
@@ -352,6 +360,7 @@ impl Control {
     fn retire_removed(&mut self, id: JobId, gone: &[EndpointSlot]) {
         let What::Edits(edits) = &self.jobs[&id].ask.what else { return };
         let now: Vec<&api::order::BackendRemove> = edits
+            .orders
             .iter()
             .filter_map(|edit| match edit {
                 api::Edit::BackendRemove(remove) if remove.now => Some(remove),
@@ -370,6 +379,7 @@ impl Control {
     fn waited_for(&self, job: &Job, gone: &[EndpointSlot]) -> Vec<EndpointSlot> {
         let What::Edits(edits) = &job.ask.what else { return Vec::new() };
         let waits: Vec<&api::order::BackendRemove> = edits
+            .orders
             .iter()
             .filter_map(|edit| match edit {
                 api::Edit::BackendRemove(remove) if remove.wait => Some(remove),

@@ -1,17 +1,21 @@
 //! A submission becomes a job and comes to the shards.
 
 use super::*;
-use crate::ask::What;
+use crate::ask::{Ask, Edits, What};
+use crate::clock;
 use crate::compile::{Bound, Build, BuildTimes, Built};
-use crate::job::{Hold, Verdict};
+use crate::job::{Hold, Verdict, View};
 use crate::probe::Watch;
 use api::answer::{Failure, Progress};
+use api::receipt::Source;
 use api::{ErrorCode, Stage};
 use config::{Compiled, Concerned, Config};
 use policy::PoolId;
 use policy::reload::Touches;
 use policy::reload::rollout::{Admission, Obstacle};
 use policy::tree::{self, Difference};
+use std::time::SystemTime;
+use tokio::sync::watch;
 
 /// How long a change waits for the first answer about the names of its new backends. Without one it goes on,
 /// and the backend gets connections when its name is resolved.
@@ -51,6 +55,41 @@ impl Control {
         }
     }
 
+    /// When entries of lists expire that are in force. Unit: seconds since 1970.
+    pub(super) fn expiry_changes(&mut self) {
+        self.next_expiry = self.running.config.next_expiry();
+    }
+
+    /// Entries of lists have expired: a job like another, which nobody asked for.
+    pub(super) fn expire(&mut self) {
+        let now = clock::seconds_now();
+        if self.next_expiry.is_none_or(|at| at > now) || self.stop_by.is_some() {
+            return;
+        }
+        // The job's end says what is next.
+        self.next_expiry = None;
+        let (voice, _) = watch::channel(View::default());
+        let what = What::Edits(Edits::default());
+        let ask = Ask { author: None, source: Source::Expiry, order: None, if_generation: None, what };
+        self.submit(Wish { ask, voice, submitted: SystemTime::now(), check: Duration::ZERO });
+    }
+
+    /// When [`Control::expire`] has something to do.
+    pub(super) fn expiry_tick(&self) -> Option<Tick> {
+        let left = self.next_expiry?.saturating_sub(clock::seconds_now());
+        Some(self.now().after(Duration::from_secs(left)))
+    }
+
+    /// Pools whose rules ask lists of which something has expired.
+    fn concerned_by_expiry(&self) -> BTreeSet<PoolId> {
+        let (config, now) = (&self.running.config, clock::seconds_now());
+        let expired: BTreeSet<&str> = config.expired_lists(now).collect();
+        let asks = |pool: &&Arc<config::Pool>| {
+            pool.http.as_ref().is_some_and(|http| http.lists.keys().any(|list| expired.contains(&**list)))
+        };
+        config.pools.values().filter(asks).map(|pool| pool.id.clone()).collect()
+    }
+
     /// Pools that the job may change, by name. A document says what all pools are, so it comes after whatever
     /// is under way and takes back what that changes; but pools that only later jobs change are not its.
     fn claims(&self, what: &What) -> BTreeSet<PoolId> {
@@ -68,7 +107,7 @@ impl Control {
 
     /// Pools that edits may change. Where those depend on each other, whatever is under way included.
     fn concerned(&self, what: &What) -> BTreeSet<PoolId> {
-        let mut pools = BTreeSet::new();
+        let mut pools = self.concerned_by_expiry();
         for edit in what.edits() {
             match edit.concerns(&self.running.config) {
                 Concerned::Pools(concerned) => pools.extend(concerned),

@@ -8,6 +8,8 @@ use api::status::ConfigSource;
 use config::Config;
 use journal::{Hash, Record};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 /// Kinds of records.
 const ENTRY: u8 = 1;
@@ -34,7 +36,11 @@ pub enum Entry {
 #[serde(rename_all = "kebab-case")]
 pub enum Change {
     /// Typed orders and patches, on top of what ran.
-    Edits(Vec<api::Edit>),
+    Edits {
+        orders: Vec<api::Edit>,
+        #[serde(default, skip_serializing_if = "Files::is_empty")]
+        files: Files,
+    },
     /// All that ran from then on.
     Document(Document),
     /// What this generation was, which the same segment tells.
@@ -49,17 +55,27 @@ pub struct Document {
     pub blob: String,
     /// Of the configuration.
     pub hash: String,
+    #[serde(default, skip_serializing_if = "Files::is_empty")]
+    pub files: Files,
 }
 
-impl Document {
-    pub fn new(source: ConfigSource, blob: Hash, config: &Config) -> Document {
-        Document { source, blob: format!("{:032x}", u128::from_be_bytes(blob)), hash: config.hash().to_string() }
-    }
+/// Files of lists as they were read: by the paths that name them, the blobs that hold their entries.
+pub type Files = BTreeMap<PathBuf, String>;
 
-    /// `None`: no hash.
-    pub fn blob(&self) -> Option<Hash> {
-        u128::from_str_radix(&self.blob, 16).ok().map(u128::to_be_bytes)
+impl Document {
+    pub fn new(source: ConfigSource, blob: Hash, config: &Config, files: Files) -> Document {
+        Document { source, blob: named(blob), hash: config.hash().to_string(), files }
     }
+}
+
+/// A blob's name.
+pub fn named(blob: Hash) -> String {
+    format!("{:032x}", u128::from_be_bytes(blob))
+}
+
+/// The blob that has this name. `None`: it is no name.
+pub fn blob(name: &str) -> Option<Hash> {
+    u128::from_str_radix(name, 16).ok().map(u128::to_be_bytes)
 }
 
 /// A record's payload, and its kind.

@@ -16,12 +16,13 @@ mod resume;
 
 pub use resume::{Found, Resumed, open};
 
+use crate::ask::Edits;
 use crate::clock;
 use crate::names::Name;
 use api::receipt::Receipt;
 use api::status::ConfigSource;
-use config::Config;
-use entry::{Change, Document, Entry, Written};
+use config::{Config, ListFile};
+use entry::{Change, Document, Entry, Files, Written};
 use journal::{Hash, Journal, Record};
 use policy::JobId;
 use std::collections::{BTreeSet, VecDeque};
@@ -67,7 +68,7 @@ pub struct Adopted {
 
 #[derive(Debug)]
 pub enum MadeBy {
-    Edits(Vec<api::Edit>),
+    Edits(Edits),
     Document,
     Rollback { to: u64 },
 }
@@ -226,7 +227,9 @@ impl Scribe {
                 (self.generation, self.since) = (generation, since.clone());
                 (self.running, self.source) = (config, source.clone());
                 let change = match made_by {
-                    MadeBy::Edits(edits) => Change::Edits(edits),
+                    MadeBy::Edits(Edits { orders, files, .. }) => {
+                        Change::Edits { orders: orders.to_vec(), files: self.files(files.iter())? }
+                    }
                     MadeBy::Rollback { to } if self.told.contains(&to) => Change::Back(to),
                     MadeBy::Document | MadeBy::Rollback { .. } => {
                         Change::Document(self.document(&source, &Arc::clone(&self.running))?)
@@ -250,13 +253,23 @@ impl Scribe {
 
     /// Puts a document where records can name it.
     fn document(&mut self, source: &ConfigSource, config: &Config) -> Result<Document, String> {
-        let text = config.to_toml();
+        let files = self.files(config.lists.values().filter_map(|list| list.file()))?;
+        let blob = self.put(&config.to_whole_toml())?;
+        Ok(Document::new(source.clone(), blob, config, files))
+    }
+
+    /// Puts what was read of files where records can name it: the files may be others by then.
+    fn files<'f>(&mut self, files: impl Iterator<Item = &'f ListFile>) -> Result<Files, String> {
+        files.map(|file| Ok((file.path.clone(), entry::named(self.put(&file.text())?)))).collect()
+    }
+
+    fn put(&mut self, text: &str) -> Result<Hash, String> {
         let blob = journal::Blobs::hash(text.as_bytes());
         self.journal.blobs().put(blob, text.as_bytes()).map_err(|error| error.to_string())?;
         if let Some(named) = self.named.back_mut() {
             named.push(blob);
         }
-        Ok(Document::new(source.clone(), blob, config))
+        Ok(blob)
     }
 
     /// Writes down what it takes to begin with, so that all before is history.

@@ -2,18 +2,20 @@
 //!
 //! Owns the reading. What a start makes of it is `setup`'s affair.
 
-use super::entry::{Change, Document, Entry, Said, read};
+use super::entry::{self, Change, Document, Entry, Files, Said, read};
 use super::{BOUNDS, Base};
-use crate::ask::Text;
+use crate::ask::Edits;
+use crate::clock;
 use crate::kept::{Kept, KeptGeneration};
-use crate::tell_edits;
 use api::receipt::Receipt;
 use api::status::ConfigSource;
-use config::{Config, Edit};
-use journal::{Blobs, Journal, Recovered};
+use config::{Config, Source, Surroundings};
+use journal::{BlobReader, Blobs, Journal, Recovered};
 use policy::GenerationId;
+use policy::http::ListKind;
 use std::collections::{BTreeMap, btree_map};
-use std::io::Read;
+use std::ffi::OsString;
+use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -109,17 +111,57 @@ struct Reader {
 
 impl Reader {
     fn document(&self, document: &Document) -> Result<Arc<Config>, String> {
-        let name = &document.source;
-        let blob = document.blob().ok_or_else(|| format!("{name}: {:?} names no blob", document.blob))?;
-        let mut text = String::new();
-        let mut reader = self.blobs.open(blob).map_err(|error| format!("{name}: {error}"))?;
-        reader.read_to_string(&mut text).map_err(|error| format!("{name}: {error}"))?;
-        let text = Text::Sent { text, name: Some(name.to_string()), folder: Some("/".into()) };
-        let reading = text.read(self.shards_auto).map_err(|wrong| {
-            let first = wrong.problems.first().map_or_else(String::new, |problem| format!(": {problem}"));
-            format!("{}{first}", wrong.message)
-        })?;
-        Ok(Arc::new(reading.config))
+        let name = document.source.to_string();
+        let mut text = Vec::new();
+        let read = self.open(&document.blob).and_then(|mut reader| reader.read_to_end(&mut text));
+        read.map_err(|error| format!("{name}: {error}"))?;
+        let around = Surroundings {
+            source: &Remembered { reader: self, files: &document.files },
+            variables: &|_| None,
+            shards_auto: self.shards_auto,
+        };
+        let parsed = config::parse(Path::new(MAIN), &text, &around);
+        parsed.map(|parsed| Arc::new(parsed.config)).map_err(|problems| format!("{name}: {problems}"))
+    }
+
+    fn edits(&self, orders: Vec<api::Edit>, files: &Files, running: &Config) -> Result<Edits, String> {
+        let kind = |list: &str| running.lists.get(list).map_or(ListKind::Addresses, |list| list.kind());
+        let read = Edits::read(orders, &kind, Path::new(MAIN), &Remembered { reader: self, files });
+        read.map_err(|wrong| wrong.message)
+    }
+
+    fn open(&self, blob: &str) -> io::Result<BlobReader> {
+        let none = || io::Error::new(io::ErrorKind::InvalidData, format!("{blob:?} names no blob"));
+        self.blobs.open(entry::blob(blob).ok_or_else(none)?).map_err(io::Error::other)
+    }
+}
+
+/// Where the document of the journal would stand. Paths of lists in it are as the document named them, so what they are
+/// relative to does not matter.
+const MAIN: &str = "/document";
+
+/// Files of lists, as they were.
+struct Remembered<'r> {
+    reader: &'r Reader,
+    files: &'r Files,
+}
+
+impl Source for Remembered<'_> {
+    fn read(&self, path: &Path, _: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.open(path, 0)?.read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    fn open(&self, path: &Path, _: u64) -> io::Result<Box<dyn Read>> {
+        let is_it = |named: &Path| Path::new("/").join(named) == path;
+        let blob = self.files.iter().find(|(named, _)| is_it(named)).map(|(_, blob)| blob);
+        let blob = blob.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the journal does not have it"))?;
+        Ok(Box::new(self.reader.open(blob)?))
+    }
+
+    fn list(&self, folder: &Path) -> io::Result<Vec<OsString>> {
+        self.read(folder, 0).map(|_| Vec::new())
     }
 }
 
@@ -158,9 +200,9 @@ impl Replay {
                         let kept = self.kept.find(to).ok_or_else(|| format!("generation {to} is not told"))?;
                         (ConfigSource::Generation(to), Arc::clone(&kept.config))
                     }
-                    Change::Edits(edits) => {
-                        let edits: Vec<Edit> = edits.iter().map(tell_edits::edit).collect();
-                        let edited = running.edit(&edits, reader.shards_auto);
+                    Change::Edits { orders, files } => {
+                        let edits = reader.edits(orders, &files, &running)?;
+                        let edited = running.edit(&edits.made, reader.shards_auto);
                         let edited = edited.map_err(|problems| format!("generation {generation}: {problems}"))?;
                         (source, Arc::new(edited.config))
                     }
@@ -181,8 +223,12 @@ impl Replay {
 
     fn found(self) -> Option<Found> {
         let (source, running) = self.running?;
+        let now = clock::seconds_now();
+        let running = Arc::new(running.at(now));
+        let base = self.base?;
+        let base = Base { config: Arc::new(base.config.at(now)), ..base };
         let mut kept: Vec<KeptGeneration> = self.kept.iter().cloned().collect();
         kept.reverse();
-        Some(Found { base: self.base?, running, source, generation: self.generation, kept, stopped: self.stopped })
+        Some(Found { base, running, source, generation: self.generation, kept, stopped: self.stopped })
     }
 }

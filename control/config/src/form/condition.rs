@@ -28,8 +28,10 @@ impl Texts {
         kind: "regular expressions",
         accepted: "a regular expression such as \"^/v[0-9]+/\", or a list of them",
     };
-    pub(crate) const LISTS: Texts =
-        Texts { kind: "names of lists", accepted: "the name of a [list.NAME] with `kind = \"text\"`, or a list of them" };
+    pub(crate) const LISTS: Texts = Texts {
+        kind: "names of lists",
+        accepted: "the name of a [list.NAME] with `kind = \"text\"`, or a list of them",
+    };
     pub(crate) const METHODS: Texts =
         Texts { kind: "methods", accepted: "a method such as \"GET\", or a list of them" };
 }

@@ -11,7 +11,7 @@
 //! Of a list of texts, a text ends where white space and `#` or `expires=` follow; between quotes, `\"` and `\\` stand for
 //! what they say.
 
-use super::entry::{self, reason};
+use super::entry::{self, Spelled, reason};
 use super::time;
 use policy::http::{Entry, ListKind, Note, Noted, Prefix};
 use std::borrow::Cow;
@@ -46,6 +46,26 @@ pub(super) fn parse(kind: ListKind, line: &[u8], notes: &mut Notes) -> Result<Op
     };
     let entry = entry::parse(kind, &text)?;
     Ok(Some((entry, notes.read(rest.trim())?)))
+}
+
+/// As [`parse`] reads it, with its end.
+pub(super) fn write(entry: &Entry, note: &Noted, into: &mut String) {
+    let said = Spelled(entry, note).to_string();
+    match entry {
+        Entry::Address(_) => into.push_str(&said),
+        Entry::Text(text) => {
+            into.push('"');
+            for character in text.chars() {
+                if matches!(character, '"' | '\\') {
+                    into.push('\\');
+                }
+                into.push(character);
+            }
+            into.push('"');
+            into.push_str(&said[text.len()..]);
+        }
+    }
+    into.push('\n');
 }
 
 impl Notes {

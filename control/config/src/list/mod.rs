@@ -26,8 +26,8 @@ pub(crate) use entry::{EntryTexts, ListPath, accepted, parse, reason, show};
 pub use entry::{ListEntry, Spelled};
 pub(crate) use file::read_all;
 pub use file::{FILE_BYTES_MAX as LIST_FILE_BYTES_MAX, LINE_BYTES_MAX as LIST_LINE_BYTES_MAX, read as read_list_file};
-pub(crate) use time::{ACCEPTED as TIME_ACCEPTED, parse as parse_time};
 pub use time::show as show_time;
+pub(crate) use time::{ACCEPTED as TIME_ACCEPTED, parse as parse_time};
 
 /// Entries of its own that a document writes out. A list with more is written so that it is not read again.
 pub const LIST_ENTRIES_WRITTEN: usize = 10_000;
@@ -49,6 +49,17 @@ pub struct ListFile {
     /// As the main document would name it.
     pub path: PathBuf,
     pub entries: List,
+}
+
+impl ListFile {
+    /// Its entries as a list file has them, one a line. Reading it gives them again.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        for (entry, note) in self.entries.iter() {
+            line::write(&entry, note, &mut text);
+        }
+        text
+    }
 }
 
 /// What one edit has done.

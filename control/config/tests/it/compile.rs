@@ -204,7 +204,8 @@ fn check_sharing_of_rules(old: &RunningPool, new: &RunningPool) {
             }
         }
         assert_eq!(was.rules == is.rules, Arc::ptr_eq(&before.rules, &after.rules));
-        let same = was.rules == is.rules && was.lists == is.lists && was.pages == is.pages && was.settings == is.settings;
+        let same =
+            was.rules == is.rules && was.lists == is.lists && was.pages == is.pages && was.settings == is.settings;
         assert_eq!(same, Arc::ptr_eq(before, after));
     }
 }

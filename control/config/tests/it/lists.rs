@@ -4,7 +4,7 @@ use crate::appliance::Appliance;
 use crate::documents::check;
 use crate::rules::Told;
 use crate::{Files, config, parse_from, parse_text};
-use config::{Config, Edit, Edited, ListEdit, ListEntry, Problems, Replacement, diff, read_list_file};
+use config::{Config, Edit, Edited, EntryText, ListEdit, Problems, Replacement, diff, read_list_file};
 use policy::PoolId;
 use policy::generation::{PoolGeneration, Service};
 use policy::http::{EscapedSlash, HttpService, ListKind, Pairs, Request, Scratch, normalise};
@@ -253,11 +253,12 @@ fn an_order_says_what_is_wrong_with_it() {
 fn all_entries_can_be_others() {
     let config = config(&blocked("entries = ['10.0.0.1', '10.0.0.2']"));
     let replace = |with| ListEdit::Replace { list: "blocked".into(), with };
-    let entry = |text: &str| ListEntry { entry: text.into(), expires: Some(1_796_083_200), reason: "x".into() };
-    let new = edited(&config, &[replace(Replacement::Entries(vec![entry("10.0.0.2")]))]).unwrap();
+    let (expires, reason) = (Some("2026-12-01T00:00:00Z".to_owned()), Some("x".to_owned()));
+    let entry = |text: &str| EntryText { entry: text.into(), expires: expires.clone(), reason: reason.clone() };
+    let new = edited(&config, &[replace(Replacement::Texts(vec![entry("10.0.0.2")]))]).unwrap();
     let said = "entries = [{ entry = '10.0.0.2', expires = '2026-12-01T00:00:00Z', reason = 'x' }]";
     assert_eq!(*new, *crate::config(&blocked(said)));
-    let problems = edited(&config, &[replace(Replacement::Entries(vec![entry("x")]))]).unwrap_err();
+    let problems = edited(&config, &[replace(Replacement::Texts(vec![entry("x")]))]).unwrap_err();
     assert_eq!(problems.errors()[0].path, "entries[0]");
 
     let files = Files::with([("lists/x", "::1\n::2\n")]);
