@@ -86,7 +86,7 @@ impl Control {
             source: self.source.clone(),
             receipt: Arc::clone(&receipt),
         })));
-        if let What::Document { role: Role::Whole | Role::Merged, .. } = &job.ask.what {
+        if let What::Document { role: Role::Whole, .. } = &job.ask.what {
             let base = self.shared.overlay().base().clone();
             self.note(Note::Based(base));
         }
@@ -131,12 +131,9 @@ impl Control {
         let job = &self.jobs[&id];
         let mut overlay = self.shared.overlay();
         match &job.ask.what {
-            What::Document { config, origin, role, .. } if !matches!(role, Role::Past(_)) => {
+            What::Document { config, origin, role: Role::Whole, .. } => {
                 let base = Base { source: origin.clone(), config: Arc::clone(config) };
-                match role {
-                    Role::Merged => overlay.merge(base),
-                    Role::Whole | Role::Past(_) => overlay.rebase(base),
-                }
+                overlay.rebase(base);
             }
             _ if matches!(job.source(), Source::Expiry) => {
                 // Nobody did it: the document says the same, at another time.
@@ -163,7 +160,7 @@ impl Control {
 
     /// The document that has come says just what runs.
     fn based_anew(&mut self, id: JobId) {
-        let What::Document { config, origin, role: Role::Whole | Role::Merged, .. } = &self.jobs[&id].ask.what else {
+        let What::Document { config, origin, role: Role::Whole, .. } = &self.jobs[&id].ask.what else {
             return;
         };
         let base = Base { source: origin.clone(), config: Arc::clone(config) };
