@@ -77,8 +77,13 @@ impl Control {
             What::Document { role: Role::Past(to), .. } => MadeBy::Rollback { to: *to },
             What::Document { .. } | What::Invalid { .. } => MadeBy::Document,
         };
+        let based = match &job.ask.what {
+            What::Document { role: Role::Whole, .. } => Some(self.shared.overlay().base().clone()),
+            _ => None,
+        };
         self.note(Note::Adopted(Box::new(Adopted {
             job: id,
+            based,
             generation: generation.map_or(0, |generation| generation.0),
             since,
             made_by,
@@ -86,10 +91,6 @@ impl Control {
             source: self.source.clone(),
             receipt: Arc::clone(&receipt),
         })));
-        if let What::Document { role: Role::Whole, .. } = &job.ask.what {
-            let base = self.shared.overlay().base().clone();
-            self.note(Note::Based(base));
-        }
         self.unsaved.insert(id, (job, receipt, drains));
     }
 
