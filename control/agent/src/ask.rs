@@ -42,6 +42,8 @@ pub enum What {
     Invalid { message: String, problems: Vec<Problem> },
     /// All or none.
     Edits(Edits),
+    /// What its riders want.
+    Together,
 }
 
 /// Orders that edit, and what they come to.
@@ -83,6 +85,18 @@ impl Edits {
         Ok(Edits { orders: orders.into(), made: made.into(), files: files.into() })
     }
 
+    /// One after the other.
+    pub fn concat(all: &[&Edits]) -> Edits {
+        if let [one] = all {
+            return (*one).clone();
+        }
+        Edits {
+            orders: all.iter().flat_map(|edits| edits.orders.iter().cloned()).collect(),
+            made: all.iter().flat_map(|edits| edits.made.iter().cloned()).collect(),
+            files: all.iter().flat_map(|edits| edits.files.iter().cloned()).collect(),
+        }
+    }
+
     /// Whether [`Edits::read`] would read a file.
     pub fn name_files(orders: &[api::Edit]) -> bool {
         orders.iter().any(|order| named_file(order).is_some())
@@ -116,10 +130,17 @@ pub struct Wish {
 }
 
 impl What {
+    pub fn as_edits(&self) -> Option<&Edits> {
+        match self {
+            What::Edits(edits) => Some(edits),
+            What::Document { .. } | What::Invalid { .. } | What::Together => None,
+        }
+    }
+
     pub fn edits(&self) -> &[Edit] {
         match self {
             What::Edits(edits) => &edits.made,
-            What::Document { .. } | What::Invalid { .. } => &[],
+            What::Document { .. } | What::Invalid { .. } | What::Together => &[],
         }
     }
 }

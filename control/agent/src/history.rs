@@ -132,6 +132,7 @@ mod tests {
             memory: None,
             lost_shards: Vec::new(),
             error: None,
+            within: None,
             not_saved: None,
         }
     }

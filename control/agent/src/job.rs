@@ -5,6 +5,7 @@
 
 use crate::ask::{Ask, Wish};
 use crate::clock;
+use crate::compile::Fate;
 use crate::log::Output;
 use api::answer::{Failure, Progress};
 use api::plan::Plan;
@@ -59,12 +60,18 @@ pub struct Job {
     committed: Option<Instant>,
     adoptions: BTreeMap<ShardId, ShardAdoption>,
     voice: watch::Sender<View>,
+    /// Jobs that become one generation with this one, which nobody asked for itself.
+    pub riders: Vec<Job>,
+    /// The job that takes it along.
+    pub within: Option<JobId>,
 }
 
 /// Why a job ends that reached no shard.
 pub enum Verdict {
     Unchanged,
     Failed(Box<Failure>),
+    /// What its riders want cannot be one generation: each goes alone.
+    Apart(Box<Failure>),
 }
 
 /// How far control itself is with it.
@@ -119,6 +126,8 @@ impl Job {
             committed: None,
             adoptions: BTreeMap::new(),
             voice,
+            riders: Vec::new(),
+            within: None,
         }
     }
 
@@ -220,8 +229,21 @@ impl Job {
             connections,
             memory: Some(Memory { before_bytes: self.memory_before, after_bytes: resident_bytes() }),
             lost_shards: lost.map(|shard| shard.0).collect(),
+            within: self.within.map(|job| job.0),
             not_saved: None,
             error,
+        }
+    }
+
+    /// What is to become of those that it takes along.
+    pub fn meet(&mut self, fates: Vec<Fate>) {
+        for (rider, fate) in self.riders.iter_mut().zip(fates) {
+            let (verdict, plan) = match fate {
+                Fate::In { plan } => (None, Some(plan)),
+                Fate::Unchanged { plan } => (Some(Verdict::Unchanged), Some(plan)),
+                Fate::Refused { failure, plan } => (Some(Verdict::Failed(Box::new(failure))), plan),
+            };
+            (rider.verdict, rider.plan) = (verdict, plan);
         }
     }
 

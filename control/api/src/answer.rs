@@ -183,6 +183,8 @@ pub enum ErrorCode {
     RestartRequired,
     /// Look again: `if_generation` is not the running generation.
     Conflict,
+    /// Look again: a document that came after it and within `reload.min_interval` says all, so it never was in force.
+    Superseded,
     /// Look again: what the order names is not there.
     NotFound,
     /// Look into it: a shard or the system would not, for instance an address is in use.
@@ -198,13 +200,14 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
-    pub const ALL: [ErrorCode; 12] = [
+    pub const ALL: [ErrorCode; 13] = [
         ErrorCode::InvalidRequest,
         ErrorCode::UnknownOrder,
         ErrorCode::TooLarge,
         ErrorCode::InvalidConfiguration,
         ErrorCode::RestartRequired,
         ErrorCode::Conflict,
+        ErrorCode::Superseded,
         ErrorCode::NotFound,
         ErrorCode::Refused,
         ErrorCode::Busy,
@@ -222,6 +225,7 @@ impl ErrorCode {
             ErrorCode::InvalidConfiguration => "invalid_configuration",
             ErrorCode::RestartRequired => "restart_required",
             ErrorCode::Conflict => "conflict",
+            ErrorCode::Superseded => "superseded",
             ErrorCode::NotFound => "not_found",
             ErrorCode::Refused => "refused",
             ErrorCode::Busy => "busy",

@@ -43,6 +43,9 @@ pub struct Receipt {
     /// Shards that had not adopted when the job was answered; they accept nothing until they have.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lost_shards: Vec<u16>,
+    /// The job with which this one became one generation: stages, shards and memory are in that one's receipt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub within: Option<u64>,
     /// It is in force, and a restart may not know of it: why it could not be written down.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_saved: Option<String>,
@@ -112,6 +115,8 @@ pub enum Source {
     Start,
     /// Entries of a list have expired.
     Expiry,
+    /// What others submitted within `reload.min_interval`, in one generation.
+    Together,
 }
 
 impl Source {
@@ -122,6 +127,7 @@ impl Source {
             Source::File => "file",
             Source::Start => "start",
             Source::Expiry => "expiry",
+            Source::Together => "together",
         }
     }
 }

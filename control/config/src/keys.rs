@@ -200,6 +200,11 @@ keys! {
         keep_generations: u32 = Count::between(2, 10_000), default(100);
             Soft, Reload, NextSubmission, "reload_keep_generations": "The oldest generations go when the next one is in force.";
 
+        /// Least time from one generation to the next. What is submitted meanwhile waits and becomes one generation; each
+        /// submitter is told what became of his. Waiting for it is no part of `job_timeout`.
+        min_interval: Duration = Time::between(secs(0), secs(60)), default(secs(0));
+            Soft, Reload, NextSubmission, "reload_min_interval": "What waits already goes on when it would have.";
+
         /// Pause before a job is carried out.
         wait_before: Duration = Time::between(secs(0), secs(60)), default(secs(0));
             Soft, Reload, NextSubmission, "reload_wait_before": "A job keeps the pauses it began with.";

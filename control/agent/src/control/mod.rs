@@ -10,9 +10,10 @@
 //!                     (rollout)           (compiler)         (compiler, prober)       (shards)
 //! ```
 //!
-//! By idea: [`submit`] takes a job to the shards, [`perform`] does what the rollout asks for, [`settle`] ends a
+//! By idea: [`submit`] takes a job to the shards, [`gather`] makes one of many, [`perform`] does what the rollout asks for, [`settle`] ends a
 //! job, [`release`] gives slots and addresses back when nobody uses them, [`recover`] goes on after a panic.
 
+mod gather;
 mod perform;
 mod recover;
 mod release;
@@ -107,7 +108,11 @@ pub struct Control {
     /// Where what happens is written down, if there is a place for it.
     durable: Option<Durable>,
     /// Jobs that are in force and not on the disk.
-    unsaved: HashMap<JobId, (Job, Arc<Receipt>, Vec<EndpointSlot>)>,
+    unsaved: HashMap<JobId, Vec<InForce>>,
+    /// Jobs that wait for `reload.min_interval` to be over.
+    gathered: Vec<Job>,
+    /// Before this nothing goes on that is submitted now.
+    next_start: Tick,
     /// New connections go to these.
     steered: ShardSet,
     /// Parts that are not in force any more and still held.
@@ -134,6 +139,9 @@ pub struct Control {
     #[cfg(test)]
     faults: Vec<Fault>,
 }
+
+/// A job that is in force, its receipt, and the endpoints whose last connections its submitter wants to wait for.
+type InForce = (Job, Arc<Receipt>, Vec<EndpointSlot>);
 
 /// What was in force before.
 struct Superseded {
@@ -188,6 +196,8 @@ impl Control {
             works,
             durable: parts.durable,
             unsaved: HashMap::new(),
+            gathered: Vec::new(),
+            next_start: Tick(0),
             steered: all,
             superseded: HashMap::new(),
             confirmed: RootVersion::default(),
@@ -317,6 +327,7 @@ impl Control {
             self.perform(effects);
         }
         self.jobs_on_tick(now);
+        self.gathered_on_tick(now);
         self.expire();
         self.check_handshakes(now);
         self.seats.iter_mut().filter(|seat| seat.is_behind()).for_each(Seat::flush);
@@ -335,7 +346,14 @@ impl Control {
         let behind = self.seats.iter().any(Seat::is_behind).then(|| now.after(OUTBOX_RETRY));
         let late = self.late.iter().map(|(at, ..)| *at);
         let expiry = self.expiry_tick();
-        held.chain(self.rollout.next_deadline()).chain(check).chain(behind).chain(late).chain(expiry).min()
+        let gathered = (!self.gathered.is_empty()).then_some(self.next_start);
+        held.chain(gathered)
+            .chain(self.rollout.next_deadline())
+            .chain(check)
+            .chain(behind)
+            .chain(late)
+            .chain(expiry)
+            .min()
     }
 
     /// Shows what has come of the events since the last time.
@@ -366,7 +384,7 @@ impl Control {
             listeners: self.book.moving(),
             leaving: Arc::clone(&self.book.leaving),
             pins: Arc::clone(&self.pins),
-            jobs: self.jobs.values().map(|job| job.line(now, behind(job))).collect(),
+            jobs: self.jobs.values().map(|job| job.line(now, behind(job))).chain(self.lines_of_gathered(now)).collect(),
         }
     }
 
@@ -426,6 +444,7 @@ impl Control {
         let mut effects = Vec::new();
         self.rollout.stop(deadline, now, &mut effects);
         self.perform(effects);
+        self.forsake_gathered();
     }
 
     /// The stop is over. Answers with the shards that had not stopped.
@@ -442,7 +461,7 @@ impl Control {
             durable.end();
         }
         // Nobody takes word of the disk any more; what was noted before is on it.
-        for (job, receipt, drains) in self.unsaved.into_values() {
+        for (job, receipt, drains) in self.unsaved.into_values().flatten() {
             job.end(Ended::Done { receipt, drains });
         }
         self.works.end();

@@ -1,7 +1,7 @@
 //! A job ends: what runs is moved on, the receipt is stored, the submitter is answered.
 
 use super::*;
-use crate::ask::{Role, What};
+use crate::ask::{Edits, Role, What};
 use crate::clock;
 use crate::drift;
 use crate::durable::{Adopted, Base, MadeBy, Note, Saved};
@@ -47,12 +47,14 @@ impl Control {
         self.expiry_changes();
         let since = self.keep_generation();
         self.settings_change(&before);
-        let job = self.jobs.get_mut(&id).expect("looked up above");
-        if let What::Document { origin, rule_places, .. } = &job.ask.what {
-            self.source = origin.clone();
-            self.rule_places = Arc::clone(rule_places);
+        let (aboard, others) = self.alight(id);
+        for party in aboard.iter().copied().chain(aboard.is_empty().then_some(id)) {
+            if let What::Document { origin, rule_places, .. } = &self.jobs[&party].ask.what {
+                self.source = origin.clone();
+                self.rule_places = Arc::clone(rule_places);
+            }
+            self.drift_changes(party);
         }
-        self.drift_changes(id);
         let job = self.jobs.get_mut(&id).expect("looked up above");
         if let Some(output) = job.log.take() {
             self.log.switch(output);
@@ -61,26 +63,29 @@ impl Control {
             self.shared.events.publish(Happening::ShardLost { shard: shard.0, job: id.0 });
         }
         self.retire_removed(id, &drains);
+        aboard.iter().for_each(|rider| self.retire_removed(*rider, &drains));
         let generation = self.running.generation;
         let job = self.jobs.get_mut(&id).expect("looked up above");
         let receipt = job.receipt(JobOutcome::Applied, generation, lost.iter(), None);
         let receipt = self.shared.history().insert(receipt);
         self.account(&receipt);
         let receipt = self.released(id).unwrap_or(receipt);
-        let job = self.jobs.remove(&id).expect("looked up above");
-        let drains = self.waited_for(&job, &drains);
-        if self.durable.is_none() {
-            return self.conclude(job, Ended::Done { receipt, drains });
+        let (made_by, based) = self.made_by(id, &aboard);
+        let mut ended = vec![self.take_done(id, receipt.clone(), &drains)];
+        for rider in aboard {
+            let job = self.jobs.get_mut(&rider).expect("it has alighted");
+            let receipt = job.receipt(JobOutcome::Applied, generation, std::iter::empty(), None);
+            let receipt = self.shared.history().insert(receipt);
+            self.account(&receipt);
+            self.note(Note::Receipt(receipt.clone()));
+            ended.push(self.take_done(rider, receipt, &drains));
         }
-        let made_by = match &job.ask.what {
-            What::Edits(edits) => MadeBy::Edits(edits.clone()),
-            What::Document { role: Role::Past(to), .. } => MadeBy::Rollback { to: *to },
-            What::Document { .. } | What::Invalid { .. } => MadeBy::Document,
-        };
-        let based = match &job.ask.what {
-            What::Document { role: Role::Whole, .. } => Some(self.shared.overlay().base().clone()),
-            _ => None,
-        };
+        others.into_iter().for_each(|rider| self.settle_rider(rider));
+        if self.durable.is_none() {
+            return ended
+                .into_iter()
+                .for_each(|(job, receipt, drains)| self.conclude(job, Ended::Done { receipt, drains }));
+        }
         self.note(Note::Adopted(Box::new(Adopted {
             job: id,
             based,
@@ -89,9 +94,32 @@ impl Control {
             made_by,
             config: Arc::clone(&self.running.config),
             source: self.source.clone(),
-            receipt: Arc::clone(&receipt),
+            receipt,
         })));
-        self.unsaved.insert(id, (job, receipt, drains));
+        self.unsaved.insert(id, ended);
+    }
+
+    fn take_done(&mut self, id: JobId, receipt: Arc<Receipt>, drains: &[EndpointSlot]) -> InForce {
+        let job = self.jobs.remove(&id).expect("it is about to end");
+        let drains = self.waited_for(&job, drains);
+        (job, receipt, drains)
+    }
+
+    /// How the journal says what this job, or those that it took along, have done; and what drift is measured from since.
+    fn made_by(&self, id: JobId, aboard: &[JobId]) -> (MadeBy, Option<Base>) {
+        let own = [id];
+        let parties = if aboard.is_empty() { &own[..] } else { aboard };
+        let whats = parties.iter().map(|party| &self.jobs[party].ask.what);
+        let is_whole = |what: &What| matches!(what, What::Document { role: Role::Whole, .. });
+        let based = whats.clone().any(is_whole).then(|| self.shared.overlay().base().clone());
+        let made_by = match self.jobs[&parties[0]].ask.what {
+            What::Document { role: Role::Past(to), .. } if parties.len() == 1 => MadeBy::Rollback { to },
+            _ => match whats.map(What::as_edits).collect::<Option<Vec<_>>>() {
+                Some(edits) => MadeBy::Edits(Edits::concat(&edits)),
+                None => MadeBy::Document,
+            },
+        };
+        (made_by, based)
     }
 
     /// These are on the disk now, or will not be.
@@ -102,12 +130,14 @@ impl Control {
             self.shared.events.log().say(Level::Error, &text);
         }
         for id in jobs {
-            let Some((job, mut receipt, drains)) = self.unsaved.remove(&id) else { continue };
-            if let Some(failure) = &failure {
-                let told = self.shared.history().amend(id.0, |receipt| receipt.not_saved = Some(failure.clone()));
-                receipt = told.unwrap_or(receipt);
+            for (job, mut receipt, drains) in self.unsaved.remove(&id).into_iter().flatten() {
+                if let Some(failure) = &failure {
+                    let told =
+                        self.shared.history().amend(job.id.0, |receipt| receipt.not_saved = Some(failure.clone()));
+                    receipt = told.unwrap_or(receipt);
+                }
+                self.conclude(job, Ended::Done { receipt, drains });
             }
-            self.conclude(job, Ended::Done { receipt, drains });
         }
     }
 
@@ -200,25 +230,37 @@ impl Control {
         };
         match verdict {
             Verdict::Unchanged => {
-                self.expiry_changes();
-                let generation = self.running.generation;
-                let job = self.jobs.get_mut(&id).expect("looked up above");
-                // The same file says the same, perhaps on other lines.
-                if let What::Document { origin, rule_places, .. } = &job.ask.what
-                    && *origin == self.source
-                {
-                    self.rule_places = Arc::clone(rule_places);
-                }
-                self.based_anew(id);
-                let job = self.jobs.get_mut(&id).expect("looked up above");
-                let receipt = job.receipt(JobOutcome::Unchanged, generation, std::iter::empty(), None);
-                let receipt = self.shared.history().insert(receipt);
-                self.account(&receipt);
-                let job = self.jobs.remove(&id).expect("looked up above");
-                self.answer(job, Ended::Done { receipt, drains: Vec::new() });
+                self.riders_unchanged(id);
+                self.end_unchanged(id);
             }
-            Verdict::Failed(failure) => self.fail(id, *failure),
+            Verdict::Failed(failure) => {
+                self.riders_fail(id, &failure);
+                self.fail(id, *failure);
+            }
+            Verdict::Apart(mut failure) => {
+                self.riders_go_alone(id);
+                failure.message = format!("what came together goes one by one: {}", failure.message);
+                self.fail(id, *failure);
+            }
         }
+    }
+
+    pub(super) fn end_unchanged(&mut self, id: JobId) {
+        self.expiry_changes();
+        let generation = self.running.generation;
+        // The same file says the same, perhaps on other lines.
+        if let What::Document { origin, rule_places, .. } = &self.jobs[&id].ask.what
+            && *origin == self.source
+        {
+            self.rule_places = Arc::clone(rule_places);
+        }
+        self.based_anew(id);
+        let job = self.jobs.get_mut(&id).expect("looked up above");
+        let receipt = job.receipt(JobOutcome::Unchanged, generation, std::iter::empty(), None);
+        let receipt = self.shared.history().insert(receipt);
+        self.account(&receipt);
+        let job = self.jobs.remove(&id).expect("looked up above");
+        self.answer(job, Ended::Done { receipt, drains: Vec::new() });
     }
 
     /// Ends a job that the rollout does not know.
@@ -226,7 +268,7 @@ impl Control {
         self.fail(id, failure);
     }
 
-    fn fail(&mut self, id: JobId, mut failure: Failure) {
+    pub(super) fn fail(&mut self, id: JobId, mut failure: Failure) {
         let generation = self.running.generation;
         let Some(job) = self.jobs.get_mut(&id) else { return };
         failure.job = Some(id.0);

@@ -3,7 +3,7 @@
 use super::*;
 use crate::ask::{Ask, Edits, What};
 use crate::clock;
-use crate::compile::{Bound, Build, BuildTimes, Built};
+use crate::compile::{Bound, Build, BuildTimes, Built, Fate, Step};
 use crate::job::{Hold, Verdict, View};
 use crate::probe::Watch;
 use api::answer::{Failure, Progress};
@@ -37,7 +37,16 @@ impl Control {
         if let Some(failure) = self.refusal(id) {
             return self.fail_early(id, failure);
         }
-        let touches = self.book.touches(&self.jobs[&id].claims);
+        if !self.gather(id) {
+            self.admit(id);
+        }
+    }
+
+    /// To the lines in which jobs for the same pools stand.
+    pub(super) fn admit(&mut self, id: JobId) {
+        let now = self.now();
+        let job = &self.jobs[&id];
+        let (touches, deadline) = (self.book.touches(&job.claims), job.deadline);
         let mut effects = Vec::new();
         let admission = self.rollout.submit(id, touches, deadline, now, &mut effects);
         self.perform(effects);
@@ -92,7 +101,7 @@ impl Control {
 
     /// Pools that the job may change, by name. A document says what all pools are, so it comes after whatever
     /// is under way and takes back what that changes; but pools that only later jobs change are not its.
-    fn claims(&self, what: &What) -> BTreeSet<PoolId> {
+    pub(super) fn claims(&self, what: &What) -> BTreeSet<PoolId> {
         match what {
             What::Document { config, .. } => {
                 let under_way = self.jobs.values().flat_map(|job| job.claims.iter().cloned());
@@ -101,6 +110,7 @@ impl Control {
                 differing(&self.running.config, config).chain(under_way).chain(tested).collect()
             }
             What::Edits(_) => self.concerned(what),
+            What::Together => BTreeSet::new(),
             What::Invalid { .. } => BTreeSet::new(),
         }
     }
@@ -179,9 +189,14 @@ impl Control {
         }
         self.enter(id, Stage::Plan);
         let job = &self.jobs[&id];
+        let step = |job: &Job| Step { job: job.id, ask: job.ask.clone() };
+        let steps = match &job.ask.what {
+            What::Together => job.riders.iter().map(step).collect(),
+            _ => vec![step(job)],
+        };
         let build = Build {
             job: id,
-            ask: job.ask.clone(),
+            steps,
             claims: job.claims.clone(),
             running: Arc::clone(&self.running),
             base: Arc::clone(&self.shared.overlay().base().config),
@@ -194,13 +209,13 @@ impl Control {
 
     pub(super) fn on_done(&mut self, done: Done) {
         match done {
-            Done::Built { job, result } => self.on_built(job, result),
+            Done::Built { job, result, fates } => self.on_built(job, result, fates),
             Done::Bound { job, result } => self.on_bound(job, result),
             Done::Handshakes { over } => self.on_handshakes(over),
         }
     }
 
-    fn on_built(&mut self, id: JobId, result: Built) {
+    fn on_built(&mut self, id: JobId, result: Built, fates: Vec<Fate>) {
         self.builds -= 1;
         // First of all: a control that dies after this finds the slots in the book. And names before shards can
         // write records with these slots.
@@ -223,48 +238,29 @@ impl Control {
             return self.release_unused();
         }
         self.set_state(id, State::Waiting);
+        let is_carrier = !fates.is_empty();
+        if let Some(job) = self.jobs.get_mut(&id) {
+            job.meet(fates);
+            let plans = job.riders.iter_mut().filter_map(|rider| rider.plan.as_mut());
+            plans.for_each(|plan| self.shared.overlay().attribute(&mut plan.undoes));
+        }
         match result {
             Built::Unchanged { plan } => {
                 self.set_plan(id, plan);
                 self.withdraw(id, Verdict::Unchanged);
             }
-            Built::Invalid { problems, not_found } => {
-                let code = if not_found { ErrorCode::NotFound } else { ErrorCode::InvalidConfiguration };
-                let message = problems.first().map_or_else(String::new, |problem| problem.message.clone());
-                let mut failure = Failure::new(code, message);
-                failure.problems = problems;
-                failure.stage = Some(Stage::Check);
-                self.withdraw(id, Verdict::Failed(Box::new(failure)));
-            }
-            Built::NeedsRestart { plan } => {
-                let count = plan.restart_reasons.len();
-                let message = match count {
-                    1 => "1 change cannot be made live, so none was made".into(),
-                    _ => format!("{count} changes cannot be made live, so none was made"),
-                };
-                let mut failure = Failure::new(ErrorCode::RestartRequired, message);
-                failure.restart_reasons.clone_from(&plan.restart_reasons);
-                failure.stage = Some(Stage::Plan);
-                self.set_plan(id, plan);
-                self.withdraw(id, Verdict::Failed(Box::new(failure)));
-            }
-            Built::Untrue { plan, problems, compiled } => {
-                self.set_plan(id, plan);
-                self.discard(compiled);
-                let message = problems.first().map_or_else(String::new, |problem| problem.message.clone());
-                let mut failure = Failure::new(ErrorCode::InvalidConfiguration, message);
-                failure.problems = problems;
-                failure.stage = Some(Stage::Compile);
-                self.withdraw(id, Verdict::Failed(Box::new(failure)));
-            }
-            Built::TooMany { plan, message, compiled } => {
-                self.set_plan(id, plan);
-                self.discard(compiled);
-                let mut failure = Failure::new(ErrorCode::Refused, message);
-                failure.stage = Some(Stage::Compile);
-                self.withdraw(id, Verdict::Failed(Box::new(failure)));
-            }
             Built::Ready { plan, compiled, times } => self.on_ready(id, plan, compiled, times),
+            refused => {
+                let (failure, plan, compiled) = refused.refusal().expect("nothing else is left");
+                if let Some(plan) = plan {
+                    self.set_plan(id, plan);
+                }
+                if let Some(compiled) = compiled {
+                    self.discard(compiled);
+                }
+                let failure = Box::new(failure);
+                self.withdraw(id, if is_carrier { Verdict::Apart(failure) } else { Verdict::Failed(failure) });
+            }
         }
         self.release_unused();
     }

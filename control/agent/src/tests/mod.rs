@@ -6,6 +6,7 @@ mod durable;
 mod events;
 mod explain;
 mod fake;
+mod gather;
 mod faults;
 mod lifecycle;
 mod slots;
