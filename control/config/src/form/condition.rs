@@ -180,7 +180,7 @@ impl Describe for Named {
     }
     fn schema(&self) -> serde_json::Value {
         let text = json!({ "type": "string" });
-        let one_of = json!({ "type": "object", "properties": { "prefix": text, "regex": text },
+        let one_of = json!({ "type": "object", "properties": { "prefix": text, "regex": text, "list": text },
             "additionalProperties": false, "minProperties": 1, "maxProperties": 1 });
         json!({ "type": "object", "additionalProperties": { "anyOf": [{ "type": "boolean" }, list_schema(text), one_of] } })
     }

@@ -9,6 +9,10 @@ use serde_json::{Map, Value, json};
 /// A document as edits see it: what the text has as lists with ids are tables by id.
 fn seen(config: &Config) -> Value {
     let mut seen = without_nulls(config.to_json());
+    // What follows from a list and its file is shown, and cannot be said.
+    for list in seen["list"].as_object_mut().expect("a table").values_mut().filter_map(Value::as_object_mut) {
+        list.retain(|key, _| !["digest", "in_force"].contains(&key.as_str()));
+    }
     let by_id = |list: &mut Value| {
         let entries = std::mem::take(list);
         let entries = entries.as_array().cloned().unwrap_or_default().into_iter();
