@@ -89,7 +89,8 @@ pub use document::{
 };
 pub use draw::Colour;
 pub use edit::{
-    BackendSettings, Concerned, EDITS_MAX, Edit, Edited, Limit, PatchStep, RulePlace, rule_called_by_what_it_asks,
+    BackendSettings, Concerned, EDITS_MAX, Edit, Edited, Limit, PatchStep, RulePlace, merge,
+    rule_called_by_what_it_asks,
 };
 pub use editor::{SchemaOf, json_schema};
 pub use find::{Found, NoSuchKey, WANTED_BYTES_MAX, find_keys};

@@ -13,10 +13,13 @@
 
 mod agree;
 mod backends;
+mod merge;
 mod objects;
 mod patch;
 mod target;
 mod value;
+
+pub use merge::merge;
 
 use crate::document::{Config, Document, PoolContent, Sealed};
 use crate::keys::{Backend, Conditions};
@@ -262,14 +265,7 @@ impl Config {
     /// Applies all edits, one after the other, or tells all that is wrong with them. `shards_auto`: what
     /// `appliance.shards = "auto"` stands for.
     pub fn edit(&self, edits: &[Edit], shards_auto: usize) -> Result<Edited, Problems> {
-        let mut editor = Editor {
-            document: (**self).clone(),
-            open: BTreeMap::new(),
-            touched_lists: BTreeSet::new(),
-            addresses: false,
-            shards_auto,
-            problems: Problems::default(),
-        };
+        let mut editor = Editor::of(self, shards_auto);
         let steps: usize = edits.iter().map(Edit::steps).sum();
         if steps > EDITS_MAX {
             let message = format!("{steps} edits in one transaction, at most {EDITS_MAX}");
@@ -320,6 +316,17 @@ struct OpenPool {
 }
 
 impl Editor {
+    fn of(config: &Config, shards_auto: usize) -> Editor {
+        Editor {
+            document: (**config).clone(),
+            open: BTreeMap::new(),
+            touched_lists: BTreeSet::new(),
+            addresses: false,
+            shards_auto,
+            problems: Problems::default(),
+        }
+    }
+
     fn edit(&mut self, edit: &Edit, at: &At<'_>) {
         match edit {
             Edit::AddBackend { .. } | Edit::RemoveBackend { .. } | Edit::SetBackend { .. } => self.backend(edit, at),

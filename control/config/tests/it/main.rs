@@ -12,6 +12,7 @@ mod edits;
 mod hostile;
 mod includes;
 mod lists;
+mod merges;
 mod patches;
 mod plans;
 mod rules;
