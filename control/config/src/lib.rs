@@ -41,6 +41,7 @@ mod editor;
 mod example;
 mod find;
 mod fit;
+mod fold;
 mod foretell;
 mod form;
 mod keys;
@@ -94,6 +95,7 @@ pub use edit::{
 };
 pub use editor::{SchemaOf, json_schema};
 pub use find::{Found, NoSuchKey, WANTED_BYTES_MAX, find_keys};
+pub use fold::{Rewritten, fold};
 pub use foretell::{Foretold, asked_rules, foretell};
 pub use form::{
     Expect, ExpectHeader, ExpectSent, HeaderEdits, LogField, LogPiece, LogTemplate, Redirect, Respond, Rewrite,

@@ -20,6 +20,9 @@ mod target;
 mod value;
 
 pub use merge::merge;
+pub(crate) use merge::{KeyKind, key_kind, pages_by_status, status_name};
+pub(crate) use objects::Show;
+pub(crate) use target::Target;
 
 use crate::document::{Config, Document, PoolContent, Sealed};
 use crate::keys::{Backend, Conditions};
@@ -293,7 +296,7 @@ impl Config {
 
 /// A document on which edits are under way.
 #[derive(Clone)]
-struct Editor {
+pub(crate) struct Editor {
     /// As it will be, but for the pools that are open.
     document: Document,
     /// Pools that were touched. `None`: gone.
@@ -316,7 +319,7 @@ struct OpenPool {
 }
 
 impl Editor {
-    fn of(config: &Config, shards_auto: usize) -> Editor {
+    pub(crate) fn of(config: &Config, shards_auto: usize) -> Editor {
         Editor {
             document: (**config).clone(),
             open: BTreeMap::new(),

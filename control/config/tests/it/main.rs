@@ -9,6 +9,7 @@ mod documents;
 mod drawings;
 mod editor;
 mod edits;
+mod folds;
 mod hostile;
 mod includes;
 mod lists;

@@ -17,7 +17,7 @@ pub(super) struct Change<'a> {
 }
 
 /// What stands under a key.
-enum Kind {
+pub(crate) enum KeyKind {
     Value,
     /// A table that is there whether it says something or not.
     Table,
@@ -29,15 +29,15 @@ enum Kind {
     Pages,
 }
 
-fn kind(path: &[String], key: &str) -> Kind {
+pub(crate) fn kind(path: &[String], key: &str) -> KeyKind {
     let words: Vec<&str> = path.iter().map(String::as_str).chain([key]).collect();
     match words[..] {
-        ["pool", _, "create" | "limits" | "timeouts" | "http"] | ["pool", _, "group", _, "retry"] => Kind::Table,
-        ["pool", _, "group", _, "health" | "eject"] => Kind::Switch,
-        ["pool", _, "page", _] => Kind::Switch,
-        ["pool", _, "create", "listen"] | ["pool", _, "hosts"] => Kind::Set,
-        ["pool", _, "page"] => Kind::Pages,
-        _ => Kind::Value,
+        ["pool", _, "create" | "limits" | "timeouts" | "http"] | ["pool", _, "group", _, "retry"] => KeyKind::Table,
+        ["pool", _, "group", _, "health" | "eject"] => KeyKind::Switch,
+        ["pool", _, "page", _] => KeyKind::Switch,
+        ["pool", _, "create", "listen"] | ["pool", _, "hosts"] => KeyKind::Set,
+        ["pool", _, "page"] => KeyKind::Pages,
+        _ => KeyKind::Value,
     }
 }
 
@@ -54,21 +54,21 @@ pub(super) fn merged(path: &[String], change: Change<'_>, problems: &mut Problem
         }
         let path: Vec<String> = path.iter().cloned().chain([key.clone()]).collect();
         let value = match kind(&path[..path.len() - 1], key) {
-            Kind::Value => single(&path, three, problems),
-            Kind::Table => {
+            KeyKind::Value => single(&path, three, problems),
+            KeyKind::Table => {
                 let empty = Json::Object(Map::new());
                 let [base, running, new] = three.map(|table| table.unwrap_or(&empty));
                 let table = self::merged(&path, Change { base, running, new }, problems);
                 table.as_object().is_some_and(|table| !table.is_empty()).then_some(table)
             }
-            Kind::Switch => match three {
+            KeyKind::Switch => match three {
                 [Some(base), Some(running), Some(new)] => {
                     Some(self::merged(&path, Change { base, running, new }, problems))
                 }
                 three => single(&path, three, problems),
             },
-            Kind::Set => set(three),
-            Kind::Pages => {
+            KeyKind::Set => set(three),
+            KeyKind::Pages => {
                 let [base, running, new] = three.map(by_status);
                 let change = Change { base: &base, running: &running, new: &new };
                 let pages = self::merged(&path, change, problems);
@@ -108,12 +108,15 @@ fn set([base, running, new]: [Option<&Json>; 3]) -> Option<Json> {
     (!merged.is_empty()).then_some(Json::Array(merged))
 }
 
-fn by_status(pages: Option<&Json>) -> Json {
-    let named = |page: &Json| {
-        let statuses = page.get("status").map(Json::to_string).unwrap_or_default();
-        (statuses.replace(['"', '[', ']'], ""), page.clone())
-    };
+/// Pages as a table, by their statuses.
+pub(crate) fn by_status(pages: Option<&Json>) -> Json {
+    let named = |page: &Json| (page.get("status").map(status_name).unwrap_or_default(), page.clone());
     pages.and_then(Json::as_array).into_iter().flatten().map(named).collect::<Map<_, _>>().into()
+}
+
+/// What a page is called by.
+pub(crate) fn status_name(statuses: &Json) -> String {
+    statuses.to_string().replace(['"', '[', ']'], "")
 }
 
 #[cfg(test)]

@@ -29,6 +29,7 @@ use crate::keys::Backend;
 use crate::place::At;
 use crate::problem::{Code, Problem, Problems};
 use keys::Change;
+pub(crate) use keys::{KeyKind, by_status as pages_by_status, kind as key_kind, status_name};
 use policy::ShardSet;
 use policy::tree::{self, Difference};
 use serde_json::Value as Json;
