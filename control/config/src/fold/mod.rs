@@ -67,7 +67,17 @@ pub fn fold(
     };
     let again = Surroundings { source: &overlay, variables: around.variables, shards_auto: around.shards_auto };
     let text = overlay.texts.get(main).map_or(text, |text| text.to_vec());
-    let Parsed { config, .. } = parse(main, &text, &again)?;
+    let Parsed { config, .. } = parse(main, &text, &again).map_err(|problems| {
+        // Its places are in texts that nobody has.
+        let first = problems.errors().first().map(|problem| (problem.path.clone(), problem.message.clone()));
+        let (path, message) = first.unwrap_or_default();
+        only(Problem::error(
+            Code::Clash,
+            path,
+            None,
+            format!("what runs cannot be written into these files: {message}"),
+        ))
+    })?;
     same(&config, running, "what runs cannot be written into these files")?;
     Ok(rewritten)
 }

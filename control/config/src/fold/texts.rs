@@ -13,12 +13,17 @@ pub(super) struct Texts {
 
 struct File {
     path: String,
-    /// As it was read.
-    text: String,
     document: DocumentMut,
+    /// As it was printed before anything was changed.
+    printed: String,
+    /// It begins with a byte order mark.
+    is_marked: bool,
     /// Lines end as they do on Windows.
     carriage_returns: bool,
 }
+
+/// The byte order mark.
+const MARK: char = '\u{feff}';
 
 /// Stands behind all that a file has.
 const END: isize = 1 << 40;
@@ -26,14 +31,18 @@ const END: isize = 1 << 40;
 impl Texts {
     pub(super) fn read(files: &Files) -> Result<Texts, Problems> {
         let read = files.names().zip(0..).map(|(name, ix)| {
-            let text = files.text(FileIx(ix)).to_owned();
+            let text = files.text(FileIx(ix));
             let carriage_returns = text.contains("\r\n") && text.matches('\n').count() == text.matches("\r\n").count();
-            let plain = if carriage_returns { text.replace("\r\n", "\n") } else { text.clone() };
-            let document = plain.parse().map_err(|error: toml_edit::TomlError| {
+            let unmarked = text.strip_prefix(MARK);
+            let is_marked = unmarked.is_some();
+            let plain = unmarked.unwrap_or(text);
+            let plain = if carriage_returns { plain.replace("\r\n", "\n") } else { plain.to_owned() };
+            let document: DocumentMut = plain.parse().map_err(|error: toml_edit::TomlError| {
                 let message = format!("`{name}` cannot be edited: {}", error.message());
                 only(Problem::error(Code::Syntax, "", None, message))
             })?;
-            Ok(File { path: name.to_owned(), text, document, carriage_returns })
+            let printed = document.to_string();
+            Ok(File { path: name.to_owned(), document, printed, is_marked, carriage_returns })
         });
         Ok(Texts { files: read.collect::<Result<_, Problems>>()? })
     }
@@ -41,9 +50,13 @@ impl Texts {
     /// The main file first.
     pub(super) fn rewritten(self) -> Vec<Rewritten> {
         let mut rewritten = Vec::new();
-        for (ix, File { path, text: before, document, carriage_returns }) in self.files.into_iter().enumerate() {
+        for (ix, file) in self.files.into_iter().enumerate() {
+            let File { path, document, printed, is_marked, carriage_returns } = file;
             let mut text = document.to_string();
-            if !before.starts_with(['\n', '\r']) {
+            if text == printed {
+                continue;
+            }
+            if !printed.starts_with('\n') {
                 text = text.trim_start_matches('\n').to_owned();
             }
             let is_silent = text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#'));
@@ -53,9 +66,10 @@ impl Texts {
             if carriage_returns {
                 text = text.replace('\n', "\r\n");
             }
-            if text != before {
-                rewritten.push(Rewritten { path: path.into(), text });
+            if is_marked {
+                text.insert(0, MARK);
             }
+            rewritten.push(Rewritten { path: path.into(), text });
         }
         rewritten
     }

@@ -5,7 +5,6 @@ use crate::{Files, SHARDS, config, parse_from};
 use config::{Config, Edit, ListEdit, Problems, Rewritten, RulePlace, Surroundings, fold};
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 const MAIN: &str = "site.toml";
@@ -38,40 +37,86 @@ fn text(files: &Files, path: &str) -> String {
     String::from_utf8(files.0[Path::new(path)].clone()).expect("text")
 }
 
-/// A model in files, with a comment above each head and behind each line, by what it is of.
+/// A model in files, with a comment above each head and behind each line.
 struct Commented {
     files: Files,
-    comments: BTreeMap<String, Vec<String>>,
+    comments: Vec<Comment>,
+}
+
+/// Of the head that it is above or behind, or of a line below.
+struct Comment {
+    text: String,
+    head: Vec<String>,
+    /// The `id` that is said below the head.
+    id: Option<String>,
+    of_head: bool,
 }
 
 /// `apart`: some pools stand in a file of their own.
 fn commented(text: &str, apart: bool) -> Commented {
     let mut files = [format!("include = [\"pools.toml\"] # {}\n\n", "more"), String::new()];
-    let mut comments: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    let mut of = "top".to_owned();
+    let mut comments: Vec<Comment> = Vec::new();
+    let (mut head, mut first) = (Vec::new(), 0);
     for (nth, line) in text.lines().enumerate() {
-        if line.starts_with('[') {
-            let words: Vec<&str> = line.trim_matches(['[', ']']).split([']', '.']).collect();
-            of = if words[0] == "pool" { words[1].to_owned() } else { words[0].to_owned() };
+        let of_head = line.starts_with('[');
+        if of_head {
+            let path = line.trim_start_matches('[').split(']').next().unwrap_or_default();
+            head = path.split('.').map(str::to_owned).collect();
+            first = comments.len();
         }
-        let file = &mut files[usize::from(apart && ["b", "c"].contains(&of.as_str()))];
-        let told = comments.entry(of.clone()).or_default();
-        if line.starts_with('[') {
-            let comment = format!("# above {nth} of {of}");
+        let is_apart = apart && head.first().is_some_and(|first| first == "pool") && ["b", "c"].contains(&&*head[1]);
+        let file = &mut files[usize::from(is_apart)];
+        let mut tell = |text: &str| {
+            comments.push(Comment { text: text.to_owned(), head: head.clone(), id: None, of_head });
+        };
+        if of_head {
+            let comment = format!("# above {nth}");
             file.push_str(&format!("{comment}\n"));
-            told.push(comment);
+            tell(&comment);
         }
         file.push_str(line);
         if !line.is_empty() {
-            let comment = format!("# behind {nth} of {of}");
+            let comment = format!("# behind {nth}");
             file.push_str(&format!(" {comment}"));
-            told.push(comment);
+            tell(&comment);
         }
         file.push('\n');
+        if let Some(id) = line.strip_prefix("id = '").and_then(|rest| rest.strip_suffix('\'')) {
+            comments[first..].iter_mut().for_each(|comment| comment.id = Some(id.to_owned()));
+        }
     }
     let [main, pools] = files;
     let all = [(PathBuf::from(MAIN), main.into_bytes()), ("pools.toml".into(), pools.into_bytes())];
     Commented { files: Files(all.into()), comments }
+}
+
+impl Comment {
+    /// Whether what it belongs to is still there, so that it has to be.
+    fn stays(&self, base: &Config, running: &Config) -> bool {
+        let words: Vec<&str> = self.head.iter().map(String::as_str).collect();
+        let [first, pool, within @ ..] = &words[..] else { return true };
+        if *first != "pool" {
+            return true;
+        }
+        let (Some(was), Some(is)) = (base.pools.get(*pool), running.pools.get(*pool)) else { return false };
+        if was.hash() == is.hash() {
+            return true;
+        }
+        let id = self.id.as_deref();
+        match within {
+            ["create" | "limits" | "timeouts" | "http"] => true,
+            ["rule"] => {
+                let rules = is.http.as_ref().map(|http| &http.rules);
+                self.of_head && id.is_some_and(|id| rules.is_some_and(|rules| rules.find(id).is_some()))
+            }
+            ["group", group] => self.of_head && is.group(group).is_some(),
+            ["group", group, "backend"] => {
+                let backends = is.group(group).map(|group| &group.backends[..]).unwrap_or_default();
+                self.of_head && id.is_some_and(|id| backends.iter().any(|backend| *backend.id == *id))
+            }
+            _ => false,
+        }
+    }
 }
 
 fn check_folded(commented: &Commented, model: &Model, running: &Config) -> Result<(), TestCaseError> {
@@ -84,16 +129,10 @@ fn check_folded(commented: &Commented, model: &Model, running: &Config) -> Resul
     })?;
     let after = written(files, rewritten);
     prop_assert_eq!(read(&after).hash(), running.hash());
-    // Comments of what did not change, and the text of files of which nothing did.
     let after = all(&after);
-    for (of, comments) in comments {
-        let same = match base.pools.get(of.as_str()) {
-            Some(pool) => running.pools.get(of.as_str()).is_some_and(|other| other.hash() == pool.hash()),
-            None => true,
-        };
-        for comment in comments.iter().filter(|_| same) {
-            prop_assert!(after.contains(&format!("{comment}\n")), "{} is gone:\n{}", comment, after);
-        }
+    for comment in comments.iter().filter(|comment| comment.stays(&base, running)) {
+        let there = after.contains(&format!("{}\n", comment.text));
+        prop_assert!(there, "{} is gone:\n{}\nof\n{}", comment.text, after, all(files));
     }
     Ok(())
 }
@@ -404,6 +443,15 @@ fn what_goes_takes_its_own_comments_and_no_other() {
 fn lines_end_as_they_did() {
     let before = "[reload] # one\r\nkeep_receipts = 7 # two\r\n";
     check(before, &[set("reload", json!({"keep_receipts": 8}))], "[reload] # one\r\nkeep_receipts = 8 # two\r\n");
+    let before = "\u{feff}[reload] # one\nkeep_receipts = 7\n";
+    check(before, &[set("reload", json!({"keep_receipts": 8}))], "\u{feff}[reload] # one\nkeep_receipts = 8\n");
+    // Of a file in which nothing changes not even that which nobody sees.
+    let main = "include = [\"more.toml\"]\n[reload]\nkeep_receipts = 7\n";
+    let files = Files::with([(MAIN, main), ("more.toml", "\u{feff}[log.events]\r\nlevel = 'debug'\n")]);
+    let base = read(&files);
+    let running = base.edit(&[set("reload", json!({"keep_receipts": 8}))], SHARDS).unwrap().config;
+    let rewritten = folded(&files, &base, &running).unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!(rewritten, [Rewritten { path: MAIN.into(), text: main.replace('7', "8") }]);
 }
 
 #[test]
@@ -468,6 +516,30 @@ rule = [
 ]
 "#;
     check(inline, &[moved("/one", RulePlace::Behind("/two".into()))], after);
+}
+
+/// A value that has heads of its own becomes one on a line.
+#[test]
+fn values_with_heads_are_values() {
+    let before = r#"[pool.web]
+create = { service = "http", listen = ["127.0.0.1:80"] }
+[[pool.web.rule]]
+id = "one"
+# Where to.
+[pool.web.rule.redirect]
+to = "/elsewhere"
+
+[reload] # the end
+"#;
+    let after = r#"[pool.web]
+create = { service = "http", listen = ["127.0.0.1:80"] }
+[[pool.web.rule]]
+id = "one"
+redirect = { status = 301, to = "/there" }
+
+[reload] # the end
+"#;
+    check(before, &[set("pool.web.rule.one", json!({"redirect": {"to": "/there", "status": 301}}))], after);
 }
 
 #[test]
