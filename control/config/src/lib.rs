@@ -24,6 +24,9 @@
 //! 6. Slots that nobody can name any more, the rollout says which, go to [`Slots::release_pool`] and its like.
 //!
 //! A job that has waited begins again at 2 against what runs by then, a typed order at 1.
+//!
+//! What runs is the document that was given last and what orders have changed since. [`merge()`] carries that over into the
+//! next document, [`fold()`] writes it back into the operator's files.
 
 #![forbid(unsafe_code)]
 

@@ -19,7 +19,7 @@ use crate::{variable, written};
 use policy::http::HostTest;
 use policy::tree::{self, Difference};
 use serde_json::{Map, Value as Json};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use toml_edit::{DocumentMut, InlineTable, Item, Table, TableLike, Value};
 
 pub(super) struct Fold<'a> {
@@ -111,7 +111,10 @@ impl<'a> Fold<'a> {
             let backend = read_backend(node, &At::ROOT, &mut Problems::default())?;
             Some(backend.id.to_string())
         });
-        let find = |group: &Group, id: &str| group.backends.iter().find(|backend| *backend.id == *id).cloned();
+        let find = |group: &Group, id: &str| {
+            let at = group.backends.binary_search_by(|backend| (*backend.id).cmp(id)).ok()?;
+            Some(group.backends[at].clone())
+        };
         let mut changes = Vec::new();
         for (ix, id) in ids.iter().enumerate() {
             let target = Target::Backend { pool: pool.into(), group: new.id.to_string(), id: id.clone() };
@@ -121,7 +124,8 @@ impl<'a> Fold<'a> {
                 (_, None) => changes.push((ix, None)),
             }
         }
-        let come = new.backends.iter().filter(|backend| !ids.iter().any(|id| **id == *backend.id));
+        let there: HashSet<&str> = ids.iter().map(String::as_str).collect();
+        let come = new.backends.iter().filter(|backend| !there.contains(&*backend.id));
         let come = come.map(|backend| table_at(&written::backend_text(backend), &[])).collect();
         self.change_elements(&path, "backend", changes, come);
     }

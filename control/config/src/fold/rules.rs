@@ -10,7 +10,7 @@ use crate::rule_list::{RuleList, rising};
 use crate::written;
 use policy::http::Turn;
 use serde_json::json;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 impl Fold<'_> {
@@ -57,9 +57,10 @@ impl Fold<'_> {
             left.push(std::mem::take(&mut rest));
             out.insert(ids.remove(ix), element);
         }
+        let in_place: HashSet<Arc<str>> = ids.iter().cloned().collect();
         let mut before: Option<Arc<str>> = None;
         for rule in new.iter() {
-            if !ids.contains(&rule.id) {
+            if !in_place.contains(&rule.id) {
                 let element =
                     out.remove(&rule.id).unwrap_or_else(|| Element::Head(table_at(&written::rule_text(rule), &[])));
                 let at =
