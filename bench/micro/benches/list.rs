@@ -30,7 +30,7 @@ fn holds(c: &mut Criterion) {
     for count in SIZES {
         let (list, set) = (list(count), PrefixSet::new(prefixes(count)));
         // Those that are in it come from all of it.
-        let asked = |n: u64| if n % 2 == 0 { address(number(n) % count) } else { address(!n) };
+        let asked = |n: u64| if n.is_multiple_of(2) { address(number(n) % count) } else { address(!n) };
         let mut n = 0;
         benches.bench_function(BenchmarkId::new("list", count), |b| {
             b.iter(|| {

@@ -102,8 +102,6 @@ fn named_file(order: &api::Edit) -> Option<(&str, &str)> {
 pub enum Role {
     /// All that runs, and what drift is measured from.
     Whole,
-    /// What drift is measured from; what orders have changed stays changed.
-    Merged,
     /// What ran as this generation.
     Past(u64),
 }

@@ -376,6 +376,7 @@ pub fn start(setup: Setup) -> Result<Agent, StartError> {
     let saved = inbox.clone();
     let durable = resumed.map(|resumed| {
         let running = durable::Adopted {
+            based: None,
             job: first_job,
             generation: first_generation.0,
             since,

@@ -74,7 +74,7 @@ const VALUES: &[(&str, &str)] = &[
     ("pool.*.http.body_max", r#""10MiB""#),
     ("pool.*.http.via", r#""edge""#),
     ("pool.*.rule[].host", r#"["example.com", "*.example.com"]"#),
-    ("pool.*.rule[].host_list", r#"["hosts"]"#),
+    ("pool.*.rule[].host_list", r#""tenants""#),
     ("pool.*.rule[].path", r#""/about""#),
     ("pool.*.rule[].path_prefix", r#""/api""#),
     ("pool.*.rule[].path_template", r#""/users/{id}""#),
@@ -111,9 +111,9 @@ const VALUES: &[(&str, &str)] = &[
     ("test[].from", r#""192.0.2.7""#),
     ("test[].pool", r#""web""#),
     ("test[].expect", r#"{ group = "app" }"#),
-    ("list.*.file", r#""lists/office.txt""#),
+    ("list.*.file", r#""lists/blocked.txt""#),
+    ("list.*.except", r#"["192.0.2.9"]"#),
     ("list.*.entries", r#"["192.0.2.0/24", "2001:db8::/32"]"#),
-    ("list.*.except", r#"["192.0.2.7"]"#),
 ];
 
 #[cfg(test)]

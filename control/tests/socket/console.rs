@@ -160,6 +160,10 @@ db            46  1.2 KiB  tunnel-policy@41: 192 B, 17 leases, shards 0, 1
                            pool@42: 1.0 KiB, shard 1
 old         gone  4.0 KiB  tunnel-policy@12: 4.0 KiB, 1 lease, shard 0
 web           40      0 B
+
+`rollback` goes back to:
+  GENERATION  SINCE                        HASH
+          45  2026-11-21T09:12:00.000000Z  9f2c51d06a3b4e7788aa01c2d3e4f506
 ",
     );
 }

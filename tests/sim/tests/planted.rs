@@ -75,6 +75,7 @@ planted! {
     finds_dead_still_holds: DeadStillHolds,
     finds_dead_is_awaited: DeadIsAwaited,
     finds_retained_not_counted: RetainedNotCounted,
+    finds_unknown_not_counted: UnknownNotCounted,
     finds_waiting_forgotten: WaitingForgotten,
     finds_lines_ignored: LinesIgnored,
     finds_recovery_takes_oldest: RecoveryTakesOldest,

@@ -77,8 +77,13 @@ impl Control {
             What::Document { role: Role::Past(to), .. } => MadeBy::Rollback { to: *to },
             What::Document { .. } | What::Invalid { .. } => MadeBy::Document,
         };
+        let based = match &job.ask.what {
+            What::Document { role: Role::Whole, .. } => Some(self.shared.overlay().base().clone()),
+            _ => None,
+        };
         self.note(Note::Adopted(Box::new(Adopted {
             job: id,
+            based,
             generation: generation.map_or(0, |generation| generation.0),
             since,
             made_by,
@@ -86,10 +91,6 @@ impl Control {
             source: self.source.clone(),
             receipt: Arc::clone(&receipt),
         })));
-        if let What::Document { role: Role::Whole | Role::Merged, .. } = &job.ask.what {
-            let base = self.shared.overlay().base().clone();
-            self.note(Note::Based(base));
-        }
         self.unsaved.insert(id, (job, receipt, drains));
     }
 
@@ -131,12 +132,9 @@ impl Control {
         let job = &self.jobs[&id];
         let mut overlay = self.shared.overlay();
         match &job.ask.what {
-            What::Document { config, origin, role, .. } if !matches!(role, Role::Past(_)) => {
+            What::Document { config, origin, role: Role::Whole, .. } => {
                 let base = Base { source: origin.clone(), config: Arc::clone(config) };
-                match role {
-                    Role::Merged => overlay.merge(base),
-                    Role::Whole | Role::Past(_) => overlay.rebase(base),
-                }
+                overlay.rebase(base);
             }
             _ if matches!(job.source(), Source::Expiry) => {
                 // Nobody did it: the document says the same, at another time.
@@ -163,7 +161,7 @@ impl Control {
 
     /// The document that has come says just what runs.
     fn based_anew(&mut self, id: JobId) {
-        let What::Document { config, origin, role: Role::Whole | Role::Merged, .. } = &self.jobs[&id].ask.what else {
+        let What::Document { config, origin, role: Role::Whole, .. } = &self.jobs[&id].ask.what else {
             return;
         };
         let base = Base { source: origin.clone(), config: Arc::clone(config) };

@@ -60,6 +60,8 @@ pub struct Adopted {
     pub generation: u64,
     pub since: String,
     pub made_by: MadeBy,
+    /// Drift is measured from this one now.
+    pub based: Option<Base>,
     /// All that runs.
     pub config: Arc<Config>,
     pub source: ConfigSource,
@@ -217,15 +219,12 @@ impl Scribe {
     fn records(&mut self, note: Note) -> Result<Vec<Written>, String> {
         match note {
             Note::Receipt(receipt) => Ok(vec![entry::receipt(&receipt)]),
-            Note::Based(base) => {
-                let made = self.document(&base.source, &base.config);
-                self.base = base;
-                Ok(vec![entry::entry(&Entry::Base(made?))])
-            }
+            Note::Based(base) => Ok(vec![self.rebase(base)?]),
             Note::Adopted(adopted) => {
-                let Adopted { job: _, generation, since, made_by, config, source, receipt } = *adopted;
+                let Adopted { job: _, generation, since, made_by, based, config, source, receipt } = *adopted;
                 (self.generation, self.since) = (generation, since.clone());
                 (self.running, self.source) = (config, source.clone());
+                let based = based.map(|base| self.rebase(base));
                 let change = match made_by {
                     MadeBy::Edits(Edits { orders, files, .. }) => {
                         Change::Edits { orders: orders.to_vec(), files: self.files(files.iter())? }
@@ -236,9 +235,16 @@ impl Scribe {
                     }
                 };
                 self.told.insert(generation);
-                Ok(vec![entry::entry(&Entry::Adopted { generation, since, change }), entry::receipt(&receipt)])
+                let adopted = entry::entry(&Entry::Adopted { generation, since, change });
+                Ok([Some(adopted), based.transpose()?, Some(entry::receipt(&receipt))].into_iter().flatten().collect())
             }
         }
+    }
+
+    fn rebase(&mut self, base: Base) -> Result<Written, String> {
+        let made = self.document(&base.source, &base.config);
+        self.base = base;
+        Ok(entry::entry(&Entry::Base(made?)))
     }
 
     fn append(&mut self, written: Written) -> Result<(), String> {

@@ -9,8 +9,9 @@ use serde_json::{Map, Value, json};
 /// A document as edits see it: what the text has as lists with ids are tables by id.
 fn seen(config: &Config) -> Value {
     let mut seen = without_nulls(config.to_json());
-    // What follows from a list and its file is shown, and cannot be said.
-    for list in seen["list"].as_object_mut().expect("a table").values_mut().filter_map(Value::as_object_mut) {
+    for list in seen["list"].as_object_mut().expect("a table").values_mut() {
+        // What follows from what is said is shown, and is not said.
+        let list = list.as_object_mut().expect("a table");
         list.retain(|key, _| !["digest", "in_force"].contains(&key.as_str()));
     }
     let by_id = |list: &mut Value| {

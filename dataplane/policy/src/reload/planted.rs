@@ -70,6 +70,8 @@ mistakes! {
     DeadIsAwaited,
     /// Superseded parts do not count against the bound.
     RetainedNotCounted,
+    /// What was superseded before a recovery is kept, and counts for nothing.
+    UnknownNotCounted,
     /// Jobs that waited for one that has ended are not looked at again.
     WaitingForgotten,
     /// Overlapping jobs run together.

@@ -8,6 +8,7 @@ use wire::h1::write::Edit;
 fn service(rules: Rules) -> HttpService {
     HttpService {
         rules: Arc::new(rules),
+        lists: Lists::default(),
         sites: Sites::default(),
         request: Limits::REQUEST,
         response: Limits::RESPONSE,
@@ -95,11 +96,11 @@ const SAYS: &str = " / X-Sluicegate-Generation=web@7";
 fn a_request_ends_in_one_way() {
     check(
         "h/api/a%62?x=1",
-        "Group(1) api",
+        "Group(GroupSlot(1)) api",
         "/v2/ab?x=1 GET.internal",
         "X-Id=ab / -Server X-Sluicegate-Generation=web@7",
     );
-    check("h/plain/7?x", "Group(0) plain", " ", SAYS);
+    check("h/plain/7?x", "Group(GroupSlot(0)) plain", " ", SAYS);
     check("h/deny", "Deny { status: 451 } deny", " ", SAYS);
     check("h:81/old/7?x", "Redirect { status: 301 } old", "https://h:81/7 ", SAYS);
     check("h/hello", "Respond { status: 200 } hello", " ", SAYS);

@@ -84,7 +84,8 @@ impl Rollout {
             effects.push(Effect::Free(part));
         } else {
             self.pools.insert(part.pool());
-            self.keep(vec![part], holders, Kind::Superseded, now, effects);
+            let unheld = self.ledger.keep_unknown(part, holders);
+            self.free(unheld.into_iter().collect(), now, effects);
         }
     }
 

@@ -91,6 +91,22 @@ impl Ledger {
         None
     }
 
+    /// Takes a part that was superseded before this account began, so that nobody knows what its successors share of
+    /// it: all of it counts. `Some` if nobody holds it.
+    #[must_use]
+    pub fn keep_unknown(&mut self, part: Part, held_by: ShardSet) -> Option<Part> {
+        if let Part::Pool(root) = &part
+            && !is(Mistake::UnknownNotCounted)
+        {
+            self.succeeded(root, root.bytes);
+        }
+        let unheld = self.keep(part, held_by, Kind::Superseded);
+        if let Some(part) = &unheld {
+            self.forget_successions(part.pool());
+        }
+        unheld
+    }
+
     /// One shard has let go of a part. `Some` if it was the last.
     #[must_use]
     pub fn release(&mut self, part: PartId, shard: ShardId) -> Option<Part> {
@@ -200,11 +216,7 @@ impl Ledger {
             match self.parts.get_mut(&pinned.part.id()) {
                 Some(entry) => entry.held_by.insert(shard),
                 None => {
-                    if let Part::Pool(root) = &pinned.part {
-                        // Nobody knows any more what its successors share of it.
-                        self.succeeded(root, root.bytes);
-                    }
-                    let kept = self.keep(pinned.part.clone(), holders, Kind::Superseded);
+                    let kept = self.keep_unknown(pinned.part.clone(), holders);
                     assert!(kept.is_none(), "the teller holds it");
                 }
             }
