@@ -141,12 +141,22 @@ pub(crate) fn check_shards(pool: &PoolDraft<'_>, shards: Option<usize>, problems
     let Some((create, count)) = pool.create.as_ref().zip(shards) else {
         return;
     };
-    let Some(missing) = create.shards.and_then(|wanted| wanted.without(ShardSet::first(count)).iter().next()) else {
+    check_shards_of(pool.id, create.shards, count, span_at(pool.node, &["create", "shards"]), problems);
+}
+
+/// Of a pool on these shards, of an appliance that has so many.
+pub(crate) fn check_shards_of(
+    pool: &str,
+    shards: Option<ShardSet>,
+    count: usize,
+    span: Option<Span>,
+    problems: &mut Problems,
+) {
+    let Some(missing) = shards.and_then(|wanted| wanted.without(ShardSet::first(count)).iter().next()) else {
         return;
     };
     let message = format!("there is no shard {missing}: the appliance has {count}");
-    let path = pool_path(pool.id, "create.shards");
-    let problem = Problem::error(Code::NotFound, path, span_at(pool.node, &["create", "shards"]), message);
+    let problem = Problem::error(Code::NotFound, pool_path(pool, "create.shards"), span, message);
     problems.push(problem.accepted(format!("numbers from 0 to {}", count - 1)));
 }
 

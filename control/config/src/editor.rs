@@ -32,7 +32,7 @@ pub fn json_schema(of: SchemaOf) -> Value {
 }
 
 /// Keys that another key of their table may stand for.
-const INSTEAD: [(&str, &str); 1] = [("pool.*.page[].body", "file")];
+const INSTEAD: [(&str, &str); 2] = [("pool.*.page[].body", "file"), ("list.*.entries", "file")];
 
 fn table_schema(shape: &Shape, path: &str, of: SchemaOf) -> Value {
     let join = |part: &str| if path.is_empty() { part.to_string() } else { format!("{path}.{part}") };
@@ -43,10 +43,11 @@ fn table_schema(shape: &Shape, path: &str, of: SchemaOf) -> Value {
         let key = keys().find(|key| key.path == child_path);
         // An element of a list stands in one file; a table may be continued in another.
         let is_whole = of == SchemaOf::Document || path.ends_with("[]");
-        if is_whole && is_required(&child_path) {
+        if is_whole {
             match INSTEAD.iter().find(|(path, _)| *path == child_path) {
                 Some((_, instead)) => either.extend([*name, *instead].map(|name| json!({ "required": [name] }))),
-                None => required.push(*name),
+                None if is_required(&child_path) => required.push(*name),
+                None => {}
             }
         }
         properties.insert(

@@ -24,6 +24,9 @@
 //! 6. Slots that nobody can name any more, the rollout says which, go to [`Slots::release_pool`] and its like.
 //!
 //! A job that has waited begins again at 2 against what runs by then, a typed order at 1.
+//!
+//! What runs is the document that was given last and what orders have changed since. [`merge()`] carries that over into the
+//! next document, [`fold()`] writes it back into the operator's files.
 
 #![forbid(unsafe_code)]
 
@@ -41,6 +44,7 @@ mod editor;
 mod example;
 mod find;
 mod fit;
+mod fold;
 mod foretell;
 mod form;
 mod keys;
@@ -89,10 +93,12 @@ pub use document::{
 };
 pub use draw::Colour;
 pub use edit::{
-    BackendSettings, Concerned, EDITS_MAX, Edit, Edited, Limit, PatchStep, RulePlace, rule_called_by_what_it_asks,
+    BackendSettings, Concerned, EDITS_MAX, Edit, Edited, Limit, PatchStep, RulePlace, merge,
+    rule_called_by_what_it_asks,
 };
 pub use editor::{SchemaOf, json_schema};
 pub use find::{Found, NoSuchKey, WANTED_BYTES_MAX, find_keys};
+pub use fold::{Rewritten, fold};
 pub use foretell::{Foretold, asked_rules, foretell};
 pub use form::{
     Expect, ExpectHeader, ExpectSent, HeaderEdits, LogField, LogPiece, LogTemplate, Redirect, Respond, Rewrite,

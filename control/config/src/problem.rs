@@ -89,6 +89,8 @@ codes! {
     Duplicate = "duplicate";
     /// Two settings that are each fine contradict each other.
     Clash = "clash";
+    /// Orders and a new document say different things of one place.
+    Conflict = "conflict";
     /// A reference to something that does not exist.
     NotFound = "not_found";
     /// More of something than its bound.

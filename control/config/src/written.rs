@@ -4,7 +4,7 @@
 
 use crate::document::{Carries, Config, Document, GroupContent, HttpContent, List, PoolContent, RuleContent};
 use crate::form::Shown;
-use crate::keys::ListKeys;
+use crate::keys::{Backend, ListKeys, Page};
 use crate::list::{LIST_ENTRIES_WRITTEN, ListContent};
 use crate::plan_lists::LIST_ENTRIES_SHOWN;
 use crate::schema::Key;
@@ -62,6 +62,59 @@ impl Config {
             "test": tests.cases().iter().map(|test| keys_json(|visit| test.each(visit))).collect::<Value>(),
         })
     }
+}
+
+/// A pool alone, with its heads.
+pub(crate) fn pool_text(pool: &PoolContent) -> String {
+    let mut out = Toml(String::new());
+    out.pool(pool);
+    out.0
+}
+
+/// A group alone, with its heads, in a pool of this name.
+pub(crate) fn group_text(pool: &str, group: &GroupContent) -> String {
+    let mut out = Toml(String::new());
+    out.group(&format!("pool.{pool}.group.{}", group.id), group);
+    out.0
+}
+
+/// A list alone, with its head and all that it says itself.
+pub(crate) fn list_text(id: &str, list: &ListContent) -> String {
+    let mut out = Toml(String::new());
+    out.list(id, list, usize::MAX);
+    out.0
+}
+
+/// What a rule says, without a head.
+pub(crate) fn rule_text(rule: &RuleContent) -> String {
+    lines(|visit| each_of_rule(rule, visit))
+}
+
+/// What a backend says, without a head. One that is called by its address does not say so.
+pub(crate) fn backend_text(backend: &Backend) -> String {
+    let by_address = *backend.id == *backend.address.to_string();
+    lines(|visit| {
+        backend.each(&mut |key, value| {
+            if !by_address || key.name != "id" {
+                visit(key, value);
+            }
+        })
+    })
+}
+
+/// What a page says, without a head.
+pub(crate) fn page_text(page: &Page) -> String {
+    lines(|visit| page.each(visit))
+}
+
+fn lines(each: impl FnOnce(Visit<'_>)) -> String {
+    let mut lines = String::new();
+    each(&mut |key, value| {
+        if value != Shown::Absent && !key.is_default(&value) {
+            writeln!(lines, "{} = {value}", key.name).expect("a string takes everything");
+        }
+    });
+    lines
 }
 
 type Visit<'a> = &'a mut dyn FnMut(&'static Key, Shown);
@@ -154,12 +207,7 @@ impl Toml {
     }
 
     fn table(&mut self, header: &str, empty: Empty, each: impl FnOnce(Visit<'_>)) {
-        let mut lines = String::new();
-        each(&mut |key, value| {
-            if value != Shown::Absent && !key.is_default(&value) {
-                writeln!(lines, "{} = {value}", key.name).expect("a string takes everything");
-            }
-        });
+        let lines = lines(each);
         if empty == Empty::Written || !lines.is_empty() {
             let gap = if self.0.is_empty() { "" } else { "\n" };
             write!(self.0, "{gap}{header}\n{lines}").expect("a string takes everything");

@@ -13,10 +13,16 @@
 
 mod agree;
 mod backends;
+mod merge;
 mod objects;
 mod patch;
 mod target;
 mod value;
+
+pub use merge::merge;
+pub(crate) use merge::{KeyKind, key_kind, pages_by_status, status_name};
+pub(crate) use objects::Show;
+pub(crate) use target::Target;
 
 use crate::document::{Config, Document, PoolContent, Sealed};
 use crate::keys::{Backend, Conditions};
@@ -262,14 +268,7 @@ impl Config {
     /// Applies all edits, one after the other, or tells all that is wrong with them. `shards_auto`: what
     /// `appliance.shards = "auto"` stands for.
     pub fn edit(&self, edits: &[Edit], shards_auto: usize) -> Result<Edited, Problems> {
-        let mut editor = Editor {
-            document: (**self).clone(),
-            open: BTreeMap::new(),
-            touched_lists: BTreeSet::new(),
-            addresses: false,
-            shards_auto,
-            problems: Problems::default(),
-        };
+        let mut editor = Editor::of(self, shards_auto);
         let steps: usize = edits.iter().map(Edit::steps).sum();
         if steps > EDITS_MAX {
             let message = format!("{steps} edits in one transaction, at most {EDITS_MAX}");
@@ -297,7 +296,7 @@ impl Config {
 
 /// A document on which edits are under way.
 #[derive(Clone)]
-struct Editor {
+pub(crate) struct Editor {
     /// As it will be, but for the pools that are open.
     document: Document,
     /// Pools that were touched. `None`: gone.
@@ -320,6 +319,17 @@ struct OpenPool {
 }
 
 impl Editor {
+    pub(crate) fn of(config: &Config, shards_auto: usize) -> Editor {
+        Editor {
+            document: (**config).clone(),
+            open: BTreeMap::new(),
+            touched_lists: BTreeSet::new(),
+            addresses: false,
+            shards_auto,
+            problems: Problems::default(),
+        }
+    }
+
     fn edit(&mut self, edit: &Edit, at: &At<'_>) {
         match edit {
             Edit::AddBackend { .. } | Edit::RemoveBackend { .. } | Edit::SetBackend { .. } => self.backend(edit, at),

@@ -29,7 +29,7 @@ const ORDER_STEP: u32 = 10;
 
 /// What of an object is shown.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Show {
+pub(crate) enum Show {
     /// Every key with the value that is in force.
     All,
     /// Without those that are at their defaults.
@@ -82,7 +82,7 @@ impl Editor {
     }
 
     /// The object without those that it holds. `None`: it is not there.
-    pub(super) fn own(&self, target: &Target, show: Show) -> Option<Json> {
+    pub(crate) fn own(&self, target: &Target, show: Show) -> Option<Json> {
         let document = &self.document;
         let table = |each: &dyn Fn(Visit<'_>)| Some(Json::Object(keys(show, each)));
         match target {

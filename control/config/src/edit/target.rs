@@ -5,7 +5,7 @@
 
 /// One object.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(super) enum Target {
+pub(crate) enum Target {
     Appliance,
     Reload,
     AccessLog,
@@ -78,7 +78,7 @@ pub(super) fn led(path: &[String]) -> Led<'_> {
 }
 
 impl Target {
-    pub(super) fn path(&self) -> Vec<String> {
+    pub(crate) fn path(&self) -> Vec<String> {
         let words: Vec<&str> = match self {
             Target::Appliance => vec!["appliance"],
             Target::Reload => vec!["reload"],

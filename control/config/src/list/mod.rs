@@ -234,7 +234,7 @@ impl Canonical for ListContent {
 }
 
 /// A path as somebody in this folder would write it. Both were brought to one spelling.
-fn relative(path: &Path, folder: &Path) -> PathBuf {
+pub(crate) fn relative(path: &Path, folder: &Path) -> PathBuf {
     if path.is_absolute() != folder.is_absolute() {
         return path.to_owned();
     }

@@ -93,6 +93,21 @@ pub fn two_models() -> impl Strategy<Value = (Model, Model)> {
     ]
 }
 
+/// A model, and two that differ from it, each in its own things, few or many.
+pub fn three_models() -> impl Strategy<Value = [Model; 3]> {
+    let changed = |model: &Model, changes: Vec<SmallChange>| {
+        changes.into_iter().fold(model.clone(), |model, change| change.on(model))
+    };
+    let changes = || prop::collection::vec(small_change(), 0..4);
+    prop_oneof![
+        1 => (model(), model(), model()).prop_map(|(base, one, other)| [base, one, other]),
+        6 => (model(), changes(), changes()).prop_map(move |(base, one, other)| {
+            let (one, other) = (changed(&base, one), changed(&base, other));
+            [base, one, other]
+        }),
+    ]
+}
+
 /// Several models, each often near the one before.
 pub fn history() -> impl Strategy<Value = Vec<Model>> {
     let step = prop_oneof![1 => model().prop_map(Err), 3 => small_change().prop_map(Ok)];
@@ -136,7 +151,7 @@ pub fn small_change() -> impl Strategy<Value = SmallChange> {
 }
 
 impl SmallChange {
-    fn on(self, mut model: Model) -> Model {
+    pub fn on(self, mut model: Model) -> Model {
         match self {
             SmallChange::Level => {
                 model.level = if model.level == "info" { "debug" } else { "info" };

@@ -89,6 +89,7 @@ fn mistakes_that_a_schema_can_see_are_seen() {
     refused("[reload]\njob_timeout = \"5\"");
     refused("[reload]\nretained_max = \"64MB\"");
     refused("[log.access]\nformat = \"fancy\"");
+    refused("[list.office]");
     refused("[list.office]\nentries = \"192.0.2.0/24\"");
     refused("pool = 1");
     refused("[[appliance]]");
