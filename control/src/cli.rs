@@ -11,10 +11,10 @@ use crate::document::{self, InputError};
 use crate::duration::parse_duration;
 use api::Order;
 use api::order::{
-    self, Apply, BackendAdd, BackendRemove, BackendSet, Check, ConfigOf, DiffOf, Events, Header, History, KeysOf,
-    ReceiptOf, Rollback, Setting, Stop, StopMode,
+    self, Apply, BackendAdd, BackendRemove, BackendSet, Check, ConfigOf, DiffOf, Events, Fold, Header, History, KeysOf,
+    OnDrift, ReceiptOf, Reload, Rollback, Setting, Stop, StopMode,
 };
-use clap::{Args, Parser, Subcommand, ValueHint};
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::{ArgValueCompleter, Shell};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -96,9 +96,22 @@ pub enum Command {
         /// Stop after the plan and show it
         #[arg(long)]
         dry_run: bool,
+        /// What becomes of what orders have changed [default: undo]
+        #[arg(long, value_name = "keep|undo")]
+        drift: Option<Drift>,
     },
     /// Have the appliance read its file again and apply it
-    Reload,
+    Reload {
+        /// What becomes of what orders have changed [default: keep]
+        #[arg(long, value_name = "keep|undo")]
+        drift: Option<Drift>,
+    },
+    /// Write what orders have changed into the appliance's file, with all that people wrote around it
+    Fold {
+        /// Show the files as they would be, and write nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Make a generation of the past what runs, with all state as it is
     Rollback {
         /// Its number [default: the one before the one that runs]
@@ -300,6 +313,22 @@ pub struct Group {
     group: Option<String>,
 }
 
+/// What a document that comes does to what orders have changed.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Drift {
+    Keep,
+    Undo,
+}
+
+impl From<Drift> for OnDrift {
+    fn from(drift: Drift) -> OnDrift {
+        match drift {
+            Drift::Keep => OnDrift::Keep,
+            Drift::Undo => OnDrift::Undo,
+        }
+    }
+}
+
 impl Command {
     /// Reads FILE where the order carries one.
     pub fn order(self) -> Result<Order, InputError> {
@@ -310,7 +339,7 @@ impl Command {
             Command::Diff { from, to } => Order::Diff(DiffOf { from, to }),
             Command::Check(file) => Order::Check(Check::Document(document::read(&file.path)?)),
             Command::Plan(file) => Order::Plan(document::read(&file.path)?),
-            Command::Apply { file, if_generation, dry_run } => {
+            Command::Apply { file, if_generation, dry_run, drift } => {
                 let read = document::read(&file.path)?;
                 Order::Apply(Apply {
                     document: read.document,
@@ -318,9 +347,11 @@ impl Command {
                     base: read.base,
                     if_generation,
                     dry_run,
+                    drift: drift.map(Into::into),
                 })
             }
-            Command::Reload => Order::Reload,
+            Command::Reload { drift } => Order::Reload(Reload { drift: drift.map(Into::into) }),
+            Command::Fold { dry_run } => Order::Fold(Fold { dry_run }),
             Command::Drift => Order::Drift,
             Command::Generations => Order::Generations,
             Command::History { limit, before } => Order::History(History { limit, before }),

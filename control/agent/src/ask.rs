@@ -116,6 +116,8 @@ fn named_file(order: &api::Edit) -> Option<(&str, &str)> {
 pub enum Role {
     /// All that runs, and what drift is measured from.
     Whole,
+    /// What drift is measured from; what orders have changed stays changed.
+    Merged,
     /// What ran as this generation.
     Past(u64),
 }
@@ -134,6 +136,14 @@ impl What {
         match self {
             What::Edits(edits) => Some(edits),
             What::Document { .. } | What::Invalid { .. } | What::Together => None,
+        }
+    }
+
+    /// Where the rules and tests of a document stand.
+    pub fn rule_places(&self) -> Option<&RulePlaces> {
+        match self {
+            What::Document { rule_places, .. } => Some(rule_places),
+            What::Edits(_) | What::Invalid { .. } | What::Together => None,
         }
     }
 

@@ -4,8 +4,8 @@
 //! goes first and what the shards are told is [`policy::reload::Rollout`]'s business.
 
 use crate::ask::{Ask, Wish};
+use crate::build::Fate;
 use crate::clock;
-use crate::compile::Fate;
 use crate::log::Output;
 use api::answer::{Failure, Progress};
 use api::plan::Plan;

@@ -15,6 +15,7 @@
 
 mod ask;
 mod book;
+mod build;
 mod clock;
 mod compile;
 mod control;
@@ -24,6 +25,7 @@ mod event_log;
 mod events;
 mod explain;
 mod exposition;
+mod fold;
 mod history;
 mod job;
 mod keeper;

@@ -5,18 +5,18 @@
 //! of the job changes by that.
 
 use crate::ask::{Ask, Edits, Reading, Role, Text, Unreadable, What, Wish};
+use crate::build::Refused;
 use crate::control::Event;
 use crate::drift;
 use crate::job::{Ended, View};
 use crate::kept::KeptGeneration;
 use crate::publish::{Published, Shared};
-use crate::{explain, metrics, status, tell};
+use crate::{explain, fold, metrics, status, tell};
 use api::answer::{DrainingBackend, Failure, Progress};
-use api::order::{Check, StopMode};
-use api::order::{ConfigOf, DiffOf};
+use api::order::{Check, ConfigOf, DiffOf, Fold, OnDrift, StopMode};
 use api::receipt::{Author, Source, StageTime};
 use api::status::{Checked, ConfigSource, Metrics, RunningConfig, Stopped, Version};
-use api::{Body, Edit, ErrorCode, Order, Receipt, Stage};
+use api::{Body, Edit, ErrorCode, Folded, Order, Receipt, Stage};
 use link::counters::{EndpointCounter, ShardCounter};
 use policy::EndpointSlot;
 use policy::close::CloseReason;
@@ -122,28 +122,54 @@ pub async fn carry_out(
         }
         Order::Plan(document) => {
             let text = Text::from(&document);
-            return Ok(with_documents(shared, move |shared| plan(shared, &text, None)).await.flatten());
+            return Ok(with_documents(shared, move |shared| plan(shared, &text, Role::Whole, None)).await.flatten());
         }
         Order::Apply(apply) => {
             let document = api::order::Document { document: apply.document, name: apply.name, base: apply.base };
             let text = Text::from(&document);
+            let role = role(apply.drift.unwrap_or(OnDrift::Undo));
             if apply.dry_run {
                 let if_generation = apply.if_generation;
-                let planned = with_documents(shared, move |shared| plan(shared, &text, if_generation)).await;
+                let planned = with_documents(shared, move |shared| plan(shared, &text, role, if_generation)).await;
                 return Ok(planned.flatten());
             }
-            let (what, check) = match read(shared, text).await {
+            let (what, check) = match read(shared, text, role).await {
                 Ok(read) => read,
                 Err(busy) => return Ok(Err(busy)),
             };
             return submit(shared, ask(apply.if_generation, what), check, audience).await;
         }
-        Order::Reload => {
-            let (what, check) = match read(shared, shared.document.clone()).await {
+        Order::Reload(reload) => {
+            let role = role(reload.drift.unwrap_or(OnDrift::Keep));
+            let (what, check) = match read(shared, shared.document.clone(), role).await {
                 Ok(read) => read,
                 Err(busy) => return Ok(Err(busy)),
             };
             return submit(shared, ask(None, what), check, audience).await;
+        }
+        Order::Fold(Fold { dry_run: true }) => {
+            let files = with_documents(shared, fold::rewritten).await.flatten();
+            return Ok(files.map(|files| Body::Folded(Folded { files: fold::told(&files, true), receipt: None })));
+        }
+        Order::Fold(Fold { dry_run: false }) => {
+            let write = |shared: &Shared| {
+                let files = fold::rewritten(shared)?;
+                fold::write(&files).map(|()| fold::told(&files, false))
+            };
+            let files = match with_documents(shared, write).await.flatten() {
+                Ok(files) => files,
+                Err(failure) => return Ok(Err(failure)),
+            };
+            // What was changed meanwhile stays, and is drift.
+            let (what, check) = match read(shared, shared.document.clone(), Role::Merged).await {
+                Ok(read) => read,
+                Err(busy) => return Ok(Err(busy)),
+            };
+            let ended = submit(shared, ask(None, what), check, audience).await?;
+            return Ok(ended.map(|body| match body {
+                Body::Receipt(receipt) => Body::Folded(Folded { files, receipt: Some(receipt) }),
+                other => other,
+            }));
         }
         Order::BackendAdd(add) => {
             return edits(shared, vec![Edit::BackendAdd(add)], |what| ask(None, what), audience).await;
@@ -184,20 +210,27 @@ pub async fn carry_out(
 }
 
 /// Reads a document off this thread. Fails only as busy: what is wrong with the document is in what was read.
-pub async fn read(shared: &Arc<Shared>, text: Text) -> Result<(What, Duration), Box<Failure>> {
+pub async fn read(shared: &Arc<Shared>, text: Text, role: Role) -> Result<(What, Duration), Box<Failure>> {
     with_documents(shared, move |shared| {
         let begin = Instant::now();
         let what = match text.read(shared.shards_auto) {
             Ok(reading) => {
                 let Reading { config, warnings, rule_places } = reading;
                 let (config, rule_places) = (Arc::new(config), Arc::new(rule_places));
-                What::Document { config, warnings, origin: text.origin(), rule_places, role: Role::Whole }
+                What::Document { config, warnings, origin: text.origin(), rule_places, role }
             }
             Err(unreadable) => What::Invalid { message: unreadable.message, problems: unreadable.problems },
         };
         (what, begin.elapsed())
     })
     .await
+}
+
+fn role(drift: OnDrift) -> Role {
+    match drift {
+        OnDrift::Keep => Role::Merged,
+        OnDrift::Undo => Role::Whole,
+    }
 }
 
 /// Gives the ask to control; the job is seen through what comes back.
@@ -367,14 +400,24 @@ fn check(shared: &Shared, text: &Text) -> Result<Body, Box<Failure>> {
     }))
 }
 
-fn plan(shared: &Shared, text: &Text, if_generation: Option<u64>) -> Result<Body, Box<Failure>> {
+fn plan(shared: &Shared, text: &Text, role: Role, if_generation: Option<u64>) -> Result<Body, Box<Failure>> {
     let reading = text.read(shared.shards_auto).map_err(|wrong| invalid(shared, wrong))?;
     let published = shared.published.load();
     expected_generation(&published, if_generation)?;
     let running = &published.running.config;
+    let base = shared.overlay().base().clone();
+    if role == Role::Merged {
+        let merged = config::merge(&base.config, running, &reading.config, shared.shards_auto);
+        let merged = merged.map_err(|problems| {
+            let Refused { mut failure, .. } = Refused::from(problems);
+            failure.generation = published.running.generation.map(|generation| generation.0);
+            Box::new(failure)
+        })?;
+        let diff = config::diff_kin(running, &merged);
+        return Ok(Body::Plan(planned(shared, &published, &diff, &reading.warnings)));
+    }
     let diff = config::diff(running, &reading.config);
     let mut plan = planned(shared, &published, &diff, &reading.warnings);
-    let base = shared.overlay().base().clone();
     plan.undoes = drift::undone(&config::diff_kin(&base.config, running), &plan.changes);
     shared.overlay().attribute(&mut plan.undoes);
     Ok(Body::Plan(plan))

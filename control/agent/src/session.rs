@@ -298,6 +298,7 @@ fn is_short(answer: &Answer) -> bool {
             | Body::Metrics(_)
             | Body::Keys(_)
             | Body::Drift(_)
+            | Body::Folded(_)
             | Body::Explanation(_) => false,
         },
     }

@@ -4,7 +4,7 @@ use api::keys::{Key, KeyException, KeyTable, Keys};
 use api::plan::{ChangeKind, Class, Plan, PlannedChange, Reach, RestartReason};
 use api::problem::{Place, Problem, Severity};
 use api::{ErrorCode, Failure};
-use config::{Colour, Live, Object, PlanWarning, PlanWarningCode};
+use config::{Colour, Object, PlanWarning, PlanWarningCode};
 
 /// Live connections that a change concerns. `None`: nothing can be counted for it.
 pub type Touched<'a> = dyn Fn(Option<&str>, &Object) -> Option<u64> + 'a;
@@ -208,11 +208,6 @@ fn key_exception(exception: &config::Exception) -> KeyException {
     }
 }
 
-/// Proof that the plan can be applied live, or the reasons why it cannot.
-pub fn live(plan: &config::Plan) -> Result<Live, Vec<RestartReason>> {
-    plan.live().ok_or_else(|| plan.restart_reasons.iter().map(restart_reason).collect())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -263,14 +258,16 @@ mod tests {
         assert_eq!((change.old.clone(), change.new.clone()), (Some(1.into()), Some(3.into())));
         assert_eq!(change.touched_connections, Some(12));
         assert_eq!(told.pools, ["db"]);
-        assert!(live(&diff).is_ok());
+        assert!(diff.live().is_some());
     }
 
     #[test]
     fn what_needs_a_restart_says_why() {
         let old = parse(DB).unwrap().config;
         let new = parse(&format!("{DB}\n[appliance]\nshards = 7")).unwrap().config;
-        let reasons = live(&config::diff(&old, &new)).unwrap_err();
+        let diff = config::diff(&old, &new);
+        assert!(diff.live().is_none());
+        let reasons = plan(&diff, None, &[], &|_, _| None).restart_reasons;
         assert_eq!(reasons.len(), 1);
         assert_eq!(reasons[0].path, "appliance.shards");
         assert_eq!(reasons[0].class, Class::Process);

@@ -1,6 +1,6 @@
 //! What comes back: any number of `processing`, then exactly one `ok` or `error`.
 
-use crate::drift::Drift;
+use crate::drift::{Drift, Folded};
 use crate::event::Event;
 use crate::explain::Explanation;
 use crate::keys::Keys;
@@ -78,6 +78,7 @@ pub enum Body {
     Keys(Keys),
     Explanation(Box<Explanation>),
     Drift(Drift),
+    Folded(Folded),
 }
 
 /// How far an order has come. `kind` says of what.
@@ -181,7 +182,8 @@ pub enum ErrorCode {
     InvalidConfiguration,
     /// Plan it: the change needs a restart, see `restart_reasons`.
     RestartRequired,
-    /// Look again: `if_generation` is not the running generation.
+    /// Look again: `if_generation` is not the running generation; or a document changes what orders have changed otherwise,
+    /// see `problems`.
     Conflict,
     /// Look again: a document that came after it and within `reload.min_interval` says all, so it never was in force.
     Superseded,

@@ -15,7 +15,7 @@ use std::time::Duration;
 /// ```no_run
 /// use api::{Client, Order, Reply};
 /// let mut client = Client::connect(&api::find_socket()?)?;
-/// let answer = client.call(Order::Reload, |progress| eprintln!("{progress:?}"))?;
+/// let answer = client.call(Order::Reload(api::order::Reload::default()), |progress| eprintln!("{progress:?}"))?;
 /// if let Reply::Error { error } = answer.reply {
 ///     eprintln!("{error}");
 /// }
@@ -317,7 +317,7 @@ mod tests {
     fn error_of(answers: &str, patience: Patience) -> ClientError {
         with_appliance(answers, |client| {
             let mut client = client.with_patience(patience);
-            client.call(Order::Reload, |_| ()).unwrap_err()
+            client.call(Order::Reload(crate::order::Reload::default()), |_| ()).unwrap_err()
         })
     }
 

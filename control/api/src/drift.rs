@@ -1,7 +1,7 @@
 //! What orders have changed while the appliance runs, seen from the document that it was given.
 
 use crate::plan::PlannedChange;
-use crate::receipt::Author;
+use crate::receipt::{Author, Receipt};
 use crate::status::ConfigSource;
 use serde::{Deserialize, Serialize};
 
@@ -49,4 +49,22 @@ pub struct Drifted {
     /// Absent: it is not remembered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<By>,
+}
+
+/// What orders have changed stands in the configuration file now.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Folded {
+    /// Those in which something changed.
+    pub files: Vec<FoldedFile>,
+    /// The account of the file, which was read again. Absent: nothing was written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub receipt: Option<Box<Receipt>>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct FoldedFile {
+    pub path: String,
+    /// On a dry run: all that would stand in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
 }

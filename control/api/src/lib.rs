@@ -73,7 +73,7 @@ pub mod wrap;
 
 pub use answer::{Answer, Body, ErrorCode, Failure, Progress, Reply};
 pub use client::{Client, ClientError, Patience};
-pub use drift::{By, Drift, Drifted, Undone};
+pub use drift::{By, Drift, Drifted, Folded, FoldedFile, Undone};
 pub use edit::Edit;
 pub use event::{Event, Happening};
 pub use explain::Explanation;

@@ -81,9 +81,11 @@ vocabulary! {
         /// Make this document the running one. Answered by [`crate::Receipt`], or [`crate::Plan`] on a dry run.
         Apply(Apply) = "apply",
         /// Read the configuration file again and apply it. Answered by [`crate::Receipt`].
-        Reload = "reload",
+        Reload(Reload) = "reload",
         /// How what runs differs from the document that was given. Answered by [`crate::Drift`].
         Drift = "drift",
+        /// Write what orders have changed into the configuration file. Answered by [`crate::Folded`].
+        Fold(Fold) = "fold",
         /// Make a generation of the past what runs. Answered by [`crate::Receipt`].
         Rollback(Rollback) = "rollback",
         /// What differs between two generations that are kept. Answered by [`crate::Plan`].
@@ -122,7 +124,8 @@ impl Order {
     pub fn is_change(&self) -> bool {
         match self {
             Order::Apply(apply) => !apply.dry_run,
-            Order::Reload
+            Order::Fold(fold) => !fold.dry_run,
+            Order::Reload(_)
             | Order::Rollback(_)
             | Order::BackendAdd(_)
             | Order::BackendRemove(_)
@@ -157,7 +160,8 @@ impl Order {
             Order::BackendRemove(removal) if removal.wait => None,
             Order::Transaction(transaction) if transaction.waits() => None,
             Order::Apply(_)
-            | Order::Reload
+            | Order::Reload(_)
+            | Order::Fold(_)
             | Order::Rollback(_)
             | Order::BackendAdd(_)
             | Order::BackendRemove(_)
@@ -261,6 +265,35 @@ pub struct Apply {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub if_generation: Option<u64>,
     /// Stop after the plan and answer with it.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub dry_run: bool,
+    /// Absent: undone, as the plan lists it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drift: Option<OnDrift>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reload {
+    /// Absent: kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drift: Option<OnDrift>,
+}
+
+/// What a document that comes does to what orders have changed while the appliance runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnDrift {
+    /// Merged: it stays, and where the document has changed the same otherwise, nothing is done.
+    Keep,
+    /// The document says all.
+    Undo,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fold {
+    /// Write nothing, and answer with the texts that would be written.
     #[serde(default, skip_serializing_if = "is_false")]
     pub dry_run: bool,
 }

@@ -46,6 +46,7 @@ pub fn body(body: &Body, account: Account) -> String {
         Body::Checked(checked) => failure::checked(checked),
         Body::Plan(plan) => plan::plan(plan),
         Body::Drift(drift) => plan::drift(drift),
+        Body::Folded(folded) => plan::folded(folded),
         Body::Receipt(receipt) => match account {
             Account::Full => receipt::receipt(receipt),
             Account::Outcome => receipt::outcome(receipt),

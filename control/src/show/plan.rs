@@ -3,7 +3,7 @@
 use super::page::Page;
 use super::{BAD, DIM, GOOD, HEAD, WARN, connections_text, counted, failure, joined};
 use api::plan::{ChangeKind, Class, Plan, PlannedChange};
-use api::{By, Drift};
+use api::{By, Drift, Folded};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -54,6 +54,25 @@ pub fn drift(drift: &Drift) -> String {
         page.gap();
         draw_change(&drifted.change, None, &mut page);
         page.line(format_args!("      {DIM}{}{DIM:#}", by_text(drifted.by.as_ref())));
+    }
+    page.text()
+}
+
+/// `sluicectl fold`.
+pub fn folded(folded: &Folded) -> String {
+    let mut page = Page::new();
+    if folded.files.is_empty() {
+        page.line(format_args!("the file says what runs already"));
+    }
+    for file in &folded.files {
+        match &file.text {
+            None => page.line(format_args!("{} says what runs now", file.path)),
+            Some(text) => {
+                page.gap();
+                page.line(format_args!("{DIM}# {}{DIM:#}", file.path));
+                text.lines().for_each(|line| page.line(format_args!("{line}")));
+            }
+        }
     }
     page.text()
 }

@@ -110,8 +110,8 @@ impl Control {
         let own = [id];
         let parties = if aboard.is_empty() { &own[..] } else { aboard };
         let whats = parties.iter().map(|party| &self.jobs[party].ask.what);
-        let is_whole = |what: &What| matches!(what, What::Document { role: Role::Whole, .. });
-        let based = whats.clone().any(is_whole).then(|| self.shared.overlay().base().clone());
+        let is_base = |what: &What| matches!(what, What::Document { role: Role::Whole | Role::Merged, .. });
+        let based = whats.clone().any(is_base).then(|| self.shared.overlay().base().clone());
         let made_by = match self.jobs[&parties[0]].ask.what {
             What::Document { role: Role::Past(to), .. } if parties.len() == 1 => MadeBy::Rollback { to },
             _ => match whats.map(What::as_edits).collect::<Option<Vec<_>>>() {
@@ -163,8 +163,10 @@ impl Control {
         let mut overlay = self.shared.overlay();
         match &job.ask.what {
             What::Document { config, origin, role: Role::Whole, .. } => {
-                let base = Base { source: origin.clone(), config: Arc::clone(config) };
-                overlay.rebase(base);
+                overlay.rebase(Base { source: origin.clone(), config: Arc::clone(config) });
+            }
+            What::Document { config, origin, role: Role::Merged, .. } => {
+                overlay.merge(Base { source: origin.clone(), config: Arc::clone(config) });
             }
             _ if matches!(job.source(), Source::Expiry) => {
                 // Nobody did it: the document says the same, at another time.
@@ -189,16 +191,20 @@ impl Control {
         since
     }
 
-    /// The document that has come says just what runs.
+    /// The document that has come changes nothing of what runs.
     fn based_anew(&mut self, id: JobId) {
-        let What::Document { config, origin, role: Role::Whole, .. } = &self.jobs[&id].ask.what else {
+        let What::Document { config, origin, role: role @ (Role::Whole | Role::Merged), .. } = &self.jobs[&id].ask.what
+        else {
             return;
         };
         let base = Base { source: origin.clone(), config: Arc::clone(config) };
         let is_news = {
             let mut overlay = self.shared.overlay();
             let is_news = overlay.base().config.hash() != base.config.hash() || overlay.base().source != base.source;
-            overlay.rebase(base.clone());
+            match role {
+                Role::Merged => overlay.merge(base.clone()),
+                _ => overlay.rebase(base.clone()),
+            }
             is_news
         };
         if is_news {

@@ -2,8 +2,9 @@
 
 use super::*;
 use crate::ask::{Ask, Edits, What};
+use crate::build::{Build, BuildTimes, Built, Fate, Refused, Step};
 use crate::clock;
-use crate::compile::{Bound, Build, BuildTimes, Built, Fate, Step};
+use crate::compile::Bound;
 use crate::job::{Hold, Verdict, View};
 use crate::probe::Watch;
 use api::answer::{Failure, Progress};
@@ -219,9 +220,7 @@ impl Control {
         self.builds -= 1;
         // First of all: a control that dies after this finds the slots in the book. And names before shards can
         // write records with these slots.
-        if let Built::Ready { compiled, .. } | Built::TooMany { compiled, .. } | Built::Untrue { compiled, .. } =
-            &result
-        {
+        if let Some(compiled) = result.compiled() {
             let names = self.book.enter(compiled);
             self.log.name(names);
         }
@@ -230,9 +229,7 @@ impl Control {
         let waited_for = self.jobs.get(&id).is_some_and(|job| matches!(job.state, State::Building));
         if !waited_for {
             // The job has ended meanwhile.
-            if let Built::Ready { compiled, .. } | Built::TooMany { compiled, .. } | Built::Untrue { compiled, .. } =
-                result
-            {
+            if let Some(compiled) = result.into_compiled() {
                 self.discard(compiled);
             }
             return self.release_unused();
@@ -250,8 +247,8 @@ impl Control {
                 self.withdraw(id, Verdict::Unchanged);
             }
             Built::Ready { plan, compiled, times } => self.on_ready(id, plan, compiled, times),
-            refused => {
-                let (failure, plan, compiled) = refused.refusal().expect("nothing else is left");
+            Built::Refused(refused) => {
+                let Refused { failure, plan, compiled } = *refused;
                 if let Some(plan) = plan {
                     self.set_plan(id, plan);
                 }

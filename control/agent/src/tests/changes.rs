@@ -56,7 +56,7 @@ fn equal_input_is_unchanged() {
     assert_eq!((receipt.outcome, receipt.generation_after), (JobOutcome::Unchanged, Some(1)));
     assert!(receipt.plan.unwrap().unchanged);
     assert!(receipt.shards.is_empty());
-    let reload = rig.change(Order::Reload).unwrap();
+    let reload = rig.change(Order::Reload(api::order::Reload::default())).unwrap();
     assert_eq!((reload.outcome, reload.order.as_deref()), (JobOutcome::Unchanged, Some("reload")));
 }
 

@@ -179,7 +179,7 @@ fn places_are_those_of_the_newest_document() {
     let path = site.rig.folder.path().join("site.toml");
     let text = std::fs::read_to_string(&path).unwrap();
     std::fs::write(&path, format!("# moved\n{}", text.replace(":9001\"", ":9001\"\nweight = 5"))).unwrap();
-    let reload = site.rig.change(Order::Reload).unwrap();
+    let reload = site.rig.change(Order::Reload(api::order::Reload::default())).unwrap();
     assert_eq!(reload.outcome, api::receipt::JobOutcome::Unchanged);
     assert_eq!(line(&site), Place { line: before.line + 1, ..before });
     let pools = site.pools.replace("/old\"", "/older\"");

@@ -164,7 +164,10 @@ fn a_panic_leaves_no_rider_behind() {
         std::thread::scope(|scope| {
             let told = [set("one", 5), set("two", 6)].map(|order| scope.spawn(|| rig.change(order)));
             for number in [3, 4] {
-                events.wait("it has come", |event| matches!(event, Happening::JobSubmitted { job, .. } if *job == number));
+                events.wait(
+                    "it has come",
+                    |event| matches!(event, Happening::JobSubmitted { job, .. } if *job == number),
+                );
             }
             rig.plant(fault);
             let told: Vec<Told> = told.into_iter().map(|told| told.join().unwrap()).collect();

@@ -2,12 +2,13 @@
 
 mod answers;
 mod changes;
+mod drift;
 mod durable;
 mod events;
 mod explain;
 mod fake;
-mod gather;
 mod faults;
+mod gather;
 mod lifecycle;
 mod slots;
 

@@ -67,7 +67,10 @@ fn backends_are_added_and_used_at_once() {
     assert_eq!(receipt.outcome, JobOutcome::Applied);
     assert_eq!(receipt.generation_after, Some(receipt.job));
     assert_eq!(site.serving(8), b"ab");
-    let twice = site.appliance.change(Order::BackendAdd(site.add("b", &b))).expect_err("it is there already");
+    let again = site.appliance.change(Order::BackendAdd(site.add("b", &b))).expect("it is there as it is wanted");
+    assert_eq!(again.outcome, JobOutcome::Unchanged);
+    let other = BackendAdd { weight: Some(7), ..site.add("b", &b) };
+    let twice = site.appliance.change(Order::BackendAdd(other)).expect_err("it is there already, and other");
     assert_eq!(twice.code, ErrorCode::InvalidConfiguration, "{}", tell(&twice));
 }
 

@@ -232,7 +232,10 @@ impl Site {
             0 => _ = self.appliance.try_apply(&document).unwrap_or_else(|failure| panic!("{}", tell(&failure))),
             1 => {
                 self.appliance.write_document(&document);
-                _ = self.appliance.change(Order::Reload).unwrap_or_else(|failure| panic!("{}", tell(&failure)));
+                _ = self
+                    .appliance
+                    .change(Order::Reload(api::order::Reload::default()))
+                    .unwrap_or_else(|failure| panic!("{}", tell(&failure)));
             }
             _ => {
                 self.appliance.write_document(&document);

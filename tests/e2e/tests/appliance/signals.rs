@@ -55,7 +55,7 @@ fn sighup_and_reload_and_apply_are_the_same() {
 
     appliance.apply(&site.pool(1));
     appliance.write_document(&site.pool(2));
-    let by_reload = appliance.change(Order::Reload).expect("the file is right");
+    let by_reload = appliance.change(Order::Reload(api::order::Reload::default())).expect("the file is right");
     assert_eq!((by_reload.source, by_reload.outcome, weight(&appliance)), (Source::Socket, JobOutcome::Applied, 2));
     let hash_by_reload = appliance.status().hash;
 
@@ -77,7 +77,10 @@ fn sighup_and_reload_and_apply_are_the_same() {
     assert_eq!(fields(&by_signal), fields(&by_apply));
     assert_eq!(tunnel.ping(100), Ok(()));
 
-    assert_eq!(appliance.change(Order::Reload).expect("the file is right").outcome, JobOutcome::Unchanged);
+    assert_eq!(
+        appliance.change(Order::Reload(api::order::Reload::default())).expect("the file is right").outcome,
+        JobOutcome::Unchanged
+    );
 }
 
 #[test]
@@ -92,7 +95,7 @@ fn sighup_with_a_mistaken_file_changes_nothing_and_is_told() {
         let output = appliance.output().join("\n");
         if output.contains("servise") { Ok(()) } else { Err(output) }
     });
-    let failure = appliance.change(Order::Reload).expect_err("the file is still wrong");
+    let failure = appliance.change(Order::Reload(api::order::Reload::default())).expect_err("the file is still wrong");
     assert_eq!(failure.code, api::ErrorCode::InvalidConfiguration);
     assert_eq!(appliance.status().generation, before.generation);
     assert_eq!(tunnel.ping(100), Ok(()));

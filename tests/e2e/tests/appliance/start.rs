@@ -94,6 +94,11 @@ fn two_appliances_do_not_share_a_socket() {
     let (echo, front) = (Backend::echo(), Target::fresh());
     let first = Appliance::start(&Pool::new("db").listen(&front).backend("a", echo.target()).to_string());
     let document = first.document(&Pool::new("db").listen(&Target::fresh()).backend("a", echo.target()).to_string());
+    // A folder of its own for what outlives it: that one is not shared either.
+    let own = first.folder().join("second");
+    std::fs::create_dir(&own).expect("a folder");
+    let shared = document.lines().find(|line| line.starts_with("state_dir")).expect("the folder is named").to_owned();
+    let document = document.replace(&shared, &format!("state_dir = {own:?}"));
     let second = first.folder().join("second.toml");
     std::fs::write(&second, document).expect("a file");
     let mut refused = just_run(first.folder(), &["run", second.to_str().expect("a path of text")]);

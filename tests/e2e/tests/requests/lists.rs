@@ -40,7 +40,11 @@ fn a_deny_list_of_a_hundred_thousand_changes_with_its_file() {
         assert_eq!(response.after, After::Open, "the connection need not come again");
         response.status
     };
-    let reload = || appliance.change(Order::Reload).unwrap_or_else(|failure| panic!("{}", tell(&failure)));
+    let reload = || {
+        appliance
+            .change(Order::Reload(api::order::Reload::default()))
+            .unwrap_or_else(|failure| panic!("{}", tell(&failure)))
+    };
     assert_eq!((ask("good bot"), ask("bad bot")), (200, 404));
 
     for round in 0..5 {
@@ -56,7 +60,7 @@ fn a_deny_list_of_a_hundred_thousand_changes_with_its_file() {
 
     // A file that is wrong leaves what runs.
     std::fs::write(&blocked, file(&["127.0.0.0/8", "127.0.0.0/33"])).expect("the list can be written");
-    let failure = appliance.change(Order::Reload).expect_err("the last line is wrong");
+    let failure = appliance.change(Order::Reload(api::order::Reload::default())).expect_err("the last line is wrong");
     let told = tell(&failure);
     assert!(told.contains("127.0.0.0/33") || told.contains(&format!("blocked.txt:{}", ENTRIES + 2)), "{told}");
     assert_eq!(ask("good bot"), 200);

@@ -1,0 +1,309 @@
+//! What the asks of a job come to: the document that would run, how it differs from what runs, and its compiled change.
+//!
+//! Owns the order in which steps build on each other and which of them are in the generation. Runs on the thread of
+//! [`crate::compile`]; what is running does not change by anything in here.
+
+use crate::ask::{Ask, Role, What};
+use crate::compile::Compiler;
+use crate::touched::Touched;
+use crate::{clock, drift, tell};
+use api::answer::Failure;
+use api::{ErrorCode, Plan, Problem, Stage};
+use config::{Code, Compiled, Config, Problems, RulePlaces, Running};
+use policy::{GenerationId, JobId, PoolId};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// A job whose turn it is.
+pub struct Build {
+    pub job: JobId,
+    /// What is wanted, in the order in which it came. Usually one ask, the job's own.
+    pub steps: Vec<Step>,
+    /// Pools that a document may touch: those that differed when it was submitted, and those that jobs
+    /// before it were changing.
+    pub claims: BTreeSet<PoolId>,
+    pub running: Arc<Running>,
+    /// What drift is measured from.
+    pub base: Arc<Config>,
+    /// Where the rules and tests of what runs stand.
+    pub places: Arc<RulePlaces>,
+}
+
+/// One ask, and whose it is.
+pub struct Step {
+    pub job: JobId,
+    pub ask: Ask,
+}
+
+/// What became of one step of several. Another is compiled with it, so it is not in force for that.
+pub enum Fate {
+    In { plan: Plan },
+    Unchanged { plan: Plan },
+    Refused { failure: Failure, plan: Option<Plan> },
+}
+
+/// What became of a build.
+pub enum Built {
+    Unchanged { plan: Plan },
+    Refused(Box<Refused>),
+    Ready { plan: Plan, compiled: Box<Compiled>, times: BuildTimes },
+}
+
+impl Built {
+    /// Slots were given out for it, whatever becomes of it.
+    pub fn compiled(&self) -> Option<&Compiled> {
+        match self {
+            Built::Unchanged { .. } => None,
+            Built::Refused(refused) => refused.compiled.as_deref(),
+            Built::Ready { compiled, .. } => Some(compiled),
+        }
+    }
+
+    pub fn into_compiled(self) -> Option<Box<Compiled>> {
+        match self {
+            Built::Unchanged { .. } => None,
+            Built::Refused(refused) => refused.compiled,
+            Built::Ready { compiled, .. } => Some(compiled),
+        }
+    }
+}
+
+/// Nothing comes of it.
+pub struct Refused {
+    pub failure: Failure,
+    /// As far as it came.
+    pub plan: Option<Plan>,
+    /// What was compiled all the same.
+    pub compiled: Option<Box<Compiled>>,
+}
+
+impl Refused {
+    fn at(stage: Stage, code: ErrorCode, message: String) -> Refused {
+        let mut failure = Failure::new(code, message);
+        failure.stage = Some(stage);
+        Refused { failure, plan: None, compiled: None }
+    }
+
+    fn invalid(stage: Stage, code: ErrorCode, problems: Vec<Problem>) -> Refused {
+        let message = problems.first().map_or_else(String::new, |problem| problem.message.clone());
+        let mut refused = Refused::at(stage, code, message);
+        refused.failure.problems = problems;
+        refused
+    }
+
+    fn needs_restart(plan: Plan) -> Refused {
+        let count = plan.restart_reasons.len();
+        let message = match count {
+            1 => "1 change cannot be made live, so none was made".into(),
+            _ => format!("{count} changes cannot be made live, so none was made"),
+        };
+        let mut refused = Refused::at(Stage::Plan, ErrorCode::RestartRequired, message);
+        refused.failure.restart_reasons.clone_from(&plan.restart_reasons);
+        Refused { plan: Some(plan), ..refused }
+    }
+}
+
+impl From<Problems> for Refused {
+    fn from(problems: Problems) -> Refused {
+        let all = |code| problems.errors().iter().all(|problem| problem.code == code);
+        let code = match () {
+            () if all(Code::NotFound) => ErrorCode::NotFound,
+            () if all(Code::Conflict) => ErrorCode::Conflict,
+            () => ErrorCode::InvalidConfiguration,
+        };
+        Refused::invalid(Stage::Check, code, tell::problems(&problems))
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct BuildTimes {
+    pub check: Duration,
+    pub compile: Duration,
+}
+
+/// What asks are made of.
+#[derive(Clone, Copy)]
+struct Ground<'a> {
+    config: &'a Config,
+    generation: Option<GenerationId>,
+    claims: &'a BTreeSet<PoolId>,
+    base: &'a Config,
+}
+
+/// A document that would run, and what is other than before.
+struct Made {
+    config: Arc<Config>,
+    diff: config::Plan,
+    plan: Plan,
+}
+
+impl Made {
+    fn live(self) -> Result<Made, Box<Refused>> {
+        match self.diff.unchanged || self.diff.live().is_some() {
+            true => Ok(self),
+            false => Err(Box::new(Refused::needs_restart(self.plan))),
+        }
+    }
+}
+
+impl Compiler {
+    /// The second: what became of each step, if there is more than one.
+    pub(crate) fn build(&mut self, build: Build) -> (Built, Vec<Fate>) {
+        let Build { job, steps, claims, running, base, places } = build;
+        let begin = Instant::now();
+        let counted = self.counted.clone();
+        let touched = counted.over(&running);
+        let ground = Ground { config: &running.config, generation: running.generation, claims: &claims, base: &base };
+        let (made, places, fates) = match &*steps {
+            [step] => match self.make(&ground, &step.ask, &touched) {
+                Ok(made) => (made, step.ask.what.rule_places().unwrap_or(&places), Vec::new()),
+                Err(refused) => return (Built::Refused(refused), Vec::new()),
+            },
+            steps => self.make_all(&ground, steps, &places, &touched),
+        };
+        let check = begin.elapsed();
+        let built = self.compile(job, made, &running, places, check);
+        (built.unwrap_or_else(Built::Refused), fates)
+    }
+
+    /// One after the other; what is refused is left out.
+    fn make_all<'a>(
+        &self,
+        ground: &Ground<'_>,
+        steps: &'a [Step],
+        places: &'a RulePlaces,
+        touched: &Touched<'_>,
+    ) -> (Made, &'a RulePlaces, Vec<Fate>) {
+        let (mut config, mut base) = (Arc::new(ground.config.clone()), Arc::new(ground.base.clone()));
+        let mut places = places;
+        let mut fates: Vec<Fate> = Vec::with_capacity(steps.len());
+        for Step { job, ask } in steps {
+            let made = match first_in(&fates).filter(|_| ask.if_generation.is_some()) {
+                Some(before) => Err(Box::new(outrun(steps[before].job))),
+                None => self.make(&Ground { config: &config, base: &base, ..*ground }, ask, touched),
+            };
+            let made = match made.and_then(Made::live) {
+                Ok(made) => made,
+                Err(refused) => {
+                    let Refused { failure, plan, compiled: _ } = *refused;
+                    fates.push(Fate::Refused { failure, plan });
+                    continue;
+                }
+            };
+            if made.diff.unchanged {
+                fates.push(Fate::Unchanged { plan: made.plan });
+                continue;
+            }
+            if let What::Document { config: document, rule_places, role, .. } = &ask.what {
+                places = rule_places;
+                supersede(&mut fates, steps, *job, *role);
+                if !matches!(role, Role::Past(_)) {
+                    base = Arc::clone(document);
+                }
+            }
+            config = made.config;
+            fates.push(Fate::In { plan: made.plan });
+        }
+        let diff = config::diff_kin(ground.config, &config);
+        let plan = tell::plan(&diff, ground.generation.map(|generation| generation.0), &[], &|pool, object| {
+            touched.of(pool, object)
+        });
+        (Made { config, diff, plan }, places, fates)
+    }
+
+    /// What an ask makes of a document.
+    fn make(&self, ground: &Ground<'_>, ask: &Ask, touched: &Touched<'_>) -> Result<Made, Box<Refused>> {
+        let refused = |problems: Problems| Box::new(Refused::from(problems));
+        let Ground { config: before, claims, base, generation } = *ground;
+        let (new, warnings) = match &ask.what {
+            What::Document { config, warnings, role, .. } => {
+                let merged;
+                let wanted = match role {
+                    Role::Merged => {
+                        merged = config::merge(base, before, config, self.shards.len()).map_err(refused)?;
+                        &merged
+                    }
+                    Role::Whole | Role::Past(_) => &**config,
+                };
+                (before.taking(wanted, claims).map_err(refused)?, warnings.clone())
+            }
+            What::Edits(edits) => {
+                let edited = before.edit(&edits.made, self.shards.len()).map_err(refused)?;
+                (edited.config, tell::problems(&edited.warnings))
+            }
+            What::Invalid { problems, .. } => {
+                let code = ErrorCode::InvalidConfiguration;
+                return Err(Box::new(Refused::invalid(Stage::Check, code, problems.clone())));
+            }
+            What::Together => unreachable!("its steps are what its riders want"),
+        };
+        let config = Arc::new(new.at(clock::seconds_now()));
+        let diff = config::diff_kin(before, &config);
+        let generation = generation.map(|generation| generation.0);
+        let mut plan = tell::plan(&diff, generation, &warnings, &|pool, object| touched.of(pool, object));
+        if let What::Document { role: Role::Whole, .. } = &ask.what {
+            plan.undoes = drift::undone(&config::diff_kin(base, before), &plan.changes);
+        }
+        Ok(Made { config, diff, plan })
+    }
+
+    fn compile(
+        &mut self,
+        job: JobId,
+        made: Made,
+        running: &Running,
+        places: &RulePlaces,
+        check: Duration,
+    ) -> Result<Built, Box<Refused>> {
+        let Made { config, diff, plan } = made.live()?;
+        let Some(live) = diff.live().filter(|_| !diff.unchanged) else {
+            return Ok(Built::Unchanged { plan });
+        };
+        let compiling = Instant::now();
+        let compiled = config::compile(running, &config, live, job, self.shards, &mut self.slots);
+        let compiled = Box::new(compiled);
+        let failing = compiled.failing_tests(running, places);
+        if !failing.is_empty() {
+            let code = ErrorCode::InvalidConfiguration;
+            let refused = Refused::invalid(Stage::Compile, code, tell::problems(&failing));
+            return Err(Box::new(Refused { plan: Some(plan), compiled: Some(compiled), ..refused }));
+        }
+        if let Err(message) = self.make_room(&compiled) {
+            let refused = Refused::at(Stage::Compile, ErrorCode::Refused, message);
+            return Err(Box::new(Refused { plan: Some(plan), compiled: Some(compiled), ..refused }));
+        }
+        let times = BuildTimes { check, compile: compiling.elapsed() };
+        Ok(Built::Ready { plan, compiled, times })
+    }
+
+    /// Rows for all that is new, so that no shard allocates for it.
+    fn make_room(&self, compiled: &Compiled) -> Result<(), String> {
+        let pools = compiled.change.pools.iter().map(|(slot, _)| *slot);
+        let endpoints = compiled.change.endpoints_come.iter().map(|(_, slot)| *slot);
+        self.counted.make_room(pools, endpoints)
+    }
+}
+
+fn first_in(fates: &[Fate]) -> Option<usize> {
+    fates.iter().position(|fate| matches!(fate, Fate::In { .. }))
+}
+
+/// Who wants a certain generation does not get one in which something goes before.
+fn outrun(by: JobId) -> Refused {
+    let message = format!("job {by} goes before this one, so what runs will not be the generation that it wants");
+    Refused::at(Stage::Check, ErrorCode::Conflict, message)
+}
+
+/// A document comes that says all: what was in it before is not. One that keeps what orders have changed supersedes only
+/// documents.
+fn supersede(fates: &mut [Fate], steps: &[Step], by: JobId, role: Role) {
+    for (fate, step) in fates.iter_mut().zip(steps) {
+        let stays = role == Role::Merged && matches!(step.ask.what, What::Edits(_));
+        if let (Fate::In { plan }, false) = (&fate, stays) {
+            let message = format!("superseded by job {by}: a document came before this was in force");
+            let failure = Failure::new(ErrorCode::Superseded, message);
+            *fate = Fate::Refused { failure, plan: Some(plan.clone()) };
+        }
+    }
+}
