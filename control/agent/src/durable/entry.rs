@@ -35,7 +35,7 @@ pub enum Entry {
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Change {
-    /// Typed orders and patches, on top of what ran.
+    /// Typed orders and patches, on top of what ran. They call files as the document would.
     Edits {
         orders: Vec<api::Edit>,
         #[serde(default, skip_serializing_if = "Files::is_empty")]

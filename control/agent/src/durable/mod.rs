@@ -227,8 +227,8 @@ impl Scribe {
                 (self.generation, self.since) = (generation, since.clone());
                 (self.running, self.source) = (config, source.clone());
                 let change = match made_by {
-                    MadeBy::Edits(Edits { orders, files, .. }) => {
-                        Change::Edits { orders: orders.to_vec(), files: self.files(files.iter())? }
+                    MadeBy::Edits(edits) => {
+                        Change::Edits { orders: edits.orders_by_the_document(), files: self.files(edits.files.iter())? }
                     }
                     MadeBy::Rollback { to } if self.told.contains(&to) => Change::Back(to),
                     MadeBy::Document | MadeBy::Rollback { .. } => {

@@ -49,12 +49,11 @@ pub struct Found {
 }
 
 /// Takes the folder and reads it.
-pub fn open(folder: &Path, shards_auto: usize, keep: (usize, usize)) -> Result<Resumed, String> {
-    let (keep_receipts, keep_generations) = keep;
+pub fn open(folder: &Path, shards_auto: usize, keep_receipts: usize) -> Result<Resumed, String> {
     let (journal, recovered) = Journal::open(folder, BOUNDS).map_err(|error| error.to_string())?;
     let mut complaints = told(&recovered);
     let reader = Reader { blobs: journal.blobs(), shards_auto };
-    let mut replay = Replay::new(keep_generations);
+    let mut replay = Replay::new();
     for record in recovered.records() {
         let step = match read(&record) {
             Ok(Said::Entry(entry)) => replay.step(entry, &reader),
@@ -174,8 +173,8 @@ struct Replay {
 }
 
 impl Replay {
-    fn new(keep: usize) -> Replay {
-        Replay { base: None, running: None, generation: 0, kept: Kept::new(keep), stopped: false }
+    fn new() -> Replay {
+        Replay { base: None, running: None, generation: 0, kept: Kept::new(0), stopped: false }
     }
 
     fn step(&mut self, entry: Entry, reader: &Reader) -> Result<(), String> {
@@ -218,7 +217,10 @@ impl Replay {
     fn runs(&mut self, generation: u64, since: String, source: ConfigSource, config: Arc<Config>) {
         self.generation = self.generation.max(generation);
         self.running = Some((source, Arc::clone(&config)));
+        // As many as were kept when this was written, whatever the document says by now: what was gone back to is among them.
+        let keep = config.reload.keep_generations as usize;
         drop(self.kept.push(KeptGeneration { number: GenerationId(generation), config, since }));
+        drop(self.kept.keep(keep));
     }
 
     fn found(self) -> Option<Found> {

@@ -18,6 +18,7 @@ mod plan;
 mod protocol;
 mod reference;
 mod reload;
+mod restarts;
 mod services;
 mod signals;
 mod start;
