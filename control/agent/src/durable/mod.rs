@@ -22,7 +22,7 @@ use crate::names::Name;
 use api::receipt::Receipt;
 use api::status::ConfigSource;
 use config::{Config, ListFile};
-use entry::{Change, Document, Entry, Files, Written};
+use entry::{Change, Document, Entry, Files, Moment, Written};
 use journal::{Hash, Journal, Record};
 use policy::JobId;
 use std::collections::{BTreeSet, VecDeque};
@@ -166,7 +166,7 @@ impl Scribe {
     }
 
     fn begin(&mut self, saved: &dyn Fn(Saved)) {
-        let started = Entry::Started { at: clock::date(), pid: std::process::id() };
+        let started = Entry::Started { at: clock::date(), pid: std::process::id(), moment: moment(&self.running) };
         let written = match self.is_known && self.journal.halted().is_none() {
             true => self.append(entry::entry(&started)).and_then(|()| self.commit()),
             false => self.begin_segment(),
@@ -236,7 +236,8 @@ impl Scribe {
                     }
                 };
                 self.told.insert(generation);
-                Ok(vec![entry::entry(&Entry::Adopted { generation, since, change }), entry::receipt(&receipt)])
+                let moment = moment(&self.running);
+                Ok(vec![entry::entry(&Entry::Adopted { generation, since, change, moment }), entry::receipt(&receipt)])
             }
         }
     }
@@ -296,4 +297,10 @@ impl Scribe {
         }
         Ok(())
     }
+}
+
+/// Now, or before: a moment when nothing had expired that this still has.
+fn moment(config: &Config) -> Moment {
+    let now = clock::seconds_now();
+    config.next_expiry().map_or(now, |next| now.min(next.saturating_sub(1)))
 }

@@ -2,7 +2,7 @@
 //!
 //! Owns the reading. What a start makes of it is `setup`'s affair.
 
-use super::entry::{self, Change, Document, Entry, Files, Said, read};
+use super::entry::{self, Change, Document, Entry, Files, Moment, Said, read};
 use super::{BOUNDS, Base};
 use crate::ask::Edits;
 use crate::clock;
@@ -188,7 +188,7 @@ impl Replay {
                 let config = reader.document(&document)?;
                 self.runs(generation, since, document.source, config);
             }
-            Entry::Adopted { generation, since, change } => {
+            Entry::Adopted { generation, since, change, moment } => {
                 let (source, running) = self.running.clone().ok_or("an order, and nothing that it was given to")?;
                 let (source, config) = match change {
                     Change::Document(document) => {
@@ -206,10 +206,13 @@ impl Replay {
                         (source, Arc::new(edited.config))
                     }
                 };
+                let config = at(config, moment);
                 self.runs(generation, since, source, config);
             }
             Entry::Stopped { .. } => self.stopped = true,
-            Entry::Started { .. } => {}
+            Entry::Started { moment, .. } => {
+                self.running = self.running.take().map(|(source, config)| (source, at(config, moment)));
+            }
         }
         Ok(())
     }
@@ -233,4 +236,10 @@ impl Replay {
         kept.reverse();
         Some(Found { base, running, source, generation: self.generation, kept, stopped: self.stopped })
     }
+}
+
+/// As it was for the orders that came later: a patch counts the entries of a list, and those that had expired were gone.
+fn at(config: Arc<Config>, moment: Moment) -> Arc<Config> {
+    let has_expired = config.expired_lists(moment).next().is_some();
+    if has_expired { Arc::new(config.at(moment)) } else { config }
 }

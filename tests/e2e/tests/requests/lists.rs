@@ -7,6 +7,7 @@ use harness::appliance::{Appliance, Launch, rfc3339, tell};
 use harness::http::client::After;
 use harness::http::{Client, Request};
 use harness::net::Target;
+use harness::wait::until;
 use serde_json::{Value, json};
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, SystemTime};
@@ -161,13 +162,41 @@ fn an_entry_expires_by_itself() {
     assert_eq!((receipt.outcome, receipt.source, receipt.author), (JobOutcome::Applied, Source::Expiry, None));
     assert!(rfc3339(SystemTime::now()) >= expires, "not before its time");
 
+    // Entries are counted without those that are gone.
     give(&appliance, &blocked("add", json!({"entry": "127.0.0.4"})));
+    give(&appliance, &blocked("add", json!({"entry": "127.0.0.5"})));
+    give(&appliance, &json!({"order": "patch", "patch": [{"op": "remove", "path": "/list/blocked/entries/2"}]}));
+    assert_eq!([2, 3, 4, 5].map(|last| door.asks(last)), [200, 403, 403, 200]);
     let (document, hash) = (document_of(&appliance, None).document, appliance.status().hash);
     let appliance = door.again(appliance.kill());
     assert_eq!((document_of(&appliance, None).document, appliance.status().hash), (document.clone(), hash.clone()));
-    assert_eq!([2, 3, 4].map(|last| door.asks(last)), [200, 403, 403]);
+    assert_eq!([2, 3, 4, 5].map(|last| door.asks(last)), [200, 403, 403, 200]);
     let appliance = door.again(appliance.stop());
     assert_eq!((document_of(&appliance, None).document, appliance.status().hash), (document, hash));
+}
+
+/// It goes while no process runs, and the next one counts its entries without it.
+#[test]
+fn an_entry_expires_between_two_processes() {
+    let door = Door::new("entries = []");
+    let appliance = door.launch().start();
+    let expires = SystemTime::now() + Duration::from_secs(1);
+    give(&appliance, &blocked("add", json!({"entry": "127.0.0.2", "expires": rfc3339(expires)})));
+    for last in ["127.0.0.3", "127.0.0.4"] {
+        give(&appliance, &blocked("add", json!({"entry": last})));
+    }
+    let folder = appliance.kill();
+    // Nobody is there to tell. A part of a second counts as a whole one.
+    until("its time is over", || match SystemTime::now().duration_since(expires) {
+        Ok(over) if over >= Duration::from_secs(1) => Ok(()),
+        _ => Err("it is not"),
+    });
+    let appliance = door.again(folder);
+    give(&appliance, &json!({"order": "patch", "patch": [{"op": "remove", "path": "/list/blocked/entries/1"}]}));
+    assert_eq!([2, 3, 4].map(|last| door.asks(last)), [200, 403, 200]);
+    let hash = appliance.status().hash;
+    let appliance = door.again(appliance.kill());
+    assert_eq!(([2, 3, 4].map(|last| door.asks(last)), appliance.status().hash), ([200, 403, 200], hash));
 }
 
 /// The journal has what was read of it, so the file may be gone, or another one.
