@@ -30,6 +30,12 @@ use tokio::sync::watch;
 /// How often a drain or a stop tells what is left, if that has changed.
 const TELL_INTERVAL: Duration = Duration::from_secs(1);
 
+/// How long requests are counted for a plan.
+const SAMPLE: Duration = Duration::from_millis(250);
+
+/// Changes of a plan for which they are.
+const SAMPLED_MAX: usize = 10_000;
+
 /// Where the answers before the last one go. An error: the client has left.
 pub trait Audience {
     fn progress(&mut self, progress: Progress) -> impl Future<Output = Result<(), Left>>;
@@ -414,10 +420,10 @@ fn plan(shared: &Shared, text: &Text, role: Role, if_generation: Option<u64>) ->
             Box::new(failure)
         })?;
         let diff = config::diff_kin(running, &merged);
-        return Ok(Body::Plan(planned(shared, &published, &diff, &reading.warnings)));
+        return Ok(Body::Plan(sampled(shared, &published, &diff, &reading.warnings)));
     }
     let diff = config::diff(running, &reading.config);
-    let mut plan = planned(shared, &published, &diff, &reading.warnings);
+    let mut plan = sampled(shared, &published, &diff, &reading.warnings);
     plan.undoes = drift::undone(&config::diff_kin(&base.config, running), &plan.changes);
     shared.overlay().attribute(&mut plan.undoes);
     Ok(Body::Plan(plan))
@@ -452,7 +458,7 @@ fn plan_edits(shared: &Shared, orders: Vec<Edit>, if_generation: Option<u64>) ->
         invalid(shared, Unreadable { message, problems: tell::problems(&problems) })
     })?;
     let diff = config::diff_kin(running, &edited.config);
-    Ok(Body::Plan(planned(shared, &published, &diff, &tell::problems(&edited.warnings))))
+    Ok(Body::Plan(sampled(shared, &published, &diff, &tell::problems(&edited.warnings))))
 }
 
 fn expected_generation(published: &Published, wanted: Option<u64>) -> Result<(), Box<Failure>> {
@@ -468,6 +474,24 @@ fn planned(shared: &Shared, published: &Published, diff: &config::Plan, warnings
     let touched = shared.counted.over(&published.running);
     let running = status::generation(published);
     tell::plan(diff, Some(running), warnings, &|pool, object| touched.of(pool, object))
+}
+
+/// As [`planned`], with the requests per second that each change concerns: takes [`SAMPLE`] if there are any.
+fn sampled(shared: &Shared, published: &Published, diff: &config::Plan, warnings: &[api::Problem]) -> api::Plan {
+    let touched = shared.counted.over(&published.running);
+    let changes = || diff.changes.iter().take(SAMPLED_MAX);
+    let requests = || changes().map(|change| touched.requests(change.pool.as_deref(), &change.object));
+    let (before, began): (Vec<Option<u64>>, _) = (requests().collect(), Instant::now());
+    let mut plan = planned(shared, published, diff, warnings);
+    if before.iter().any(Option::is_some) {
+        std::thread::sleep(SAMPLE);
+        let seconds = began.elapsed().as_secs_f64();
+        for ((change, before), after) in plan.changes.iter_mut().zip(before).zip(requests()) {
+            let more = before.zip(after).map(|(before, after)| after.saturating_sub(before));
+            change.touched_requests = more.map(|more| (more as f64 / seconds).round() as u64);
+        }
+    }
+    plan
 }
 
 fn invalid(shared: &Shared, wrong: Unreadable) -> Box<Failure> {

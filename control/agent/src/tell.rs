@@ -93,6 +93,7 @@ fn planned(change: &config::PlannedChange, semantic_jump: bool, touched: &Touche
         old: (!old.is_null()).then(|| old.clone()),
         new: (!new.is_null()).then(|| new.clone()),
         touched_connections: counted.or_else(|| touched(pool.as_deref(), object)),
+        touched_requests: None,
         semantic_jump,
     }
 }
@@ -121,6 +122,7 @@ fn plan_warning(warning: &PlanWarning) -> Problem {
     let code = match warning.code {
         PlanWarningCode::PoolRemoved => "pool_removed",
         PlanWarningCode::SemanticJump => "semantic_jump",
+        PlanWarningCode::NoUsableBackend => "no_usable_backend",
         PlanWarningCode::AddressMoved => "address_moved",
         PlanWarningCode::StateReset => "state_reset",
     };

@@ -56,6 +56,10 @@ pub struct PlannedChange {
     /// by it unless the reach says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub touched_connections: Option<u64>,
+    /// Requests per second that this change concerns, sampled from the shards while the plan was made. Absent: as of
+    /// `touched_connections`; and in the plan of a job, which is not held up for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub touched_requests: Option<u64>,
     /// The name stays and the targets are all others: perhaps another application.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub semantic_jump: bool,

@@ -84,7 +84,7 @@ impl Site {
     fn image(&self) -> Resumed {
         let image = tempfile::tempdir().unwrap();
         copy(&self.rig().folder.path().join("state"), image.path());
-        open(image.path(), 2, (1000, 100)).unwrap()
+        open(image.path(), 2, 1000).unwrap()
     }
 }
 
