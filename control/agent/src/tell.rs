@@ -69,6 +69,7 @@ pub fn plan(plan: &config::Plan, generation: Option<u64>, warnings: &[Problem], 
         restart_reasons: plan.restart_reasons.iter().map(restart_reason).collect(),
         warnings: plan.warnings.iter().map(plan_warning).chain(warnings.iter().cloned()).collect(),
         undoes: Vec::new(),
+        diff: None,
         pools: plan.touches.pools.iter().map(ToString::to_string).collect(),
         listeners: plan.touches.listeners.iter().map(ToString::to_string).collect(),
     }

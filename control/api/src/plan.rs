@@ -20,6 +20,9 @@ pub struct Plan {
     /// What runtime orders have changed and this would change again. Absent: nothing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub undoes: Vec<Undone>,
+    /// Unified diff of what runs and what would run, both written out in the same order. Absent: not asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub diff: Option<String>,
     /// Pools that get a new generation; every other stays pointer-equal.
     pub pools: Vec<String>,
     /// Addresses that begin or cease to be listened on.

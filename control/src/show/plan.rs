@@ -19,6 +19,17 @@ pub fn plan(plan: &Plan) -> String {
         page.line(format_args!("compared with {against}: {}", summary(plan)));
         draw_changes(plan, &mut page);
     }
+    if let Some(diff) = plan.diff.as_deref().filter(|diff| !diff.is_empty()) {
+        page.gap();
+        for line in diff.lines() {
+            let style = match line.as_bytes().first() {
+                Some(b'+') => GOOD,
+                Some(b'-') => BAD,
+                _ => DIM,
+            };
+            page.line(format_args!("{style}{line}{style:#}"));
+        }
+    }
     if !plan.restart_reasons.is_empty() {
         page.gap();
         page.line(format_args!("{BAD}cannot be made live{BAD:#}, and so `apply` will be refused:"));

@@ -204,7 +204,7 @@ impl Appliance {
 
     pub fn plan(&self, pools: &str) -> Result<Plan, Box<Failure>> {
         let document = api::order::Document { document: self.document(pools), ..Default::default() };
-        match self.call(Order::Plan(document))? {
+        match self.call(Order::Plan(document.into()))? {
             Body::Plan(plan) => Ok(plan),
             other => panic!("a plan was expected, not {other:?}"),
         }
