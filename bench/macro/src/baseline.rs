@@ -1,8 +1,7 @@
-//! Where a run is kept: `<out>/<machine>/<date>-<commit>-<protocol>/{raw.json,summary.md}`, written once, never again.
+//! Where a run is kept: `<out>/<machine>/<date>-<commit>-<run>/{raw.json,summary.md}`, written once, never again.
 
 use crate::machine::Machine;
 use crate::run::{Plan, Sample};
-use crate::scenario::Protocol;
 use serde::Serialize;
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -15,18 +14,19 @@ pub struct Baseline {
     folder: PathBuf,
 }
 
-/// What `raw.json` holds: enough to make every summary again.
+/// What `raw.json` holds of a run of scenarios: enough to make every summary again.
 #[derive(Serialize)]
-struct Raw<'a> {
-    machine: &'a Machine,
-    plan: &'a Plan,
-    samples: &'a [Sample],
+pub struct Raw<'a> {
+    pub machine: &'a Machine,
+    pub plan: &'a Plan,
+    pub samples: &'a [Sample],
 }
 
 impl Baseline {
-    /// Takes the folder before anything is measured: a refusal after ten minutes helps nobody.
-    pub fn reserve(out: &Path, machine: &Machine, protocol: Protocol) -> io::Result<Baseline> {
-        let folder = out.join(&machine.slug).join(name(OffsetDateTime::now_utc().date(), &machine.commit, protocol));
+    /// `run`: what was measured, as the command line names it. Takes the folder before anything is measured: a refusal
+    /// after ten minutes helps nobody.
+    pub fn reserve(out: &Path, machine: &Machine, run: &str) -> io::Result<Baseline> {
+        let folder = out.join(&machine.slug).join(name(OffsetDateTime::now_utc().date(), &machine.commit, run));
         fs::create_dir_all(out.join(&machine.slug))?;
         fs::create_dir(&folder).map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => io::Error::other(format!(
@@ -39,8 +39,8 @@ impl Baseline {
         Ok(Baseline { folder })
     }
 
-    pub fn write(&self, machine: &Machine, plan: &Plan, samples: &[Sample], summary: &str) -> io::Result<&Path> {
-        let mut raw = serde_json::to_string_pretty(&Raw { machine, plan, samples })?;
+    pub fn write(&self, raw: &impl Serialize, summary: &str) -> io::Result<&Path> {
+        let mut raw = serde_json::to_string_pretty(raw)?;
         raw.push('\n');
         for (file, text) in [("raw.json", raw.as_str()), ("summary.md", summary)] {
             File::create_new(self.folder.join(file))?.write_all(text.as_bytes())?;
@@ -56,15 +56,16 @@ impl Drop for Baseline {
     }
 }
 
-fn name(date: Date, commit: &str, protocol: Protocol) -> String {
+fn name(date: Date, commit: &str, run: &str) -> String {
     let date = date.format(format_description!("[year]-[month]-[day]")).expect("a date has year, month and day");
-    format!("{date}-{commit}-{}", protocol.label())
+    format!("{date}-{commit}-{run}")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::contestant::Programs;
+    use crate::scenario::Protocol;
 
     fn machine() -> Machine {
         Machine::look(
@@ -74,9 +75,9 @@ mod tests {
     }
 
     #[test]
-    fn name_is_date_commit_and_protocol() {
+    fn name_is_date_commit_and_run() {
         let date = Date::from_calendar_date(2026, time::Month::March, 4).unwrap();
-        assert_eq!(name(date, "abc-dirty", Protocol::Http), "2026-03-04-abc-dirty-http");
+        assert_eq!(name(date, "abc-dirty", "http"), "2026-03-04-abc-dirty-http");
     }
 
     #[test]
@@ -92,14 +93,14 @@ mod tests {
             window: Default::default(),
             layout: crate::cpu::Layout { proxy_cpu: 0, load_cpu: 1 },
         };
-        let baseline = Baseline::reserve(out.path(), &machine, Protocol::Tcp).unwrap();
-        let folder = baseline.write(&machine, &plan, &[], "summary").unwrap().to_owned();
+        let baseline = Baseline::reserve(out.path(), &machine, "tcp").unwrap();
+        let folder =
+            baseline.write(&Raw { machine: &machine, plan: &plan, samples: &[] }, "summary").unwrap().to_owned();
         drop(baseline);
         assert_eq!(fs::read_to_string(folder.join("summary.md")).unwrap(), "summary");
         assert!(fs::read_to_string(folder.join("raw.json")).unwrap().contains("\"slug\": \"box\""));
 
-        let refusal =
-            Baseline::reserve(out.path(), &machine, Protocol::Tcp).err().expect("the folder exists").to_string();
+        let refusal = Baseline::reserve(out.path(), &machine, "tcp").err().expect("the folder exists").to_string();
         assert!(refusal.contains("never overwritten"), "{refusal}");
         assert_eq!(fs::read_to_string(folder.join("summary.md")).unwrap(), "summary");
     }
@@ -108,16 +109,16 @@ mod tests {
     fn a_run_that_came_to_nothing_leaves_no_folder() {
         let out = tempfile::tempdir().unwrap();
         let machine = machine();
-        drop(Baseline::reserve(out.path(), &machine, Protocol::Tcp).unwrap());
-        assert!(Baseline::reserve(out.path(), &machine, Protocol::Tcp).is_ok());
+        drop(Baseline::reserve(out.path(), &machine, "tcp").unwrap());
+        assert!(Baseline::reserve(out.path(), &machine, "tcp").is_ok());
     }
 
     #[test]
-    fn runs_of_two_protocols_stand_beside_each_other() {
+    fn runs_of_two_kinds_stand_beside_each_other() {
         let out = tempfile::tempdir().unwrap();
         let machine = machine();
-        let tcp = Baseline::reserve(out.path(), &machine, Protocol::Tcp).unwrap();
-        let http = Baseline::reserve(out.path(), &machine, Protocol::Http).unwrap();
+        let tcp = Baseline::reserve(out.path(), &machine, "tcp").unwrap();
+        let http = Baseline::reserve(out.path(), &machine, "http").unwrap();
         assert_ne!(tcp.folder, http.folder);
     }
 }

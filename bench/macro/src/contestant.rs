@@ -10,16 +10,16 @@
 use crate::configuration;
 use crate::cpu::{self, Layout};
 use crate::load;
+use crate::process::{self, Process, timespec};
 use crate::scenario::Protocol;
-use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::process::{Pid, PidfdFlags, Signal};
+use rustix::event::{PollFd, PollFlags};
+use rustix::process::Pid;
 use serde::Serialize;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -27,12 +27,8 @@ use tempfile::TempDir;
 const START_MAX: Duration = Duration::from_secs(10);
 /// Between two looks at whether it accepts: none of the programs tells us.
 const PROBE_EVERY: Duration = Duration::from_millis(5);
-/// From SIGTERM to SIGKILL.
-const STOP_MAX: Duration = Duration::from_secs(5);
 /// A front port is chosen free, but somebody else may take it before the program does.
 const START_ATTEMPTS: usize = 3;
-/// What is shown of what a program said before it died.
-const LAST_WORDS_BYTES: usize = 2000;
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -97,9 +93,9 @@ impl Programs {
 /// A contestant that serves on `front`. Ended when dropped.
 pub struct Running {
     pub front: SocketAddr,
-    child: Child,
-    pidfd: rustix::fd::OwnedFd,
-    directory: TempDir,
+    process: Process,
+    /// Goes when the process has ended.
+    _directory: TempDir,
 }
 
 /// Starts `contestant` before `origin`, on the proxy's core.
@@ -134,41 +130,34 @@ impl Running {
         let front = free_address().map_err(told)?;
         let told_to = Told { protocol, front, origin: behind, cpu: layout.proxy_cpu, directory: directory.path() };
         let mut command = command(contestant, programs, &told_to).map_err(told)?;
-        let words = File::create(directory.path().join("words")).map_err(told)?;
-        let child = command
-            .stdin(Stdio::null())
-            .stdout(words.try_clone().map_err(told)?)
-            .stderr(words)
-            .spawn()
-            .map_err(|error| format!("{}: {error}", command.get_program().display()))?;
-        let pid = Pid::from_child(&child);
-        let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty()).map_err(|error| told(error.into()))?;
-        let running = Running { front, child, pidfd, directory };
+        let process = Process::start(&mut command, directory.path().join("words")).map_err(told)?;
+        let running = Running { front, process, _directory: directory };
         running.wait_until_serving(protocol, origin)?;
         if contestant == Contestant::Sluicegate {
             // It pins its own threads for its own reasons; a run must not depend on those.
-            cpu::place_threads(pid, |thread| sluicegate_cpu(thread, layout)).map_err(told)?;
+            cpu::place_threads(running.pid(), |thread| sluicegate_cpu(thread, layout)).map_err(told)?;
         }
         Ok(running)
     }
 
     pub fn pid(&self) -> Pid {
-        Pid::from_child(&self.child)
+        self.process.pid()
     }
 
     /// Until a connection to the front, and with HTTP a request, has come out at the origin. Both ends are put away, so
     /// that the origin meets nobody but the clients.
     fn wait_until_serving(&self, protocol: Protocol, origin: &TcpListener) -> Result<(), String> {
         let deadline = Instant::now() + START_MAX;
-        let late =
-            |what: &str| Err(format!("{what} after {} s, and it said:\n{}", START_MAX.as_secs(), self.last_words()));
-        let ended = || Err(format!("it ended at once and said:\n{}", self.last_words()));
+        let late = |what: &str| {
+            Err(format!("{what} after {} s, and it said:\n{}", START_MAX.as_secs(), self.process.last_words()))
+        };
+        let ended = || Err(format!("it ended at once and said:\n{}", self.process.last_words()));
         // No program tells when it listens, so it is asked; what is waited for in between is its end.
         let probe = loop {
             match TcpStream::connect(self.front) {
                 Ok(probe) => break probe,
                 Err(_) if Instant::now() > deadline => return late("it accepts nothing"),
-                Err(_) if self.ended_within(PROBE_EVERY) => return ended(),
+                Err(_) if self.process.ended_within(PROBE_EVERY) => return ended(),
                 Err(_) => {}
             }
         };
@@ -178,7 +167,7 @@ impl Running {
             load::send_first(&probe).map_err(wrong)?;
         }
         let patience = timespec(deadline.saturating_duration_since(Instant::now()));
-        let mut events = [PollFd::new(origin, PollFlags::IN), PollFd::new(&self.pidfd, PollFlags::IN)];
+        let mut events = [PollFd::new(origin, PollFlags::IN), PollFd::new(&self.process, PollFlags::IN)];
         match rustix::event::poll(&mut events, Some(&patience)) {
             Ok(0) => late("it connects to no origin"),
             Ok(_) if events[1].revents().is_empty() => match protocol {
@@ -189,32 +178,10 @@ impl Running {
             Err(error) => Err(format!("waiting for its first connection failed: {error}")),
         }
     }
-
-    fn ended_within(&self, patience: Duration) -> bool {
-        let patience = Timespec { tv_sec: patience.as_secs() as i64, tv_nsec: patience.subsec_nanos() as i64 };
-        let mut ends = [PollFd::new(&self.pidfd, PollFlags::IN)];
-        rustix::event::poll(&mut ends, Some(&patience)).is_ok_and(|ready| ready > 0)
-    }
-
-    fn last_words(&self) -> String {
-        let words = fs::read(self.directory.path().join("words")).unwrap_or_default();
-        String::from_utf8_lossy(&words[words.len().saturating_sub(LAST_WORDS_BYTES)..]).into_owned()
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // Through the descriptor, so that it can only ever be our own child that is meant.
-        let _ = rustix::process::pidfd_send_signal(&self.pidfd, Signal::TERM);
-        if !self.ended_within(STOP_MAX) {
-            let _ = rustix::process::pidfd_send_signal(&self.pidfd, Signal::KILL);
-        }
-        let _ = self.child.wait();
-    }
 }
 
 /// Where a thread of Sluicegate belongs. The kernel's own workers cannot be moved and stay with their shard.
-fn sluicegate_cpu(thread: &str, layout: Layout) -> Option<usize> {
+pub fn sluicegate_cpu(thread: &str, layout: Layout) -> Option<usize> {
     match thread {
         thread if thread.starts_with("iou-") => None,
         thread if thread.starts_with("sluice-shard") => Some(layout.proxy_cpu),
@@ -243,7 +210,7 @@ fn command(contestant: Contestant, programs: &Programs, told: &Told<'_>) -> io::
     };
     let bound = |program: &Option<PathBuf>, name: &str| {
         let program = program.as_deref().ok_or_else(|| missing(name))?;
-        io::Result::Ok(bound_to_us(&programs.own, cpu, program))
+        io::Result::Ok(process::bound_to_us(&programs.own, cpu, program))
     };
     Ok(match contestant {
         // It relays the bytes of either protocol.
@@ -287,37 +254,12 @@ fn command(contestant: Contestant, programs: &Programs, told: &Told<'_>) -> io::
     })
 }
 
-/// A command that becomes `program`, pinned and dying with us: see [`become_program`].
-fn bound_to_us(own: &Path, cpu: usize, program: &Path) -> Command {
-    let mut command = Command::new(own);
-    command.args(["bound", "--cpu", &cpu.to_string(), "--"]).arg(program);
-    command
-}
-
-/// Ties this process to its parent's life and to `cpu`, and becomes `program`. Returns only if it cannot.
-pub fn become_program(cpu: usize, program: &Path, arguments: &[String]) -> io::Error {
-    match bind_to_parent(cpu) {
-        Ok(()) => Command::new(program).args(arguments).exec(),
-        Err(error) => error,
-    }
-}
-
-/// If the parent is killed, so are we; and we run on `cpu` only.
-pub fn bind_to_parent(cpu: usize) -> io::Result<()> {
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
-    cpu::pin_to(cpu)
-}
-
 fn in_path(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
         .chain([Path::new("/usr/sbin").to_owned()])
         .map(|folder| folder.join(program))
         .find(|candidate| candidate.is_file())
-}
-
-fn timespec(duration: Duration) -> Timespec {
-    Timespec { tv_sec: duration.as_secs() as i64, tv_nsec: duration.subsec_nanos() as i64 }
 }
 
 fn free_address() -> io::Result<SocketAddr> {

@@ -2,7 +2,7 @@
 //!
 //! This file is the command line. What is asked of a proxy is in [`scenario`], who is asked in
 //! [`contestant`], the traffic in [`load`], the least possible relay in [`floor`], the order in [`run`], and
-//! what may be said of the outcome in [`statistics`] and [`summary`]. How to run it and how to read it:
+//! what may be said of the outcome in [`statistics`] and [`summary`]. What a change costs is asked by [`scale`]. How to run it and how to read it:
 //! `bench/README.md`.
 
 #![forbid(unsafe_code)]
@@ -15,17 +15,20 @@ mod floor;
 mod idle;
 mod load;
 mod machine;
+mod process;
 mod run;
+mod scale;
 mod scenario;
 mod statistics;
 mod summary;
 
-use baseline::Baseline;
+use baseline::{Baseline, Raw};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use contestant::{Contestant, Programs};
 use machine::Machine;
 use run::{Outcome, Plan, Sample};
+use scale::Who;
 use scenario::{Figure, Protocol, Scenario};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -47,6 +50,8 @@ enum Command {
     Tcp(Tcp),
     /// HTTP/1.1 proxying on one core: CPU per request, per connection with its request, and per byte of an answer.
     Http(Http),
+    /// What a change costs when the configuration is large: 100,000 rules and backends, a list of a million.
+    Scale(Scale),
     /// Memory of the process per idle tunnel: printed, kept by whoever wants to.
     Idle(Idle),
     /// The least a relay can do. Started by a run, never by hand.
@@ -78,7 +83,22 @@ struct Http {
     how: How,
 }
 
-/// What all runs have in common.
+#[derive(Args)]
+struct Scale {
+    /// Only these programs.
+    #[arg(long, value_delimiter = ',', value_enum)]
+    only: Vec<Who>,
+    /// Changes of each kind and size, at most.
+    #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    changes: u16,
+    /// nginx; the one in PATH or /usr/sbin when left out.
+    #[arg(long, value_name = "PROGRAM")]
+    nginx: Option<PathBuf>,
+    #[command(flatten)]
+    place: Place,
+}
+
+/// How scenarios are measured.
 #[derive(Args)]
 struct How {
     /// At least 6 for a claim; 7 give an interval of 98.4 %.
@@ -90,6 +110,13 @@ struct How {
     /// Before each measurement, under the same load.
     #[arg(long, default_value_t = 0.5, value_parser = seconds)]
     warm_up: f64,
+    #[command(flatten)]
+    place: Place,
+}
+
+/// What all runs that are kept have in common.
+#[derive(Args)]
+struct Place {
     /// Where baselines are kept.
     #[arg(long, value_name = "DIR", default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../baselines"))]
     out: PathBuf,
@@ -140,9 +167,10 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Tcp(Tcp { only, how }) => measure(Protocol::Tcp, only, None, how),
         Command::Http(Http { only, nginx, how }) => measure(Protocol::Http, only, nginx, how),
+        Command::Scale(options) => measure_scale(options),
         Command::Idle(options) => idle(&options),
         Command::Floor(options) => serve_floor(options),
-        Command::Bound(Bound { cpu, program, arguments }) => Err(contestant::become_program(cpu, &program, &arguments)),
+        Command::Bound(Bound { cpu, program, arguments }) => Err(process::become_program(cpu, &program, &arguments)),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -154,39 +182,73 @@ fn main() -> ExitCode {
 }
 
 fn measure(protocol: Protocol, only: Vec<Scenario>, nginx: Option<PathBuf>, options: How) -> io::Result<()> {
-    let programs = Programs::beside(options.sluicegate, options.haproxy, nginx)?;
+    let How { rounds, seconds, warm_up, place } = options;
+    let layout = place.layout()?;
+    let programs = Programs::beside(place.sluicegate, place.haproxy, nginx)?;
     let (here, absent): (Vec<_>, Vec<_>) =
         protocol.contestants().iter().copied().partition(|&contestant| programs.has(contestant));
     let plan = Plan {
         protocol,
         scenarios: if only.is_empty() { protocol.scenarios().to_vec() } else { only },
         contestants: here,
-        rounds: options.rounds.into(),
-        warm_up: Duration::from_secs_f64(options.warm_up),
-        window: Duration::from_secs_f64(options.seconds),
-        layout: cpu::Layout { proxy_cpu: options.proxy_cpu, load_cpu: options.load_cpu },
+        rounds: rounds.into(),
+        warm_up: Duration::from_secs_f64(warm_up),
+        window: Duration::from_secs_f64(seconds),
+        layout,
     };
-    if plan.layout.proxy_cpu == plan.layout.load_cpu {
-        return Err(io::Error::other(
-            "the proxy and its load need a CPU each: --proxy-cpu and --load-cpu are the same",
-        ));
-    }
     for contestant in absent {
         eprintln!("{} is not on this machine and is left out", contestant.label());
     }
-    let machine = Machine::look(&programs, options.machine);
-    let baseline = match options.no_record {
+    let machine = Machine::look(&programs, place.machine);
+    let baseline = match place.no_record {
         true => None,
-        false => Some(Baseline::reserve(&options.out, &machine, protocol)?),
+        false => Some(Baseline::reserve(&place.out, &machine, protocol.label())?),
     };
     cpu::pin_to(plan.layout.load_cpu)?;
     let samples = run::run(&plan, &programs, report);
     let summary = summary::summary(&machine, &plan, &samples);
     println!("{summary}");
     if let Some(baseline) = baseline {
-        println!("kept in {}", baseline.write(&machine, &plan, &samples, &summary)?.display());
+        println!(
+            "kept in {}",
+            baseline.write(&Raw { machine: &machine, plan: &plan, samples: &samples }, &summary)?.display()
+        );
     }
     Ok(())
+}
+
+fn measure_scale(options: Scale) -> io::Result<()> {
+    let Scale { only, changes, nginx, place } = options;
+    let layout = place.layout()?;
+    let programs = Programs::beside(place.sluicegate, place.haproxy, nginx)?;
+    let plan =
+        scale::Plan { starts: 3, changes: changes.into(), reloads: 5, generations: 5000, rate_seconds: 5, layout };
+    let machine = Machine::look(&programs, place.machine);
+    let baseline = match place.no_record {
+        true => None,
+        false => Some(Baseline::reserve(&place.out, &machine, "scale")?),
+    };
+    cpu::pin_to(layout.load_cpu)?;
+    let who = if only.is_empty() { Who::ALL.to_vec() } else { only };
+    let parts = scale::run(&who, &plan, &programs);
+    let summary = scale::summary(&machine, &plan, &parts);
+    println!("{summary}");
+    if let Some(baseline) = baseline {
+        let raw = scale::Raw { machine: &machine, plan: &plan, parts: &parts };
+        println!("kept in {}", baseline.write(&raw, &summary)?.display());
+    }
+    Ok(())
+}
+
+impl Place {
+    fn layout(&self) -> io::Result<cpu::Layout> {
+        match (self.proxy_cpu, self.load_cpu) {
+            (proxy_cpu, load_cpu) if proxy_cpu != load_cpu => Ok(cpu::Layout { proxy_cpu, load_cpu }),
+            _ => {
+                Err(io::Error::other("the proxy and its load need a CPU each: --proxy-cpu and --load-cpu are the same"))
+            }
+        }
+    }
 }
 
 fn idle(options: &Idle) -> io::Result<()> {
@@ -221,7 +283,7 @@ fn report(sample: &Sample) {
 }
 
 fn serve_floor(options: Floor) -> io::Result<()> {
-    contestant::bind_to_parent(options.cpu)?;
+    process::bind_to_parent(options.cpu)?;
     floor::Relay::new(options.carrier, TcpListener::bind(options.front)?, options.origin)?.run()
 }
 
