@@ -335,7 +335,7 @@ pub fn start(setup: Setup) -> Result<Agent, StartError> {
     let mut rollout = Rollout::new(bounds(&running), &change, first_generation);
     let done = inbox.clone();
     let compiler = Compiler { slots, shards: all, counted: counted.clone() };
-    let works = compiler.start(core(3), move |answer| drop(done.send(Event::Done(answer))));
+    let works = compiler.start(core(3), move |answer| drop(done.send(Event::Done(Box::new(answer)))));
     let works = works.map_err(StartError::Thread)?;
 
     let rule_places = Arc::new(rule_places);
