@@ -10,9 +10,9 @@ use crate::statistics::{self, Interval, Ratio, Resolution, Verdict};
 use std::fmt::Write;
 
 /// CPU that somebody else used during a measurement, in cores. More, and it is disturbed.
-const FOREIGN_MAX: f64 = 0.10;
+pub const FOREIGN_MAX: f64 = 0.10;
 /// Time the hypervisor gave to others, over both cores.
-const STEAL_MAX: f64 = 0.05;
+pub const STEAL_MAX: f64 = 0.05;
 /// Share of disturbed measurements from which on a scenario claims nothing.
 const DISTURBED_MAX: f64 = 0.25;
 /// Who uses so much of its core is the limit.
