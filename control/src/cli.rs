@@ -12,7 +12,7 @@ use crate::duration::parse_duration;
 use api::Order;
 use api::order::{
     self, Apply, BackendAdd, BackendRemove, BackendSet, Check, ConfigOf, DiffOf, Events, Fold, Header, History, KeysOf,
-    OnDrift, ReceiptOf, Reload, Rollback, Setting, Stop, StopMode,
+    OnDrift, PlanOf, ReceiptOf, Reload, Rollback, Setting, Stop, StopMode,
 };
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::{ArgValueCompleter, Shell};
@@ -85,7 +85,16 @@ pub enum Command {
     /// Ask whether a document is valid
     Check(File),
     /// Show what a document would change, and change nothing
-    Plan(File),
+    Plan {
+        #[command(flatten)]
+        file: File,
+        /// What becomes of what orders have changed [default: undo]
+        #[arg(long, value_name = "keep|undo")]
+        drift: Option<Drift>,
+        /// Also as lines of text: what runs, written out, against what would run
+        #[arg(long)]
+        diff: bool,
+    },
     /// Make a document the running one
     Apply {
         #[command(flatten)]
@@ -102,7 +111,7 @@ pub enum Command {
     },
     /// Have the appliance read its file again and apply it
     Reload {
-        /// What becomes of what orders have changed [default: keep]
+        /// What becomes of what orders have changed [default: `reload.drift` of the document]
         #[arg(long, value_name = "keep|undo")]
         drift: Option<Drift>,
     },
@@ -338,7 +347,10 @@ impl Command {
             Command::Rollback { to, if_generation } => Order::Rollback(Rollback { to, if_generation }),
             Command::Diff { from, to } => Order::Diff(DiffOf { from, to }),
             Command::Check(file) => Order::Check(Check::Document(document::read(&file.path)?)),
-            Command::Plan(file) => Order::Plan(document::read(&file.path)?),
+            Command::Plan { file, drift, diff } => {
+                let read = document::read(&file.path)?;
+                Order::Plan(PlanOf { drift: drift.map(Into::into), diff, ..read.into() })
+            }
             Command::Apply { file, if_generation, dry_run, drift } => {
                 let read = document::read(&file.path)?;
                 Order::Apply(Apply {

@@ -5,7 +5,7 @@ use crate::cli::Run;
 use crate::demo;
 use crate::embedded::{self, Addresses};
 use agent::{Agent, Handle, Loaded, NameSource, Outcome, Setup, ShardPort, StopMode, Text};
-use anstream::{eprint, eprintln, println};
+use anstream::{eprintln, println};
 use link::counters::CounterPages;
 use link::listen::Registry;
 use link::log;
@@ -61,7 +61,10 @@ fn serve(run: Run) -> Result<(), String> {
         true => format!("--http {}, --tcp {} or --shards: {}", listen.http, listen.tcp, error.draw(on_terminal)),
         false => error.draw(on_terminal),
     })?;
-    eprint!("{}", loaded.warnings().draw(on_terminal));
+    let warnings = loaded.warnings().draw(on_terminal);
+    if !warnings.is_empty() {
+        eprintln!("{}", warnings.trim_end());
+    }
     for told in loaded.resume().map_err(|error| error.to_string())? {
         eprintln!("warning: {told}");
     }
@@ -249,7 +252,6 @@ fn say_bounds(machine: &Machine, shards: usize, bounds: &Bounds) {
     );
 }
 
-/// What helps when the embedded default cannot have what it wants.
 /// What helps where this is in the way of the embedded default.
 fn flags(error: &str, listen: Addresses<'_>) -> String {
     let Addresses { http, tcp } = listen;

@@ -97,6 +97,20 @@ impl Edits {
         }
     }
 
+    /// The orders, with files called as the document would call them: whoever reads these finds in `files` what they name,
+    /// wherever the document stands.
+    pub fn orders_by_the_document(&self) -> Vec<api::Edit> {
+        let mut orders = self.orders.to_vec();
+        let named = orders.iter_mut().filter_map(|order| match order {
+            api::Edit::ListReplace(ListReplace { with: Entries::File(file), .. }) => Some(file),
+            _ => None,
+        });
+        for (name, file) in named.zip(self.files.iter()) {
+            *name = file.path.to_string_lossy().into_owned();
+        }
+        orders
+    }
+
     /// Whether [`Edits::read`] would read a file.
     pub fn name_files(orders: &[api::Edit]) -> bool {
         orders.iter().any(|order| named_file(order).is_some())

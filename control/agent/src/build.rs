@@ -163,7 +163,9 @@ impl Compiler {
             steps => self.make_all(&ground, steps, &places, &touched),
         };
         let check = begin.elapsed();
-        let built = self.compile(job, made, &running, places, check);
+        // Of a document it is told when it is read.
+        let is_edited = steps.iter().all(|step| matches!(step.ask.what, What::Edits(_)));
+        let built = self.compile(job, made, &running, places, is_edited, check);
         (built.unwrap_or_else(Built::Refused), fates)
     }
 
@@ -254,15 +256,24 @@ impl Compiler {
         made: Made,
         running: &Running,
         places: &RulePlaces,
+        is_edited: bool,
         check: Duration,
     ) -> Result<Built, Box<Refused>> {
-        let Made { config, diff, plan } = made.live()?;
+        let Made { config, diff, mut plan } = made.live()?;
         let Some(live) = diff.live().filter(|_| !diff.unchanged) else {
             return Ok(Built::Unchanged { plan });
         };
         let compiling = Instant::now();
         let compiled = config::compile(running, &config, live, job, self.shards, &mut self.slots);
         let compiled = Box::new(compiled);
+        if !compiled.remarks.errors().is_empty() {
+            let code = ErrorCode::InvalidConfiguration;
+            let refused = Refused::invalid(Stage::Compile, code, tell::problems(&compiled.remarks));
+            return Err(Box::new(Refused { plan: Some(plan), compiled: Some(compiled), ..refused }));
+        }
+        if is_edited {
+            plan.warnings.extend(tell::problems(&compiled.remarks));
+        }
         let failing = compiled.failing_tests(running, places);
         if !failing.is_empty() {
             let code = ErrorCode::InvalidConfiguration;

@@ -5,6 +5,7 @@
 
 use crate::durable::Base;
 use crate::job::Job;
+use api::receipt::{JobOutcome, Receipt, Source};
 use api::{By, PlannedChange, Undone};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -54,7 +55,28 @@ impl Overlay {
         }
     }
 
-    /// Whose order made this so. `None`: one that nobody remembers, as from before a restart.
+    /// As [`Overlay::touch`], of a job of the process before. Accounts come in the order of their jobs.
+    pub fn recall(&mut self, receipt: &Receipt) {
+        let by_nobody = matches!(receipt.source, Source::Start | Source::Expiry);
+        if receipt.outcome != JobOutcome::Applied || by_nobody {
+            return;
+        }
+        match receipt.order.as_deref() {
+            Some("apply" | "reload") | None => self.touched.clear(),
+            Some(order) => {
+                let changes = receipt.plan.iter().flat_map(|plan| &plan.changes);
+                let by = By {
+                    job: receipt.job,
+                    author: receipt.author.clone(),
+                    order: Some(order.to_owned()),
+                    submitted: receipt.submitted.clone(),
+                };
+                self.touch(changes.map(|change| change.path.as_str()), by);
+            }
+        }
+    }
+
+    /// Whose order made this so. `None`: one that nobody remembers.
     pub fn by(&self, path: &str) -> Option<Arc<By>> {
         self.touched.get(path).cloned()
     }

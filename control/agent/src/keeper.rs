@@ -3,9 +3,9 @@
 //!
 //! Owns the loop and the runtime. Decides nothing.
 
-use crate::ask::{Ask, Role, What};
+use crate::ask::{Ask, What};
 use crate::control::{Control, Event};
-use crate::orders::{hand_in, read};
+use crate::orders::{hand_in, read, role_of_the_file};
 use crate::probe::Prober;
 use crate::publish::Shared;
 use crate::seat::Signed;
@@ -199,9 +199,10 @@ async fn reload_on_demand(mut demands: watch::Receiver<u64>, shared: Arc<Shared>
         }
         demands.borrow_and_update();
         // A signal has nobody to be told "busy": the attempt is written down instead.
-        let (what, check) = read(&shared, shared.document.clone(), Role::Merged).await.unwrap_or_else(|busy| {
-            (What::Invalid { message: busy.message.clone(), problems: Vec::new() }, Duration::ZERO)
-        });
+        let (what, check) =
+            read(&shared, shared.document.clone(), role_of_the_file(&shared)).await.unwrap_or_else(|busy| {
+                (What::Invalid { message: busy.message.clone(), problems: Vec::new() }, Duration::ZERO)
+            });
         let ask = Ask { author: None, source: Source::Sighup, order: None, if_generation: None, what };
         // The log tells how it ended.
         drop(hand_in(&shared, ask, check));

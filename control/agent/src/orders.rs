@@ -13,10 +13,11 @@ use crate::kept::KeptGeneration;
 use crate::publish::{Published, Shared};
 use crate::{explain, fold, metrics, status, tell};
 use api::answer::{DrainingBackend, Failure, Progress};
-use api::order::{Check, ConfigOf, DiffOf, Fold, OnDrift, StopMode};
+use api::order::{Check, ConfigOf, DiffOf, Fold, OnDrift, PlanOf, StopMode};
 use api::receipt::{Author, Source, StageTime};
 use api::status::{Checked, ConfigSource, Metrics, RunningConfig, Stopped, Version};
 use api::{Body, Edit, ErrorCode, Folded, Order, Receipt, Stage};
+use config::DriftWord;
 use link::counters::{EndpointCounter, ShardCounter};
 use policy::EndpointSlot;
 use policy::close::CloseReason;
@@ -29,6 +30,18 @@ use tokio::sync::watch;
 
 /// How often a drain or a stop tells what is left, if that has changed.
 const TELL_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Longest text whose lines are compared. Unit: bytes.
+const DIFF_BYTES_MAX: usize = 16 << 20;
+
+/// After this a comparison is content with more lines than it would take.
+const DIFF_WITHIN: Duration = Duration::from_secs(2);
+
+/// How long requests are counted for a plan.
+const SAMPLE: Duration = Duration::from_millis(250);
+
+/// Changes of a plan for which they are.
+const SAMPLED_MAX: usize = 10_000;
 
 /// Where the answers before the last one go. An error: the client has left.
 pub trait Audience {
@@ -120,9 +133,10 @@ pub async fn carry_out(
             };
             return Ok(with_documents(shared, move |shared| self::check(shared, &text)).await.flatten());
         }
-        Order::Plan(document) => {
-            let text = Text::from(&document);
-            return Ok(with_documents(shared, move |shared| plan(shared, &text, Role::Whole, None)).await.flatten());
+        Order::Plan(PlanOf { document, name, base, drift, diff }) => {
+            let text = Text::from(&api::order::Document { document, name, base });
+            let role = role(drift.unwrap_or(OnDrift::Undo));
+            return Ok(with_documents(shared, move |shared| plan(shared, &text, role, None, diff)).await.flatten());
         }
         Order::Apply(apply) => {
             let document = api::order::Document { document: apply.document, name: apply.name, base: apply.base };
@@ -130,7 +144,8 @@ pub async fn carry_out(
             let role = role(apply.drift.unwrap_or(OnDrift::Undo));
             if apply.dry_run {
                 let if_generation = apply.if_generation;
-                let planned = with_documents(shared, move |shared| plan(shared, &text, role, if_generation)).await;
+                let planned =
+                    with_documents(shared, move |shared| plan(shared, &text, role, if_generation, false)).await;
                 return Ok(planned.flatten());
             }
             let (what, check) = match read(shared, text, role).await {
@@ -140,7 +155,7 @@ pub async fn carry_out(
             return submit(shared, ask(apply.if_generation, what), check, audience).await;
         }
         Order::Reload(reload) => {
-            let role = role(reload.drift.unwrap_or(OnDrift::Keep));
+            let role = reload.drift.map_or_else(|| role_of_the_file(shared), role);
             let (what, check) = match read(shared, shared.document.clone(), role).await {
                 Ok(read) => read,
                 Err(busy) => return Ok(Err(busy)),
@@ -224,6 +239,14 @@ pub async fn read(shared: &Arc<Shared>, text: Text, role: Role) -> Result<(What,
         (what, begin.elapsed())
     })
     .await
+}
+
+/// What the file is that is read again.
+pub fn role_of_the_file(shared: &Shared) -> Role {
+    match shared.published.load().running.config.reload.drift {
+        DriftWord::Keep => Role::Merged,
+        DriftWord::Undo => Role::Whole,
+    }
 }
 
 fn role(drift: OnDrift) -> Role {
@@ -400,27 +423,54 @@ fn check(shared: &Shared, text: &Text) -> Result<Body, Box<Failure>> {
     }))
 }
 
-fn plan(shared: &Shared, text: &Text, role: Role, if_generation: Option<u64>) -> Result<Body, Box<Failure>> {
+fn plan(
+    shared: &Shared,
+    text: &Text,
+    role: Role,
+    if_generation: Option<u64>,
+    as_text: bool,
+) -> Result<Body, Box<Failure>> {
     let reading = text.read(shared.shards_auto).map_err(|wrong| invalid(shared, wrong))?;
     let published = shared.published.load();
     expected_generation(&published, if_generation)?;
     let running = &published.running.config;
     let base = shared.overlay().base().clone();
-    if role == Role::Merged {
-        let merged = config::merge(&base.config, running, &reading.config, shared.shards_auto);
-        let merged = merged.map_err(|problems| {
-            let Refused { mut failure, .. } = Refused::from(problems);
-            failure.generation = published.running.generation.map(|generation| generation.0);
-            Box::new(failure)
-        })?;
-        let diff = config::diff_kin(running, &merged);
-        return Ok(Body::Plan(planned(shared, &published, &diff, &reading.warnings)));
+    let new = match role {
+        Role::Merged => {
+            let merged = config::merge(&base.config, running, &reading.config, shared.shards_auto);
+            merged.map_err(|problems| {
+                let Refused { mut failure, .. } = Refused::from(problems);
+                failure.generation = published.running.generation.map(|generation| generation.0);
+                Box::new(failure)
+            })?
+        }
+        Role::Whole | Role::Past(_) => reading.config,
+    };
+    let diff = config::diff(running, &new);
+    let mut plan = sampled(shared, &published, &diff, &reading.warnings);
+    if role != Role::Merged {
+        plan.undoes = drift::undone(&config::diff_kin(&base.config, running), &plan.changes);
+        shared.overlay().attribute(&mut plan.undoes);
     }
-    let diff = config::diff(running, &reading.config);
-    let mut plan = planned(shared, &published, &diff, &reading.warnings);
-    plan.undoes = drift::undone(&config::diff_kin(&base.config, running), &plan.changes);
-    shared.overlay().attribute(&mut plan.undoes);
+    if as_text {
+        plan.diff = Some(text_diff(&running.to_toml(), &new.to_toml())?);
+    }
     Ok(Body::Plan(plan))
+}
+
+/// Lines that differ, with those around them.
+fn text_diff(old: &str, new: &str) -> Result<String, Box<Failure>> {
+    if old.len().max(new.len()) > DIFF_BYTES_MAX {
+        let message = format!(
+            "written out, what runs has {} bytes and what would run {}; lines are compared up to {DIFF_BYTES_MAX}: plan \
+             without `diff`",
+            old.len(),
+            new.len()
+        );
+        return Err(Box::new(Failure::new(ErrorCode::TooLarge, message)));
+    }
+    let diff = similar::TextDiff::configure().deadline(Instant::now() + DIFF_WITHIN).diff_lines(old, new);
+    Ok(diff.unified_diff().header("runs", "would run").to_string())
 }
 
 /// What runs, seen from the document that was given last.
@@ -452,7 +502,7 @@ fn plan_edits(shared: &Shared, orders: Vec<Edit>, if_generation: Option<u64>) ->
         invalid(shared, Unreadable { message, problems: tell::problems(&problems) })
     })?;
     let diff = config::diff_kin(running, &edited.config);
-    Ok(Body::Plan(planned(shared, &published, &diff, &tell::problems(&edited.warnings))))
+    Ok(Body::Plan(sampled(shared, &published, &diff, &tell::problems(&edited.warnings))))
 }
 
 fn expected_generation(published: &Published, wanted: Option<u64>) -> Result<(), Box<Failure>> {
@@ -468,6 +518,24 @@ fn planned(shared: &Shared, published: &Published, diff: &config::Plan, warnings
     let touched = shared.counted.over(&published.running);
     let running = status::generation(published);
     tell::plan(diff, Some(running), warnings, &|pool, object| touched.of(pool, object))
+}
+
+/// As [`planned`], with the requests per second that each change concerns: takes [`SAMPLE`] if there are any.
+fn sampled(shared: &Shared, published: &Published, diff: &config::Plan, warnings: &[api::Problem]) -> api::Plan {
+    let touched = shared.counted.over(&published.running);
+    let changes = || diff.changes.iter().take(SAMPLED_MAX);
+    let requests = || changes().map(|change| touched.requests(change.pool.as_deref(), &change.object));
+    let (before, began): (Vec<Option<u64>>, _) = (requests().collect(), Instant::now());
+    let mut plan = planned(shared, published, diff, warnings);
+    if before.iter().any(Option::is_some) {
+        std::thread::sleep(SAMPLE);
+        let seconds = began.elapsed().as_secs_f64();
+        for ((change, before), after) in plan.changes.iter_mut().zip(before).zip(requests()) {
+            let more = before.zip(after).map(|(before, after)| after.saturating_sub(before));
+            change.touched_requests = more.map(|more| (more as f64 / seconds).round() as u64);
+        }
+    }
+    plan
 }
 
 fn invalid(shared: &Shared, wrong: Unreadable) -> Box<Failure> {

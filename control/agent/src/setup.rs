@@ -98,8 +98,7 @@ impl Loaded {
     /// whatever has become of the document since.
     pub fn resume(&mut self) -> Result<Vec<String>, StartError> {
         let Some(folder) = self.config.appliance.state_dir.clone() else { return Ok(Vec::new()) };
-        let keep = (self.config.reload.keep_receipts as usize, self.config.reload.keep_generations as usize);
-        let resumed = durable::open(&folder, self.shards_auto, keep);
+        let resumed = durable::open(&folder, self.shards_auto, self.config.reload.keep_receipts as usize);
         let mut resumed = resumed.map_err(|error| StartError::State { folder, error })?;
         let mut told = std::mem::take(&mut resumed.complaints);
         if let Some(found) = &resumed.found {
@@ -122,17 +121,21 @@ impl Loaded {
         let is_same = found.base.config.hash() == self.config.hash();
         let drifted = found.running.hash() != found.base.config.hash();
         if found.stopped && !is_same {
-            if drifted {
+            let (base, generation) = (&found.base.source, found.generation);
+            let back = format!("generation {generation} has that, and `rollback` goes back to it");
+            if *base != document {
+                told.push(format!("{document} counts, without what ran last, which was made from {base}; {back}"));
+            } else if drifted {
                 told.push(format!(
-                    "{document} has changed since it was given, so it counts without what orders had changed;                      generation {} has that, and `rollback` goes back to it",
-                    found.generation
+                    "{document} has changed since it was given, so it counts without what orders had changed; {back}"
                 ));
             }
             return;
         }
         if !found.stopped && !is_same {
             told.push(format!(
-                "the appliance did not end in order: it goes on with generation {}, which ran last. {document} says                  something else now, and `reload` brings it in",
+                "the appliance did not end in order: it goes on with generation {}, which ran last. {document} says \
+                 something else now, and `reload` brings it in",
                 found.generation
             ));
         }
@@ -332,14 +335,16 @@ pub fn start(setup: Setup) -> Result<Agent, StartError> {
     let mut rollout = Rollout::new(bounds(&running), &change, first_generation);
     let done = inbox.clone();
     let compiler = Compiler { slots, shards: all, counted: counted.clone() };
-    let works = compiler.start(core(3), move |answer| drop(done.send(Event::Done(answer))));
+    let works = compiler.start(core(3), move |answer| drop(done.send(Event::Done(Box::new(answer)))));
     let works = works.map_err(StartError::Thread)?;
 
     let rule_places = Arc::new(rule_places);
     let base = base.unwrap_or_else(|| Base { source: source.clone(), config: Arc::clone(&running.config) });
     let (mut history, mut kept) =
         (Store::new(config.reload.keep_receipts as usize), Kept::new(config.reload.keep_generations as usize));
+    let mut overlay = Overlay::new(base.clone());
     if let Some(resumed) = &mut resumed {
+        resumed.receipts.iter().for_each(|receipt| overlay.recall(receipt));
         std::mem::take(&mut resumed.receipts).into_iter().for_each(|receipt| drop(history.insert(receipt)));
         let before = resumed.found.iter().flat_map(|found| &found.kept);
         before.for_each(|generation| drop(kept.push(generation.clone())));
@@ -366,7 +371,7 @@ pub fn start(setup: Setup) -> Result<Agent, StartError> {
         inbox.clone(),
         (text, shards_auto),
         version,
-        (history, kept, Overlay::new(base.clone())),
+        (history, kept, overlay),
     ));
     for state in states {
         shared.board.set(state.clone());

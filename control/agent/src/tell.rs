@@ -69,6 +69,7 @@ pub fn plan(plan: &config::Plan, generation: Option<u64>, warnings: &[Problem], 
         restart_reasons: plan.restart_reasons.iter().map(restart_reason).collect(),
         warnings: plan.warnings.iter().map(plan_warning).chain(warnings.iter().cloned()).collect(),
         undoes: Vec::new(),
+        diff: None,
         pools: plan.touches.pools.iter().map(ToString::to_string).collect(),
         listeners: plan.touches.listeners.iter().map(ToString::to_string).collect(),
     }
@@ -93,6 +94,7 @@ fn planned(change: &config::PlannedChange, semantic_jump: bool, touched: &Touche
         old: (!old.is_null()).then(|| old.clone()),
         new: (!new.is_null()).then(|| new.clone()),
         touched_connections: counted.or_else(|| touched(pool.as_deref(), object)),
+        touched_requests: None,
         semantic_jump,
     }
 }
@@ -121,6 +123,7 @@ fn plan_warning(warning: &PlanWarning) -> Problem {
     let code = match warning.code {
         PlanWarningCode::PoolRemoved => "pool_removed",
         PlanWarningCode::SemanticJump => "semantic_jump",
+        PlanWarningCode::NoUsableBackend => "no_usable_backend",
         PlanWarningCode::AddressMoved => "address_moved",
         PlanWarningCode::StateReset => "state_reset",
     };

@@ -1,6 +1,6 @@
 //! Live connections and the objects of a configuration they belong to, read from the shards' counters.
 
-use config::{Object, Running};
+use config::{Object, Running, Service};
 use link::counters::{CounterPages, EndpointCounter, PoolCounter, ShardCounter};
 use policy::generation::Address;
 use policy::{EndpointSlot, PoolId, PoolSlot};
@@ -70,19 +70,46 @@ pub struct Touched<'a> {
 /// Backends of one group.
 type ByAddress = HashMap<Address, EndpointSlot>;
 
+/// Where the figures of an object stand.
+enum Row {
+    Shards,
+    Pool(PoolSlot),
+    Endpoint(EndpointSlot),
+}
+
 impl Touched<'_> {
     /// Connections open now that this object has; `None`: it has none of its own, or is not there yet.
     pub fn of(&self, pool: Option<&str>, object: &Object) -> Option<u64> {
+        Some(match self.row(pool, object)? {
+            Row::Shards => self.counted.shard(ShardCounter::Connections),
+            Row::Pool(slot) => self.counted.pool(slot, PoolCounter::Connections),
+            Row::Endpoint(slot) => self.counted.endpoint(slot, EndpointCounter::Connections),
+        })
+    }
+
+    /// Requests that this object has had until now; `None`: as [`Touched::of`], and where there is no HTTP.
+    pub fn requests(&self, pool: Option<&str>, object: &Object) -> Option<u64> {
+        let is_http = |pool: &str| {
+            let pool = self.running.config.pools.get(&PoolId::new(pool))?;
+            (pool.create.service == Service::Http).then_some(())
+        };
+        is_http(pool?)?;
+        match self.row(pool, object)? {
+            Row::Shards => None,
+            Row::Pool(slot) => Some(self.counted.pool(slot, PoolCounter::Requests)),
+            Row::Endpoint(slot) => Some(self.counted.endpoint(slot, EndpointCounter::Requests)),
+        }
+    }
+
+    fn row(&self, pool: Option<&str>, object: &Object) -> Option<Row> {
         let Some(pool) = pool else {
-            let whole = matches!(object, Object::Appliance);
-            return whole.then(|| self.counted.shard(ShardCounter::Connections));
+            return matches!(object, Object::Appliance).then_some(Row::Shards);
         };
         let (id, running) = self.running.pools.find_entry(&PoolId::new(pool))?;
-        let slot = running.generation.slot;
         match object {
-            Object::Appliance => Some(self.counted.shard(ShardCounter::Connections)),
-            Object::Pool | Object::Group { .. } => Some(self.counted.pool(slot, PoolCounter::Connections)),
-            // Nobody counts connections by the address that they came in by, or by the rules that their requests met.
+            Object::Appliance => Some(Row::Shards),
+            Object::Pool | Object::Group { .. } => Some(Row::Pool(running.generation.slot)),
+            // Nobody counts by the address that connections came in by, or by the rules that requests met.
             Object::Listen { .. } | Object::Rule { .. } | Object::List { .. } => None,
             Object::Backend { group, address, .. } => {
                 let mut groups = self.endpoints.borrow_mut();
@@ -91,8 +118,7 @@ impl Touched<'_> {
                     let all = group.flat_map(|group| group.endpoints.iter());
                     all.map(|endpoint| (endpoint.address.clone(), endpoint.slot)).collect()
                 });
-                let slot = *endpoints.get(address)?;
-                Some(self.counted.endpoint(slot, EndpointCounter::Connections))
+                Some(Row::Endpoint(*endpoints.get(address)?))
             }
         }
     }

@@ -77,7 +77,7 @@ vocabulary! {
         /// Is this document valid? Answered by [`crate::status::Checked`].
         Check(Check) = "check",
         /// What would this document change? Answered by [`crate::Plan`].
-        Plan(Document) = "plan",
+        Plan(PlanOf) = "plan",
         /// Make this document the running one. Answered by [`crate::Receipt`], or [`crate::Plan`] on a dry run.
         Apply(Apply) = "apply",
         /// Read the configuration file again and apply it. Answered by [`crate::Receipt`].
@@ -201,6 +201,32 @@ pub struct Document {
     pub base: Option<String>,
 }
 
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlanOf {
+    /// As [`Document::document`].
+    pub document: String,
+    /// As [`Document::name`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// As [`Document::base`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<String>,
+    /// As [`Apply::drift`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drift: Option<OnDrift>,
+    /// Also as lines of text: what runs, written out, against what would run.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub diff: bool,
+}
+
+impl From<Document> for PlanOf {
+    fn from(document: Document) -> PlanOf {
+        let Document { document, name, base } = document;
+        PlanOf { document, name, base, drift: None, diff: false }
+    }
+}
+
 /// Either text, or the path of a file that the appliance can read.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(try_from = "CheckFields", into = "CheckFields")]
@@ -275,7 +301,7 @@ pub struct Apply {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Reload {
-    /// Absent: kept.
+    /// Absent: as `reload.drift` says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drift: Option<OnDrift>,
 }

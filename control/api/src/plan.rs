@@ -20,6 +20,9 @@ pub struct Plan {
     /// What runtime orders have changed and this would change again. Absent: nothing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub undoes: Vec<Undone>,
+    /// Unified diff of what runs and what would run, both written out in the same order. Absent: not asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub diff: Option<String>,
     /// Pools that get a new generation; every other stays pointer-equal.
     pub pools: Vec<String>,
     /// Addresses that begin or cease to be listened on.
@@ -56,6 +59,10 @@ pub struct PlannedChange {
     /// by it unless the reach says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub touched_connections: Option<u64>,
+    /// Requests per second that this change concerns, sampled from the shards while the plan was made. Absent: as of
+    /// `touched_connections`; and in the plan of a job, which is not held up for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub touched_requests: Option<u64>,
     /// The name stays and the targets are all others: perhaps another application.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub semantic_jump: bool,

@@ -153,7 +153,7 @@ mod tests {
             r#"{"order":"check","document":"x = 1\n","name":"site.toml"}"#,
             Order::Check(Check::Document(document.clone())),
         );
-        reads(r#"{"name":"site.toml","document":"x = 1\n","order":"plan"}"#, Order::Plan(document));
+        reads(r#"{"name":"site.toml","document":"x = 1\n","order":"plan"}"#, Order::Plan(document.into()));
         reads(
             r#"{"order":"apply","document":"","if_generation":41,"dry_run":true}"#,
             Order::Apply(Apply { if_generation: Some(41), dry_run: true, ..Apply::default() }),

@@ -8,6 +8,7 @@
 use crate::document::{Carries, Config, Group, GroupContent, HttpContent, Pool};
 use crate::keys::{Algorithm, Backend, Balancing, CheckWord, Health, HttpTimes, TcpGroup};
 use crate::plan::Live;
+use crate::problem::Problems;
 use crate::running::{Running, RunningPool};
 use crate::service;
 use crate::slots::{EndpointIdentity, Slots};
@@ -32,6 +33,8 @@ pub struct Compiled {
     pub bind: Vec<Bind>,
     /// Endpoints that are new or differ from before, with their pool: to be checked and resolved anew.
     pub endpoints: Vec<(PoolSlot, Arc<Endpoint>)>,
+    /// Errors: what the document says cannot be compiled, so this must not go out. Warnings: new rules that are never asked.
+    pub remarks: Problems,
     pub(crate) from: Arc<Config>,
     pub(crate) to: Arc<Config>,
     pub(crate) pools: Vec<(PoolId, Option<RunningPool>)>,
@@ -89,11 +92,12 @@ pub fn compile(
         listeners: Vec::new(),
         left: Vec::new(),
         groups_gone: Vec::new(),
+        remarks: Problems::default(),
         coming: HashSet::new(),
         sites: HashMap::new(),
     };
     compiler.document(new);
-    let Compiler { mut change, bind, mut endpoints, pools, listeners, left, groups_gone, .. } = compiler;
+    let Compiler { mut change, bind, mut endpoints, pools, listeners, left, groups_gone, remarks, .. } = compiler;
     change.pools.sort_by_key(|(slot, _)| *slot);
     change.listen.sort_by_key(|listen| listen.listener);
     change.leave.sort();
@@ -105,6 +109,7 @@ pub fn compile(
         change: Arc::new(change),
         bind,
         endpoints,
+        remarks,
         from: running.config.clone(),
         to: new.clone(),
         pools,
@@ -126,6 +131,7 @@ struct Compiler<'a> {
     listeners: Vec<(Address, Listen)>,
     left: Vec<(Address, ListenerSlot)>,
     groups_gone: Vec<(PoolId, Arc<str>)>,
+    remarks: Problems,
     /// Addresses that lead to a pool in the new configuration and did not in the old one. One that led to another pool
     /// is not left: it moves.
     coming: HashSet<&'a Address>,
@@ -181,7 +187,7 @@ impl<'a> Compiler<'a> {
         for name in named {
             self.slots.name_list(name);
         }
-        let service = service::compile(pool, sites, old, &*self.slots, &mut replaced);
+        let service = service::compile(pool, sites, old, &*self.slots, &mut replaced, &mut self.remarks);
         let own = size_of::<PoolGeneration>() + size_of_val(&*listeners) + site_bytes;
         let group_bytes = groups.measure().map_or(0, |bytes| bytes.0);
         let own_before = old.map_or(0, |old| size_of_val(&*old.generation) + size_of_val(&*old.generation.listeners));

@@ -56,6 +56,16 @@ words! {
 }
 
 words! {
+    /// What a file that is read again does to what orders have changed.
+    DriftWord {
+        /// It stays.
+        Keep = "keep";
+        /// The file says all.
+        Undo = "undo";
+    }
+}
+
+words! {
     /// What the entries of a list are.
     ListWord {
         /// Addresses and prefixes of them.
@@ -199,6 +209,11 @@ keys! {
         /// Generations kept in memory to go back to. What they have in common is there once.
         keep_generations: u32 = Count::between(2, 10_000), default(100);
             Soft, Reload, NextSubmission, "reload_keep_generations": "The oldest generations go when the next one is in force.";
+
+        /// What becomes of what orders have changed when the file is read again (SIGHUP, `reload`). `keep`: it stays, and
+        /// where the file has changed the same otherwise, nothing is done; `undo`: the file says all.
+        drift: DriftWord = OneOf::<DriftWord>::words(), default(DriftWord::Keep);
+            Soft, Reload, NextSubmission, "reload_drift": "Asked when the file is read.";
 
         /// Least time from one generation to the next. What is submitted meanwhile waits and becomes one generation; each
         /// submitter is told what became of his. Waiting for it is no part of `job_timeout`.

@@ -105,7 +105,7 @@ pub use form::{
     RewritePath, Shards, Shown, ValueTest,
 };
 pub use keys::{
-    AccessFormat, AccessLog, Algorithm, Appliance, Backend, Balancing, CheckWord, Conditions, Create, Eject,
+    AccessFormat, AccessLog, Algorithm, Appliance, Backend, Balancing, CheckWord, Conditions, Create, DriftWord, Eject,
     EventFormat, EventLevel, EventLog, Health, Hosts, Http, HttpGroup, HttpTimes, Limits, ListKeys, ListWord, LogSink,
     Page, PoolSwitches, Reload, Retry, Root, Rule, Service, TABLES, TcpGroup, Test, Timeouts, keys,
 };

@@ -120,6 +120,8 @@ pub enum PlanWarningCode {
     PoolRemoved,
     /// The group has no backend in common with the one before: perhaps it is another application.
     SemanticJump,
+    /// No backend of the group would get a connection: there is none, or each drains or weighs nothing.
+    NoUsableBackend,
     /// An address leads to another pool.
     AddressMoved,
     /// Backends keep their addresses, but lose health and counts.
@@ -297,6 +299,11 @@ pub fn diff_kin(old: &Config, new: &Config) -> Plan {
         diff.document(old, new);
     }
     diff.plan(old.hash(), new.hash())
+}
+
+/// Whether a connection could go to any of them, as far as the document says.
+fn is_usable(backends: &Backends) -> bool {
+    backends.iter().any(|backend| backend.weight > 0 && !backend.drain)
 }
 
 pub(crate) struct Diff<'a> {
@@ -545,6 +552,13 @@ impl<'a> Diff<'a> {
         for backend in &added {
             let path = format!("{at}.backend.{}", backend.id);
             self.event(Some(pool), path, object(group, backend), ChangeKind::Added, happenings::BACKEND_ADDED);
+        }
+        if is_usable(old) && !is_usable(new) {
+            let message = format!(
+                "No backend of group `{group}` of pool `{pool}` gets connections any more: {}",
+                if new.is_empty() { "none is left" } else { "each drains or weighs nothing" }
+            );
+            self.warn(PlanWarningCode::NoUsableBackend, at.into(), pool, message);
         }
         // Whoever had to go to be replaced: of an empty group nothing is missed.
         if removed.len() == old.len() && !old.is_empty() && !new.is_empty() {

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 /// Which pools have an address, before and after. Made when first asked: most changes move no address.
 pub(crate) struct Owners<'a> {
-    old: &'a Config,
+    pub(crate) old: &'a Config,
     pub(crate) new: &'a Config,
     before: Option<OwnerMap<'a>>,
     after: Option<OwnerMap<'a>>,

@@ -5,7 +5,7 @@
 use crate::document::{HttpContent, RuleContent, Sealed};
 use crate::keys::Page;
 use crate::place::At;
-use crate::plan::{ChangeKind, Diff, Object, happenings};
+use crate::plan::{ChangeKind, Diff, Object, PlanWarningCode, happenings};
 use crate::rule_list::{RuleDifference, RuleList, rising};
 use crate::schema::Key;
 use policy::PoolId;
@@ -34,6 +34,7 @@ impl<'a> Diff<'a> {
                 Some((before, was)) => {
                     if was.hash() != is.hash() {
                         self.rule(pool, was, is);
+                        self.leads_elsewhere(pool, was, is);
                     }
                     if before != turn {
                         moved.push((before, turn));
@@ -64,6 +65,27 @@ impl<'a> Diff<'a> {
         let mut each = |key: &Key, old, new| self.key(Some(pool), &at, object.clone(), key, old, new);
         conditions.diff(&new.conditions, &mut each);
         rule.diff(&new.rule, &mut each);
+    }
+
+    /// A rule may keep its name and lead to another application.
+    fn leads_elsewhere(&mut self, pool: &PoolId, old: &RuleContent, new: &RuleContent) {
+        let (Some(was), Some(is)) = (&old.rule.group, &new.rule.group) else { return };
+        if was == is {
+            return;
+        }
+        let before = self.owners.old.pools.get(pool).and_then(|pool| pool.groups.get(&**was));
+        let after = self.owners.new.pools.get(pool).and_then(|pool| pool.groups.get(&**is));
+        let (Some(before), Some(after)) = (before, after) else { return };
+        let both = after.backends.iter().any(|new| before.backends.iter().any(|old| old.address == new.address));
+        if before.backends.is_empty() || both {
+            return;
+        }
+        let message = format!(
+            "Rule `{}` of pool `{pool}` leads to group `{is}`, which has no backend in common with `{was}`; is it still the \
+             same service?",
+            new.id
+        );
+        self.warn(PlanWarningCode::SemanticJump, rule_path(pool, &new.id), pool, message);
     }
 
     /// Pages are known by their statuses.

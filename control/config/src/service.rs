@@ -5,6 +5,8 @@
 
 use crate::document::{HttpContent, Pool};
 use crate::keys::{Algorithm, Eject, Http, HttpGroup, Retry};
+use crate::place::At;
+use crate::problem::{Code, Problem, Problems};
 use crate::rule_list::{RuleDifference, RuleList, SealedRule};
 use crate::rule_spec;
 use crate::running::RunningPool;
@@ -14,18 +16,25 @@ use policy::generation::Service;
 use policy::http::affinity::HashOn;
 use policy::http::eject::EjectPolicy;
 use policy::http::retry::RetryPolicy;
+use policy::http::shadow::Shadow;
 use policy::http::{
     Action, ActionSpec, GroupHttp, HttpService, Limits, Lists, Page, Pages, Rule, RuleSpec, Rules, Sites, Turn, When,
 };
 use std::sync::Arc;
 
-/// The service. `replaced` grows by the bytes of the old one's table of rules that this one does not share.
+/// Rules that one change brings, of which each is held against those before it. A document says of all of its rules which
+/// are never asked, when it is read.
+const SHADOWS_SOUGHT_MAX: usize = 16;
+
+/// The service. `replaced` grows by the bytes of the old one's table of rules that this one does not share. `remarks`: rules
+/// that are no table, in which case this is none that may run; and new rules that are never asked.
 pub(crate) fn compile(
     pool: &Pool,
     sites: Sites,
     old: Option<&RunningPool>,
     slots: &Slots,
     replaced: &mut usize,
+    remarks: &mut Problems,
 ) -> Service {
     let Some(content) = &pool.http else {
         return Service::Tcp;
@@ -34,7 +43,7 @@ pub(crate) fn compile(
         (Some(content), Service::Http(service)) => Some((content, service)),
         (None, _) | (_, Service::Tcp) => None,
     });
-    let rules = rules(pool, content, before, slots, replaced);
+    let rules = rules(pool, content, before, slots, replaced, remarks);
     let lists = lists(content, before, slots, replaced);
     match before {
         Some((old, service)) if old.settings == content.settings && old.pages == content.pages => {
@@ -57,7 +66,8 @@ pub(crate) fn alone(pool: &Pool, slots: &mut Slots) -> Option<HttpService> {
     for list in content.lists.keys() {
         slots.name_list(list);
     }
-    let rules = rules(pool, content, None, slots, &mut 0);
+    // What is no table is told where the document is read.
+    let rules = rules(pool, content, None, slots, &mut 0, &mut Problems::default());
     Some(service(content, rules, lists(content, None, slots, &mut 0), Sites::default()))
 }
 
@@ -102,7 +112,9 @@ fn rules(
     before: Option<(&HttpContent, &Arc<HttpService>)>,
     slots: &Slots,
     replaced: &mut usize,
+    remarks: &mut Problems,
 ) -> Arc<Rules> {
+    let at = || At::ROOT.key("pool").key(pool.id.as_str()).key("rule").to_string();
     let slot_of = |id: &str| slots.group(&pool.id, id).expect("groups are named before rules lead to them");
     if content.rules.is_empty() {
         let only = pool.groups.keys().next().map_or(GroupSlot(0), |id| slot_of(id));
@@ -122,7 +134,10 @@ fn rules(
     // What no rule was compiled to is no rule of the document.
     let Some((old, service)) = before.filter(|(old, _)| !old.rules.is_empty()) else {
         let all = content.rules.turns().map(|(turn, rule)| (turn, compiled(rule)));
-        return Arc::new(Rules::at_turns(all.collect()).expect(WERE_A_TABLE));
+        return Rules::at_turns(all.collect()).map(Arc::new).unwrap_or_else(|error| {
+            remarks.push(Problem::error(Code::TooMany, at(), None, error.to_string()));
+            everywhere(GroupSlot(0))
+        });
     };
     let mut changes: Vec<(Turn, Option<Arc<Rule>>)> = Vec::new();
     for RuleDifference { turn, old: _, new } in RuleList::diff(&old.rules, &content.rules) {
@@ -137,10 +152,31 @@ fn rules(
     if changes.is_empty() {
         return service.rules.clone();
     }
-    Arc::new(service.rules.with(changes, replaced).expect(WERE_A_TABLE))
+    let new: Vec<Turn> = changes.iter().filter_map(|(turn, rule)| rule.as_ref().map(|_| *turn)).collect();
+    match service.rules.with(changes, replaced) {
+        Ok(rules) => {
+            if new.len() <= SHADOWS_SOUGHT_MAX {
+                new.into_iter().for_each(|turn| shadowed(&rules, turn, &at(), remarks));
+            }
+            Arc::new(rules)
+        }
+        Err(error) => {
+            remarks.push(Problem::error(Code::TooMany, at(), None, error.to_string()));
+            service.rules.clone()
+        }
+    }
 }
 
-const WERE_A_TABLE: &str = "the rules of a configuration have been a table before";
+/// Whether a rule that has come is ever asked.
+fn shadowed(rules: &Rules, turn: Turn, at: &str, remarks: &mut Problems) {
+    let Some(rule) = rules.rule(turn) else { return };
+    let Shadow::Never(never) = rules.shadow_over(turn, rule) else { return };
+    let message = match never.behind.and_then(|behind| rules.rule(behind)) {
+        Some(behind) => format!("rule `{}` is never asked: `{}` takes all of it before", rule.id, behind.id),
+        None => format!("no request meets rule `{}`: its conditions exclude each other", rule.id),
+    };
+    remarks.push(Problem::warning(Code::NoEffect, format!("{at}.{}", rule.id), None, message));
+}
 
 /// Where nothing is said, all requests go to the only group.
 fn everywhere(group: GroupSlot) -> Arc<Rules> {

@@ -1,7 +1,7 @@
 //! `sluicectl plan`, and the plan inside a receipt.
 
 use super::page::Page;
-use super::{BAD, DIM, GOOD, HEAD, WARN, connections_text, counted, failure, joined};
+use super::{BAD, DIM, GOOD, HEAD, WARN, connections_text, counted, failure, grouped, joined};
 use api::plan::{ChangeKind, Class, Plan, PlannedChange};
 use api::{By, Drift, Folded};
 use serde_json::Value;
@@ -18,6 +18,17 @@ pub fn plan(plan: &Plan) -> String {
     } else {
         page.line(format_args!("compared with {against}: {}", summary(plan)));
         draw_changes(plan, &mut page);
+    }
+    if let Some(diff) = plan.diff.as_deref().filter(|diff| !diff.is_empty()) {
+        page.gap();
+        for line in diff.lines() {
+            let style = match line.as_bytes().first() {
+                Some(b'+') => GOOD,
+                Some(b'-') => BAD,
+                _ => DIM,
+            };
+            page.line(format_args!("{style}{line}{style:#}"));
+        }
     }
     if !plan.restart_reasons.is_empty() {
         page.gap();
@@ -138,6 +149,9 @@ fn draw_change(change: &PlannedChange, pool: Option<&str>, page: &mut Page) {
     let mut felt = vec![change.class.to_string(), change.reach.to_string(), change.category.clone()];
     if let Some(touched) = change.touched_connections {
         felt.push(format!("{} touched", connections_text(touched)));
+    }
+    if let Some(requests) = change.touched_requests {
+        felt.push(format!("{} requests/s", grouped(requests)));
     }
     let style = if change.class == Class::Soft { DIM } else { BAD };
     page.line(format_args!("      {style}{}{style:#}", joined(felt)));

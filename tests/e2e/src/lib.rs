@@ -9,7 +9,10 @@ mod document;
 
 pub use document::Pool;
 
-use api::status::{BackendStatus, PoolStatus, Status};
+use api::order::ConfigOf;
+use api::status::{BackendStatus, PoolStatus, RunningConfig, Status};
+use api::{Body, Drift, Order, Receipt};
+use harness::appliance::{Appliance, tell};
 use serde_json::Value;
 
 /// A pool of a status. Panics when it is not there.
@@ -26,6 +29,30 @@ pub fn backend<'a>(status: &'a Status, id: &str) -> &'a BackendStatus {
         .clone()
         .find(|backend| backend.backend == id)
         .unwrap_or_else(|| panic!("there is no backend {id}: {status:?}"))
+}
+
+/// Gives an order that edits, as JSON has it. Panics when it is refused.
+#[track_caller]
+pub fn give(appliance: &Appliance, order: &Value) -> Receipt {
+    let edit = serde_json::from_value(order.clone()).unwrap_or_else(|error| panic!("{error}: {order}"));
+    appliance.change(Order::Edit(edit)).unwrap_or_else(|failure| panic!("{order}: {}", tell(&failure)))
+}
+
+/// The document of this generation, or of the one that runs.
+#[track_caller]
+pub fn document_of(appliance: &Appliance, generation: Option<u64>) -> RunningConfig {
+    match appliance.call(Order::ConfigGet(ConfigOf { generation })) {
+        Ok(Body::Config(running)) => running,
+        other => panic!("a document was expected, not {other:?}"),
+    }
+}
+
+#[track_caller]
+pub fn drift(appliance: &Appliance) -> Drift {
+    match appliance.call(Order::Drift) {
+        Ok(Body::Drift(drift)) => drift,
+        other => panic!("a drift was expected, not {other:?}"),
+    }
 }
 
 /// The close reasons of these lines of the access log, sorted.

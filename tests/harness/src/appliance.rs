@@ -12,6 +12,7 @@ use api::status::Checked;
 use api::{Body, Client, Event, Generations, Order, Plan, Progress, Receipt, Reply, Status};
 use rustix::process::Signal;
 use serde_json::Value;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -203,7 +204,7 @@ impl Appliance {
 
     pub fn plan(&self, pools: &str) -> Result<Plan, Box<Failure>> {
         let document = api::order::Document { document: self.document(pools), ..Default::default() };
-        match self.call(Order::Plan(document))? {
+        match self.call(Order::Plan(document.into()))? {
             Body::Plan(plan) => Ok(plan),
             other => panic!("a plan was expected, not {other:?}"),
         }
@@ -311,6 +312,12 @@ impl Appliance {
         self.process.output()
     }
 
+    /// Waits until it has printed a line that contains this, and gives the line.
+    #[track_caller]
+    pub fn wait_line(&self, part: &str) -> String {
+        self.process.wait_line(part)
+    }
+
     // Its end.
 
     pub fn signal(&self, signal: Signal) {
@@ -342,12 +349,22 @@ impl Appliance {
         self.process.wait_exit(deadline)
     }
 
-    /// Stops it as a service manager would, and expects a proper end.
+    /// Stops it as a service manager would, and expects a proper end. Its folder, for the next one.
     #[track_caller]
-    pub fn stop(mut self) {
+    pub fn stop(mut self) -> TempDir {
         self.signal(Signal::TERM);
         let status = self.wait_exit(Deadline::patient());
         assert!(status.is_some_and(|status| status.success()), "after SIGTERM: {status:?}");
+        self.folder
+    }
+
+    /// Ends it at whatever instruction it is. Its folder, for the next one.
+    #[track_caller]
+    pub fn kill(mut self) -> TempDir {
+        self.signal(Signal::KILL);
+        let status = self.wait_exit(Deadline::patient());
+        assert_eq!(status.and_then(|status| status.signal()), Some(Signal::KILL.as_raw()), "{status:?}");
+        self.folder
     }
 }
 
@@ -379,7 +396,7 @@ impl Events {
 }
 
 /// `2026-11-21T10:58:01.926328Z`
-fn rfc3339(time: SystemTime) -> String {
+pub fn rfc3339(time: SystemTime) -> String {
     let since_epoch = time.duration_since(UNIX_EPOCH).expect("the clock is set");
     let (days, seconds) = (since_epoch.as_secs() / 86_400, since_epoch.as_secs() % 86_400);
     // Days to a date of the Gregorian calendar (Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms").

@@ -54,7 +54,7 @@ const OUTBOX_RETRY: Duration = Duration::from_millis(2);
 /// Something that control must know.
 pub enum Event {
     Submit(Box<Wish>),
-    Done(Done),
+    Done(Box<Done>),
     Saved(Saved),
     /// The log thread has forgotten the names of these slots.
     Forgotten(Vec<log::Slot>),
@@ -232,7 +232,7 @@ impl Control {
         self.changed = true;
         match event {
             Event::Submit(wish) => self.submit(*wish),
-            Event::Done(done) => self.on_done(done),
+            Event::Done(done) => self.on_done(*done),
             Event::Saved(saved) => self.on_saved(saved),
             Event::Forgotten(slots) => self.on_forgotten(slots),
             Event::ShardGone(shard) => self.on_shard_gone(shard),

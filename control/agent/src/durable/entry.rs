@@ -24,18 +24,32 @@ pub enum Entry {
     /// What ran when the segment began.
     Running { generation: u64, since: String, document: Document },
     /// A generation that the shards have adopted.
-    Adopted { generation: u64, since: String, change: Change },
+    Adopted {
+        generation: u64,
+        since: String,
+        change: Change,
+        #[serde(default)]
+        moment: Moment,
+    },
     /// The appliance has ended in order.
     Stopped { at: String },
     /// It has begun again; what it runs follows as `Running`, if it is not what ran.
-    Started { at: String, pid: u32 },
+    Started {
+        at: String,
+        pid: u32,
+        #[serde(default)]
+        moment: Moment,
+    },
 }
+
+/// By when all had expired of the lists that was gone, and nothing that was still there. Unit: seconds since 1970, UTC.
+pub type Moment = u64;
 
 /// What a generation was made by.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Change {
-    /// Typed orders and patches, on top of what ran.
+    /// Typed orders and patches, on top of what ran. They call files as the document would.
     Edits {
         orders: Vec<api::Edit>,
         #[serde(default, skip_serializing_if = "Files::is_empty")]

@@ -22,7 +22,7 @@ use crate::names::Name;
 use api::receipt::Receipt;
 use api::status::ConfigSource;
 use config::{Config, ListFile};
-use entry::{Change, Document, Entry, Files, Written};
+use entry::{Change, Document, Entry, Files, Moment, Written};
 use journal::{Hash, Journal, Record};
 use policy::JobId;
 use std::collections::{BTreeSet, VecDeque};
@@ -168,7 +168,7 @@ impl Scribe {
     }
 
     fn begin(&mut self, saved: &dyn Fn(Saved)) {
-        let started = Entry::Started { at: clock::date(), pid: std::process::id() };
+        let started = Entry::Started { at: clock::date(), pid: std::process::id(), moment: moment(&self.running) };
         let written = match self.is_known && self.journal.halted().is_none() {
             true => self.append(entry::entry(&started)).and_then(|()| self.commit()),
             false => self.begin_segment(),
@@ -226,8 +226,8 @@ impl Scribe {
                 (self.running, self.source) = (config, source.clone());
                 let based = based.map(|base| self.rebase(base));
                 let change = match made_by {
-                    MadeBy::Edits(Edits { orders, files, .. }) => {
-                        Change::Edits { orders: orders.to_vec(), files: self.files(files.iter())? }
+                    MadeBy::Edits(edits) => {
+                        Change::Edits { orders: edits.orders_by_the_document(), files: self.files(edits.files.iter())? }
                     }
                     MadeBy::Rollback { to } if self.told.contains(&to) => Change::Back(to),
                     MadeBy::Document | MadeBy::Rollback { .. } => {
@@ -235,7 +235,8 @@ impl Scribe {
                     }
                 };
                 self.told.insert(generation);
-                let adopted = entry::entry(&Entry::Adopted { generation, since, change });
+                let moment = moment(&self.running);
+                let adopted = entry::entry(&Entry::Adopted { generation, since, change, moment });
                 Ok([Some(adopted), based.transpose()?, Some(entry::receipt(&receipt))].into_iter().flatten().collect())
             }
         }
@@ -302,4 +303,10 @@ impl Scribe {
         }
         Ok(())
     }
+}
+
+/// Now, or before: a moment when nothing had expired that this still has.
+fn moment(config: &Config) -> Moment {
+    let now = clock::seconds_now();
+    config.next_expiry().map_or(now, |next| now.min(next.saturating_sub(1)))
 }

@@ -2,7 +2,7 @@
 //!
 //! Owns the reading. What a start makes of it is `setup`'s affair.
 
-use super::entry::{self, Change, Document, Entry, Files, Said, read};
+use super::entry::{self, Change, Document, Entry, Files, Moment, Said, read};
 use super::{BOUNDS, Base};
 use crate::ask::Edits;
 use crate::clock;
@@ -49,12 +49,11 @@ pub struct Found {
 }
 
 /// Takes the folder and reads it.
-pub fn open(folder: &Path, shards_auto: usize, keep: (usize, usize)) -> Result<Resumed, String> {
-    let (keep_receipts, keep_generations) = keep;
+pub fn open(folder: &Path, shards_auto: usize, keep_receipts: usize) -> Result<Resumed, String> {
     let (journal, recovered) = Journal::open(folder, BOUNDS).map_err(|error| error.to_string())?;
     let mut complaints = told(&recovered);
     let reader = Reader { blobs: journal.blobs(), shards_auto };
-    let mut replay = Replay::new(keep_generations);
+    let mut replay = Replay::new();
     for record in recovered.records() {
         let step = match read(&record) {
             Ok(Said::Entry(entry)) => replay.step(entry, &reader),
@@ -174,8 +173,8 @@ struct Replay {
 }
 
 impl Replay {
-    fn new(keep: usize) -> Replay {
-        Replay { base: None, running: None, generation: 0, kept: Kept::new(keep), stopped: false }
+    fn new() -> Replay {
+        Replay { base: None, running: None, generation: 0, kept: Kept::new(0), stopped: false }
     }
 
     fn step(&mut self, entry: Entry, reader: &Reader) -> Result<(), String> {
@@ -189,7 +188,7 @@ impl Replay {
                 let config = reader.document(&document)?;
                 self.runs(generation, since, document.source, config);
             }
-            Entry::Adopted { generation, since, change } => {
+            Entry::Adopted { generation, since, change, moment } => {
                 let (source, running) = self.running.clone().ok_or("an order, and nothing that it was given to")?;
                 let (source, config) = match change {
                     Change::Document(document) => {
@@ -207,10 +206,13 @@ impl Replay {
                         (source, Arc::new(edited.config))
                     }
                 };
+                let config = at(config, moment);
                 self.runs(generation, since, source, config);
             }
             Entry::Stopped { .. } => self.stopped = true,
-            Entry::Started { .. } => {}
+            Entry::Started { moment, .. } => {
+                self.running = self.running.take().map(|(source, config)| (source, at(config, moment)));
+            }
         }
         Ok(())
     }
@@ -218,7 +220,10 @@ impl Replay {
     fn runs(&mut self, generation: u64, since: String, source: ConfigSource, config: Arc<Config>) {
         self.generation = self.generation.max(generation);
         self.running = Some((source, Arc::clone(&config)));
+        // As many as were kept when this was written, whatever the document says by now: what was gone back to is among them.
+        let keep = config.reload.keep_generations as usize;
         drop(self.kept.push(KeptGeneration { number: GenerationId(generation), config, since }));
+        drop(self.kept.keep(keep));
     }
 
     fn found(self) -> Option<Found> {
@@ -231,4 +236,10 @@ impl Replay {
         kept.reverse();
         Some(Found { base, running, source, generation: self.generation, kept, stopped: self.stopped })
     }
+}
+
+/// As it was for the orders that came later: a patch counts the entries of a list, and those that had expired were gone.
+fn at(config: Arc<Config>, moment: Moment) -> Arc<Config> {
+    let has_expired = config.expired_lists(moment).next().is_some();
+    if has_expired { Arc::new(config.at(moment)) } else { config }
 }

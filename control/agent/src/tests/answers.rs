@@ -38,7 +38,8 @@ fn a_plan_is_what_an_apply_then_does_and_changes_nothing() {
     rig.shards[0].open("db", "a");
     let before = rig.status();
     let document = rig.document("", &db(&listen, &[("a", 9001, "weight = 4")]));
-    let Ok(Body::Plan(plan)) = rig.call(Order::Plan(Document { document: document.clone(), ..Document::default() }))
+    let Ok(Body::Plan(plan)) =
+        rig.call(Order::Plan(api::order::PlanOf { document: document.clone(), ..Default::default() }))
     else {
         panic!("no plan")
     };

@@ -84,7 +84,7 @@ impl Site {
     fn image(&self) -> Resumed {
         let image = tempfile::tempdir().unwrap();
         copy(&self.rig().folder.path().join("state"), image.path());
-        open(image.path(), 2, (1000, 100)).unwrap()
+        open(image.path(), 2, 1000).unwrap()
     }
 }
 
@@ -189,14 +189,14 @@ fn drift_is_what_orders_have_changed_and_whose_they_were() {
     // A plan of a document says what it would undo.
     let folder = site.rig().folder.path().to_owned();
     let document = |more| api::order::Document { document: site.text(&folder, more), ..Default::default() };
-    let Ok(Body::Plan(plan)) = site.rig().call(Order::Plan(document(""))) else { panic!("a plan") };
+    let Ok(Body::Plan(plan)) = site.rig().call(Order::Plan(document("").into())) else { panic!("a plan") };
     let undone: Vec<_> = plan.undoes.iter().map(|undone| (undone.path.as_str(), undone.by.clone())).collect();
     assert_eq!(undone, [("pool.db.group.main.backend.a.weight", Some(by.clone()))]);
-    let Ok(Body::Plan(plan)) = site.rig().call(Order::Plan(document("weight = 7\n"))) else { panic!("a plan") };
+    let Ok(Body::Plan(plan)) = site.rig().call(Order::Plan(document("weight = 7\n").into())) else { panic!("a plan") };
     assert_eq!(plan.undoes, [], "it says the same");
     let gone = site.text(&folder, "").replace("pool.db", "pool.other");
     let Ok(Body::Plan(plan)) =
-        site.rig().call(Order::Plan(api::order::Document { document: gone, ..Default::default() }))
+        site.rig().call(Order::Plan(api::order::PlanOf { document: gone, ..Default::default() }))
     else {
         panic!("a plan")
     };

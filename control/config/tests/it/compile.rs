@@ -4,7 +4,7 @@ use crate::appliance::Appliance;
 use crate::arbitrary::{Model, PLAIN, history};
 use crate::arbitrary_rules::SPARE;
 use crate::config;
-use config::{ChangeKind, Compiled, Config, Object, Plan, Running, RunningPool, Slots, compile, diff};
+use config::{ChangeKind, Compiled, Config, Edit, Object, Plan, RulePlace, Running, RunningPool, Slots, compile, diff};
 use policy::generation::{Address, Balance, Change, Group, PoolGeneration, Service};
 use policy::http::Action;
 use policy::reload::Outcome;
@@ -416,6 +416,42 @@ fn a_plan_proves_nothing_about_another_document() {
     let live = diff(&running.config, &config(POOL)).live().unwrap();
     let other = config(&POOL.replace("a:1", "c:1"));
     let _ = compile(&running, &other, live, JobId(1), ShardSet::first(1), &mut Slots::default());
+}
+
+/// Rules that come one by one are held against what a whole document is held against.
+#[test]
+fn rules_that_come_by_orders_are_a_table_or_go_nowhere() {
+    let site =
+        "[pool.web.create]\nservice = 'http'\nlisten = ['127.0.0.1:8']\n[[pool.web.rule]]\nid = 'all'\ndeny = 404\n";
+    let mut running = Running::at_start(&config("[appliance]\n"));
+    let mut slots = Slots::default();
+    let mut made = |running: &Running, new: &Arc<Config>| {
+        let live = diff(&running.config, new).live().unwrap();
+        let compiled = compile(running, new, live, JobId(1), ShardSet::first(1), &mut slots);
+        compiled.applied(&mut slots);
+        compiled
+    };
+    let add = |id: String, query: &str, place| {
+        let path = ["pool", "web", "rule", &id].map(str::to_owned).to_vec();
+        Edit::Add { path, value: serde_json::json!({ "query": { "k": query }, "deny": 403 }), place: Some(place) }
+    };
+    let edit = |running: &Running, edits: &[Edit]| Arc::new(running.config.edit(edits, 1).unwrap().config);
+    running = running.after(&made(&running, &config(site)));
+    let never = made(&running, &edit(&running, &[add("late".into(), "x", RulePlace::Last)]));
+    let remarks: Vec<String> =
+        never.remarks.iter().map(|remark| format!("{} {}", remark.path, remark.message)).collect();
+    assert_eq!(remarks, ["pool.web.rule.late rule `late` is never asked: `all` takes all of it before"]);
+    assert_eq!(never.remarks.errors(), []);
+    // As many as one request may be held against.
+    let edits: Vec<Edit> = (1..policy::http::Rules::CANDIDATES_MAX)
+        .map(|nth| add(format!("r{nth}"), &nth.to_string(), RulePlace::First))
+        .collect();
+    let full = made(&running, &edit(&running, &edits));
+    assert!(full.remarks.is_empty(), "{}", full.remarks);
+    running = running.after(&full);
+    let over = made(&running, &edit(&running, &[add("over".into(), "over", RulePlace::First)]));
+    let [problem] = over.remarks.errors() else { panic!("{}", over.remarks) };
+    assert_eq!((problem.code.label(), &*problem.path), ("too_many", "pool.web.rule"));
 }
 
 #[test]

@@ -19,7 +19,7 @@ error[unknown_key]: there is no `adopt_timout` in `reload`
 2 | adopt_timout = "1s"
   | ^^^^^^^^^^^^
   |
-  = note: accepted: adopt_timeout, job_timeout, keep_generations, keep_receipts, min_interval, prepare_timeout, retained_max, wait_after, wait_before
+  = note: accepted: adopt_timeout, drift, job_timeout, keep_generations, keep_receipts, min_interval, prepare_timeout, retained_max, wait_after, wait_before
   = note: this is `reload.adopt_timout`
   = help: did you mean `adopt_timeout`?
 "#,

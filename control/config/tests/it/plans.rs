@@ -242,8 +242,39 @@ fn semantic_jumps() {
     assert_eq!(change("{ address = \"x:1\" }"), [PlanWarningCode::SemanticJump]);
     assert_eq!(change("{ address = \"x:1\" }, { address = \"a:1\", weight = 5 }"), []);
     assert_eq!(change("{ address = \"x:1\" }, { id = \"a\", address = \"a:1\" }"), []);
-    assert_eq!(change(""), []);
+    assert_eq!(change(""), [PlanWarningCode::NoUsableBackend]);
     assert_eq!(codes(plan(POOL, &POOL.replace(".main", ".other"))), [PlanWarningCode::StateReset]);
+}
+
+#[test]
+fn a_group_without_a_usable_backend_is_warned_of() {
+    let list = "{ id = \"a\", address = \"a:1\" }, { id = \"b\", address = \"b:1\" }";
+    let codes = |plan: Plan| plan.warnings.iter().map(|warning| warning.code).collect::<Vec<_>>();
+    let change = |keys: &str| {
+        let to = format!("{{ id = \"a\", address = \"a:1\", {keys} }}");
+        codes(plan(POOL, &POOL.replace(list, &to)))
+    };
+    assert_eq!(change("drain = true"), [PlanWarningCode::NoUsableBackend]);
+    assert_eq!(change("weight = 0"), [PlanWarningCode::NoUsableBackend]);
+    assert_eq!(change("backup = true"), []);
+    let drains = POOL.replace(list, "{ id = \"a\", address = \"a:1\", drain = true }");
+    assert_eq!(codes(plan(&drains, &POOL.replace(list, ""))), [], "none was usable before");
+}
+
+#[test]
+fn a_rule_that_leads_to_another_application_is_warned_of() {
+    let text = |group: &str, b: &str| {
+        format!(
+            "[pool.web.create]\nservice = 'http'\nlisten = ['127.0.0.1:1']\n\
+             [pool.web.group.a]\nbackend = [{{ address = '10.0.0.1:1' }}]\n\
+             [pool.web.group.b]\nbackend = [{{ address = '{b}:1' }}, {{ address = '10.0.0.3:1' }}]\n\
+             [[pool.web.rule]]\nid = 'r'\npath = '/'\ngroup = '{group}'\n\
+             [[pool.web.rule]]\nid = 's'\ngroup = 'a'\n"
+        )
+    };
+    let codes = |plan: Plan| plan.warnings.iter().map(|warning| warning.code).collect::<Vec<_>>();
+    assert_eq!(codes(plan(&text("a", "10.0.0.2"), &text("b", "10.0.0.2"))), [PlanWarningCode::SemanticJump]);
+    assert_eq!(codes(plan(&text("a", "10.0.0.1"), &text("b", "10.0.0.1"))), [], "a backend is in both");
 }
 
 #[test]

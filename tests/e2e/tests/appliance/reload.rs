@@ -122,7 +122,8 @@ impl Site {
             pool =
                 pool.backend_with(&format!("b{number}"), self.echoes[*number].target(), &format!("weight = {weight}"));
         }
-        pool.to_string()
+        // The files of this site say all, orders' changes with other things that have changed since.
+        format!("[reload]\ndrift = \"undo\"\n{pool}")
     }
 
     fn change_under_load(&mut self) {

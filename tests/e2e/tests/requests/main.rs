@@ -8,6 +8,7 @@ mod changes;
 mod edits;
 mod exchanges;
 mod forwarding;
+mod history;
 mod hosts;
 mod limits;
 mod lines;
