@@ -102,6 +102,11 @@ pub fn entry(entry: &Entry) -> Written {
     Written { kind: ENTRY, payload: serde_json::to_vec(entry).expect("it has names for keys") }
 }
 
+/// An entry that was written before.
+pub fn again(payload: Vec<u8>) -> Written {
+    Written { kind: ENTRY, payload }
+}
+
 pub fn receipt(receipt: &Receipt) -> Written {
     Written { kind: RECEIPT, payload: serde_json::to_vec(receipt).expect("it has names for keys") }
 }

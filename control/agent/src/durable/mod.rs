@@ -13,6 +13,7 @@
 
 mod entry;
 mod resume;
+mod trail;
 
 pub use resume::{Found, Resumed, open};
 
@@ -29,6 +30,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
+use trail::{Made, Step, Trail};
 
 /// How much there may be. Bytes on disk are at most `segments_kept` times twice `segment_bytes`, and blobs.
 pub const BOUNDS: journal::Bounds = journal::Bounds {
@@ -139,6 +141,8 @@ struct Scribe {
     running: Arc<Config>,
     /// Generations that the segment tells.
     told: BTreeSet<u64>,
+    /// Those of them that the next one tells too.
+    trail: Trail,
     /// Blobs that each segment names, the newest last; of those of an earlier process nothing is known.
     named: VecDeque<Vec<Hash>>,
     /// The journal says already what base and what runs are.
@@ -153,6 +157,7 @@ impl Scribe {
                 && found.base.config.hash() == base.config.hash()
                 && found.base.source == base.source
         });
+        let (kept, trail) = found.map_or_else(Default::default, |found| (found.kept, found.trail));
         Scribe {
             journal,
             number,
@@ -161,7 +166,8 @@ impl Scribe {
             since: running.since.clone(),
             source: running.source.clone(),
             running: Arc::clone(&running.config),
-            told: found.into_iter().flat_map(|found| found.kept).map(|kept| kept.number.0).collect(),
+            told: kept.into_iter().map(|kept| kept.number.0).collect(),
+            trail,
             named: VecDeque::new(),
             is_known,
         }
@@ -225,9 +231,12 @@ impl Scribe {
                 (self.generation, self.since) = (generation, since.clone());
                 (self.running, self.source) = (config, source.clone());
                 let based = based.map(|base| self.rebase(base));
+                let mut blobs = None;
                 let change = match made_by {
                     MadeBy::Edits(edits) => {
-                        Change::Edits { orders: edits.orders_by_the_document(), files: self.files(edits.files.iter())? }
+                        let files = self.files(edits.files.iter())?;
+                        blobs = Some(files.values().filter_map(|name| entry::blob(name)).collect());
+                        Change::Edits { orders: edits.orders_by_the_document(), files }
                     }
                     MadeBy::Rollback { to } if self.told.contains(&to) => Change::Back(to),
                     MadeBy::Document | MadeBy::Rollback { .. } => {
@@ -237,9 +246,17 @@ impl Scribe {
                 self.told.insert(generation);
                 let moment = moment(&self.running);
                 let adopted = entry::entry(&Entry::Adopted { generation, since, change, moment });
+                self.follow(blobs.map_or(Made::Whole, |blobs| Made::again(&adopted, blobs)));
                 Ok([Some(adopted), based.transpose()?, Some(entry::receipt(&receipt))].into_iter().flatten().collect())
             }
         }
+    }
+
+    /// What runs now goes on the trail.
+    fn follow(&mut self, made: Made) {
+        let keep = self.running.reload.keep_generations as usize;
+        let (since, source, config) = (self.since.clone(), self.source.clone(), Arc::clone(&self.running));
+        self.trail.push(Step { generation: self.generation, since, source, config, made }, keep);
     }
 
     fn rebase(&mut self, base: Base) -> Result<Written, String> {
@@ -279,23 +296,38 @@ impl Scribe {
         Ok(blob)
     }
 
-    /// Writes down what it takes to begin with, so that all before is history.
+    /// Writes down what it takes to begin with, so that all before is history: what drift is measured from, and the trail.
     fn begin_segment(&mut self) -> Result<(), String> {
         self.journal.discard();
         self.named.push_back(Vec::new());
-        let (base, running) = (self.base.clone(), Arc::clone(&self.running));
-        let base = self.document(&base.source, &base.config)?;
-        let running = self.document(&self.source.clone(), &running)?;
-        let snapshot = [
-            Entry::Base(base),
-            Entry::Running { generation: self.generation, since: self.since.clone(), document: running },
-        ];
-        let snapshot = snapshot.map(|entry| entry::entry(&entry));
+        if self.trail.newest() != Some(self.generation) {
+            self.follow(Made::Whole);
+        }
+        let base = self.base.clone();
+        let mut snapshot = vec![entry::entry(&Entry::Base(self.document(&base.source, &base.config)?))];
+        let trail: Vec<Step> = self.trail.steps().cloned().collect();
+        for (ix, Step { generation, since, source, config, made }) in trail.iter().enumerate() {
+            let (generation, since) = (*generation, since.clone());
+            snapshot.push(match made {
+                _ if ix == 0 => {
+                    let document = self.document(source, config)?;
+                    entry::entry(&Entry::Running { generation, since, document })
+                }
+                Made::Whole => {
+                    let change = Change::Document(self.document(source, config)?);
+                    entry::entry(&Entry::Adopted { generation, since, change, moment: moment(config) })
+                }
+                Made::Again { record, blobs } => {
+                    self.named.back_mut().expect("pushed above").extend(blobs);
+                    entry::again(record.clone())
+                }
+            });
+        }
         self.number += 1;
         let number = self.number;
         let records = snapshot.iter().map(|written| Record { kind: written.kind, number, payload: &written.payload });
         self.journal.begin_segment(records).map_err(|error| error.to_string())?;
-        self.told = BTreeSet::from([self.generation]);
+        self.told = trail.iter().map(|step| step.generation).collect();
         if self.named.len() > BOUNDS.segments_kept {
             self.named.pop_front();
             let named: BTreeSet<&Hash> = self.named.iter().flatten().collect();

@@ -3,6 +3,7 @@
 //! Owns the reading. What a start makes of it is `setup`'s affair.
 
 use super::entry::{self, Change, Document, Entry, Files, Moment, Said, read};
+use super::trail::{Made, Step, Trail};
 use super::{BOUNDS, Base};
 use crate::ask::Edits;
 use crate::clock;
@@ -44,6 +45,8 @@ pub struct Found {
     pub generation: u64,
     /// The newest that can be gone back to, what ran last included.
     pub kept: Vec<KeptGeneration>,
+    /// What the next segment tells again.
+    pub trail: Trail,
     /// The process ended in order.
     pub stopped: bool,
 }
@@ -56,7 +59,7 @@ pub fn open(folder: &Path, shards_auto: usize, keep_receipts: usize) -> Result<R
     let mut replay = Replay::new();
     for record in recovered.records() {
         let step = match read(&record) {
-            Ok(Said::Entry(entry)) => replay.step(entry, &reader),
+            Ok(Said::Entry(entry)) => replay.step(entry, record.payload, &reader),
             Ok(Said::Receipt(_)) => Ok(()),
             Err(unreadable) => Err(unreadable),
         };
@@ -169,15 +172,16 @@ struct Replay {
     running: Option<(ConfigSource, Arc<Config>)>,
     generation: u64,
     kept: Kept,
+    trail: Trail,
     stopped: bool,
 }
 
 impl Replay {
     fn new() -> Replay {
-        Replay { base: None, running: None, generation: 0, kept: Kept::new(0), stopped: false }
+        Replay { base: None, running: None, generation: 0, kept: Kept::new(0), trail: Trail::default(), stopped: false }
     }
 
-    fn step(&mut self, entry: Entry, reader: &Reader) -> Result<(), String> {
+    fn step(&mut self, entry: Entry, record: &[u8], reader: &Reader) -> Result<(), String> {
         self.stopped = false;
         match entry {
             Entry::Base(document) => {
@@ -186,10 +190,11 @@ impl Replay {
             }
             Entry::Running { generation, since, document } => {
                 let config = reader.document(&document)?;
-                self.runs(generation, since, document.source, config);
+                self.runs(generation, since, document.source, config, Made::Whole);
             }
             Entry::Adopted { generation, since, change, moment } => {
                 let (source, running) = self.running.clone().ok_or("an order, and nothing that it was given to")?;
+                let mut made = Made::Whole;
                 let (source, config) = match change {
                     Change::Document(document) => {
                         let config = reader.document(&document)?;
@@ -200,6 +205,8 @@ impl Replay {
                         (ConfigSource::Generation(to), Arc::clone(&kept.config))
                     }
                     Change::Edits { orders, files } => {
+                        let blobs = files.values().filter_map(|name| entry::blob(name)).collect();
+                        made = Made::Again { record: record.to_vec(), blobs };
                         let edits = reader.edits(orders, &files, &running)?;
                         let edited = running.edit(&edits.made, reader.shards_auto);
                         let edited = edited.map_err(|problems| format!("generation {generation}: {problems}"))?;
@@ -207,7 +214,7 @@ impl Replay {
                     }
                 };
                 let config = at(config, moment);
-                self.runs(generation, since, source, config);
+                self.runs(generation, since, source, config, made);
             }
             Entry::Stopped { .. } => self.stopped = true,
             Entry::Started { moment, .. } => {
@@ -217,11 +224,13 @@ impl Replay {
         Ok(())
     }
 
-    fn runs(&mut self, generation: u64, since: String, source: ConfigSource, config: Arc<Config>) {
+    fn runs(&mut self, generation: u64, since: String, source: ConfigSource, config: Arc<Config>, made: Made) {
         self.generation = self.generation.max(generation);
-        self.running = Some((source, Arc::clone(&config)));
+        self.running = Some((source.clone(), Arc::clone(&config)));
         // As many as were kept when this was written, whatever the document says by now: what was gone back to is among them.
         let keep = config.reload.keep_generations as usize;
+        let step = Step { generation, since: since.clone(), source, config: Arc::clone(&config), made };
+        self.trail.push(step, keep);
         drop(self.kept.push(KeptGeneration { number: GenerationId(generation), config, since }));
         drop(self.kept.keep(keep));
     }
@@ -234,7 +243,15 @@ impl Replay {
         let base = Base { config: Arc::new(base.config.at(now)), ..base };
         let mut kept: Vec<KeptGeneration> = self.kept.iter().cloned().collect();
         kept.reverse();
-        Some(Found { base, running, source, generation: self.generation, kept, stopped: self.stopped })
+        Some(Found {
+            base,
+            running,
+            source,
+            generation: self.generation,
+            kept,
+            trail: self.trail,
+            stopped: self.stopped,
+        })
     }
 }
 

@@ -243,3 +243,29 @@ fn a_change_that_cannot_be_written_down_says_so_and_is_made_good() {
     assert_eq!(found.running.hash().to_string(), site.rig().status().hash);
     assert_eq!(found.generation, receipt.job);
 }
+
+/// What is kept is kept beyond the segment that first told it, and beyond the process that made it.
+#[test]
+fn generations_of_the_past_outlive_segments_and_processes() {
+    let mut site = Site::new();
+    let weights = |site: &Site| {
+        let Ok(Body::Generations(generations)) = site.rig().call(Order::Generations) else { panic!("generations") };
+        generations.kept.into_iter().map(|kept| kept.generation).collect::<Vec<_>>()
+    };
+    let jobs: Vec<u64> = (2..=9).map(|weight| site.weighs(weight).job).collect();
+    // The file has changed, so a new segment begins; twice, so that nothing is left of the first.
+    for weight in [20, 21] {
+        let folder = site.stop();
+        site.write(folder.path(), &format!("weight = {weight}\n"));
+        site.start(folder);
+        assert_eq!(site.weight(), weight);
+        let kept = weights(&site);
+        assert!(jobs.iter().all(|job| kept.contains(job)), "{jobs:?} in {kept:?}");
+    }
+    // The third of them weighed 4.
+    site.rig().change(Order::Rollback(Rollback { to: Some(jobs[2]), if_generation: None })).unwrap();
+    assert_eq!(site.weight(), 4);
+    let image = site.image();
+    let kept: Vec<u64> = image.found.unwrap().kept.into_iter().map(|kept| kept.number.0).collect();
+    assert!(jobs.iter().all(|job| kept.contains(job)), "{jobs:?} in {kept:?}");
+}
