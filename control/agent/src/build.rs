@@ -181,8 +181,9 @@ impl Compiler {
         let mut places = places;
         let mut fates: Vec<Fate> = Vec::with_capacity(steps.len());
         for Step { job, ask } in steps {
-            let made = match first_in(&fates).filter(|_| ask.if_generation.is_some()) {
-                Some(before) => Err(Box::new(outrun(steps[before].job))),
+            let before = first_in(&fates).map(|before| steps[before].job);
+            let made = match unwanted(ask.if_generation, ground.generation, before) {
+                Some(refused) => Err(Box::new(refused)),
                 None => self.make(&Ground { config: &config, base: &base, ..*ground }, ask, touched),
             };
             let made = match made.and_then(Made::live) {
@@ -300,10 +301,24 @@ fn first_in(fates: &[Fate]) -> Option<usize> {
     fates.iter().position(|fate| matches!(fate, Fate::In { .. }))
 }
 
-/// Who wants a certain generation does not get one in which something goes before.
-fn outrun(by: JobId) -> Refused {
-    let message = format!("job {by} goes before this one, so what runs will not be the generation that it wants");
-    Refused::at(Stage::Check, ErrorCode::Conflict, message)
+/// Who wants a certain generation gets a change of that one, and of no other: neither one that runs by now nor one in which
+/// something goes before.
+fn unwanted(wanted: Option<u64>, running: Option<GenerationId>, before: Option<JobId>) -> Option<Refused> {
+    let failure = conflict(wanted, running).or_else(|| {
+        let before = before.filter(|_| wanted.is_some())?;
+        let message =
+            format!("job {before} goes before this one, so what runs will not be the generation that it wants");
+        Some(Failure::new(ErrorCode::Conflict, message))
+    })?;
+    Some(Refused { failure: Failure { stage: Some(Stage::Check), ..failure }, plan: None, compiled: None })
+}
+
+/// `if_generation` names another generation than the one that runs.
+pub fn conflict(wanted: Option<u64>, running: Option<GenerationId>) -> Option<Failure> {
+    let running = running.map_or(0, |generation| generation.0);
+    let wanted = wanted.filter(|wanted| *wanted != running)?;
+    let message = format!("the running generation is {running}, not {wanted}");
+    Some(Failure::new(ErrorCode::Conflict, message))
 }
 
 /// A document comes that says all: what was in it before is not. One that keeps what orders have changed supersedes only

@@ -3,8 +3,9 @@
 //! | thread | what it does |
 //! |---|---|
 //! | `sluice-control` | submissions, the conversation with the shards, the control socket; never waits |
-//! | `sluice-compile` | diffs, compiles, binds, frees, writes receipts down; low priority |
-//! | `sluice-answer` | reads documents, makes long answers |
+//! | `sluice-compile` | edits, merges, diffs, compiles, binds, frees; low priority |
+//! | `sluice-answer` | reads and writes documents, makes long answers |
+//! | `sluice-journal` | writes down what is in force and what became of each job |
 //! | `sluice-probe` | health checks and names |
 //! | `sluice-log` | access-log lines and what the appliance says of itself |
 //!

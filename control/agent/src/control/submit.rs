@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::ask::{Ask, Edits, What};
-use crate::build::{Build, BuildTimes, Built, Fate, Refused, Step};
+use crate::build::{Build, BuildTimes, Built, Fate, Refused, Step, conflict};
 use crate::clock;
 use crate::compile::Bound;
 use crate::job::{Hold, Verdict, View};
@@ -140,14 +140,7 @@ impl Control {
             failure.stage = Some(Stage::Check);
             return Some(failure);
         }
-        self.conflict(ask.if_generation)
-    }
-
-    fn conflict(&self, wanted: Option<u64>) -> Option<Failure> {
-        let running = self.running.generation.map_or(0, |generation| generation.0);
-        let wanted = wanted.filter(|wanted| *wanted != running)?;
-        let message = format!("the running generation is {running}, not {wanted}");
-        Some(Failure::new(ErrorCode::Conflict, message))
+        conflict(ask.if_generation, self.running.generation)
     }
 
     pub(super) fn tell_obstacle(&self, id: JobId, obstacle: &Obstacle) {
@@ -180,7 +173,7 @@ impl Control {
     fn build(&mut self, id: JobId) {
         let job = &self.jobs[&id];
         // Asked again: jobs before this one may have been applied since it came.
-        if let Some(failure) = self.conflict(job.ask.if_generation) {
+        if let Some(failure) = conflict(job.ask.if_generation, self.running.generation) {
             return self.withdraw(id, Verdict::Failed(Box::new(failure)));
         }
         // Slots that have come into being while it waited.

@@ -112,6 +112,30 @@ fn who_wants_a_generation_gets_that_one_or_none() {
     assert_eq!(weights(&rig), [5, 1]);
 }
 
+/// What it wants ran when it came, and not any more when its turn has come.
+#[test]
+fn who_wants_a_generation_that_is_gone_by_then_gets_nothing() {
+    let rig = rig_of(&[[free_address()], [free_address()]]);
+    let mut events = rig.events();
+    rig.shards[1].tell(super::fake::Do::Stall);
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| rig.change(set("one", 77)));
+        let at_prepare = |event: &Happening| matches!(event, Happening::JobStage { job: 2, stage: Stage::Prepare });
+        events.wait("the first is with the shards", at_prepare);
+        let late = [set_if("one", 5, 1), set("two", 6)].map(|order| {
+            let told = scope.spawn(|| rig.change(order));
+            events.wait("it has come", |event| matches!(event, Happening::JobSubmitted { .. }));
+            told
+        });
+        rig.shards[1].tell(super::fake::Do::Go);
+        assert_eq!(first.join().unwrap().unwrap().outcome, JobOutcome::Applied);
+        let [wants, other] = late.map(|told| told.join().unwrap());
+        assert_eq!(wants.unwrap_err().code, ErrorCode::Conflict);
+        assert!(other.unwrap().within.is_some(), "they came together");
+    });
+    assert_eq!(weights(&rig), [77, 6]);
+}
+
 /// Each for itself is in order; together they are not, and nobody can say whose fault that is.
 #[test]
 fn what_cannot_be_one_generation_goes_one_by_one() {
