@@ -45,7 +45,7 @@ fn content_has_a_bound() {
     assert_eq!(site.ask(&Request::post("h", "/", content(10_240))).status, 200);
     assert_eq!(site.ask(&Request::post("h", "/", content(10_240)).chunked(1_000)).status, 200);
     // Refused before it is sent; all that is sent nevertheless is read, so that the answer is not lost to a reset.
-    let seen = site.origin.seen();
+    let seen = site.origin.wait_seen("both answered", |seen| seen.answered == 2);
     assert_eq!(site.ask(&Request::post("h", "/", content(10_241))).status, 413);
     assert_eq!(site.ask(&Request::post("h", "/", content(1_000_000))).status, 413);
     assert_eq!(site.origin.seen(), seen);
