@@ -209,9 +209,7 @@ impl Compiler {
             fates.push(Fate::In { plan: made.plan });
         }
         let diff = config::diff_kin(ground.config, &config);
-        let plan = tell::plan(&diff, ground.generation.map(|generation| generation.0), &[], &|pool, object| {
-            touched.of(pool, object)
-        });
+        let plan = tell::plan(&diff, ground.generation.map(|generation| generation.0), &[], Some(touched));
         (Made { config, diff, plan }, places, fates)
     }
 
@@ -244,7 +242,7 @@ impl Compiler {
         let config = Arc::new(new.at(clock::seconds_now()));
         let diff = config::diff_kin(before, &config);
         let generation = generation.map(|generation| generation.0);
-        let mut plan = tell::plan(&diff, generation, &warnings, &|pool, object| touched.of(pool, object));
+        let mut plan = tell::plan(&diff, generation, &warnings, Some(touched));
         if let What::Document { role: Role::Whole, .. } = &ask.what {
             plan.undoes = drift::undone(&config::diff_kin(base, before), &plan.changes);
         }

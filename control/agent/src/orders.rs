@@ -517,7 +517,7 @@ fn expected_generation(published: &Published, wanted: Option<u64>) -> Result<(),
 fn planned(shared: &Shared, published: &Published, diff: &config::Plan, warnings: &[api::Problem]) -> api::Plan {
     let touched = shared.counted.over(&published.running);
     let running = status::generation(published);
-    tell::plan(diff, Some(running), warnings, &|pool, object| touched.of(pool, object))
+    tell::plan(diff, Some(running), warnings, Some(&touched))
 }
 
 /// As [`planned`], with the requests per second that each change concerns: takes [`SAMPLE`] if there are any.

@@ -294,11 +294,11 @@ pub fn start(setup: Setup) -> Result<Agent, StartError> {
     let submitted = SystemTime::now();
     let clock = Clock::since(epoch);
     let socket = Socket::open(&control_socket, config.appliance.control_mode).map_err(StartError::Socket)?;
-    let counted = Counted { pages: pages.into() };
+    let counted = Counted { pages: pages.into(), clock };
 
     let first_job = JobId(resumed.as_ref().map_or(0, |resumed| resumed.last_job) + 1);
     let first_generation = GenerationId(first_job.0);
-    let mut slots = Slots::default();
+    let mut slots = Slots::counting(shards.len());
     let before = Running::at_start(&config);
     let all = ShardSet::first(shards.len());
     let (compiled, plan) = compile::first(&before, &config, first_job, all, &mut slots);
@@ -484,7 +484,7 @@ fn account_for_start(
     let wish = Wish { ask, voice, submitted, check: submitted.elapsed().unwrap_or_default() };
     let number = job;
     let mut job = Job::new(number, wish, Tick(u64::MAX), None);
-    job.plan = Some(crate::tell::plan(&plan, None, &crate::tell::problems(warnings), &|_, _| None));
+    job.plan = Some(crate::tell::plan(&plan, None, &crate::tell::problems(warnings), None));
     let generation = Some(GenerationId(number.0));
     let mut receipt = job.receipt(JobOutcome::Applied, generation, std::iter::empty(), None);
     receipt.released = Some(receipt.ended.clone());

@@ -1,13 +1,15 @@
 //! What `config` found, in the words of the control protocol. Pure translation, one function a type.
 
+use crate::touched::Touched;
 use api::keys::{Key, KeyException, KeyTable, Keys};
 use api::plan::{ChangeKind, Class, Plan, PlannedChange, Reach, RestartReason};
 use api::problem::{Place, Problem, Severity};
 use api::{ErrorCode, Failure};
 use config::{Colour, Object, PlanWarning, PlanWarningCode};
+use std::time::Duration;
 
-/// Live connections that a change concerns. `None`: nothing can be counted for it.
-pub type Touched<'a> = dyn Fn(Option<&str>, &Object) -> Option<u64> + 'a;
+/// A rule that has met a request within this is in use.
+const IN_USE: Duration = Duration::from_secs(3600);
 
 pub fn problems(problems: &config::Problems) -> Vec<Problem> {
     let drawn = |problem| Some(problems.draw_one(problem, Colour::Plain));
@@ -53,8 +55,9 @@ fn place(at: &config::Place, label: Option<String>) -> Place {
     Place { file: at.file.clone(), line: at.line, column: at.column, label }
 }
 
-/// The plan, and the warnings of the document that it is about.
-pub fn plan(plan: &config::Plan, generation: Option<u64>, warnings: &[Problem], touched: &Touched<'_>) -> Plan {
+/// The plan, and the warnings of the document that it is about. `touched`: over what runs; `None`: nothing does.
+pub fn plan(plan: &config::Plan, generation: Option<u64>, warnings: &[Problem], touched: Option<&Touched<'_>>) -> Plan {
+    let in_use = touched.into_iter().flat_map(|touched| rules_in_use(plan, touched));
     let jumps = |change: &config::PlannedChange| {
         plan.warnings.iter().any(|warning| {
             warning.code == PlanWarningCode::SemanticJump
@@ -67,7 +70,7 @@ pub fn plan(plan: &config::Plan, generation: Option<u64>, warnings: &[Problem], 
         unchanged: plan.unchanged,
         changes: plan.changes.iter().map(|change| planned(change, jumps(change), touched)).collect(),
         restart_reasons: plan.restart_reasons.iter().map(restart_reason).collect(),
-        warnings: plan.warnings.iter().map(plan_warning).chain(warnings.iter().cloned()).collect(),
+        warnings: plan.warnings.iter().map(plan_warning).chain(in_use).chain(warnings.iter().cloned()).collect(),
         undoes: Vec::new(),
         diff: None,
         pools: plan.touches.pools.iter().map(ToString::to_string).collect(),
@@ -75,8 +78,9 @@ pub fn plan(plan: &config::Plan, generation: Option<u64>, warnings: &[Problem], 
     }
 }
 
-fn planned(change: &config::PlannedChange, semantic_jump: bool, touched: &Touched<'_>) -> PlannedChange {
+fn planned(change: &config::PlannedChange, semantic_jump: bool, touched: Option<&Touched<'_>>) -> PlannedChange {
     let config::PlannedChange { path, pool, object, kind, reason, old, new, touched: counted } = change;
+    let concerned = touched.map(|touched| touched.of(pool.as_deref(), object)).unwrap_or_default();
     PlannedChange {
         path: path.clone(),
         pool: pool.clone(),
@@ -93,7 +97,8 @@ fn planned(change: &config::PlannedChange, semantic_jump: bool, touched: &Touche
         reason: reason.sentence.into(),
         old: (!old.is_null()).then(|| old.clone()),
         new: (!new.is_null()).then(|| new.clone()),
-        touched_connections: counted.or_else(|| touched(pool.as_deref(), object)),
+        touched_connections: counted.or(concerned.connections),
+        touched_tunnels: concerned.tunnels,
         touched_requests: None,
         semantic_jump,
     }
@@ -119,6 +124,24 @@ fn restart_reason(reason: &config::RestartReason) -> RestartReason {
     }
 }
 
+/// Rules that go and have met requests of late.
+fn rules_in_use(plan: &config::Plan, touched: &Touched<'_>) -> impl Iterator<Item = Problem> {
+    plan.changes.iter().filter_map(|change| {
+        let (Some(pool), Object::Rule { id }) = (&change.pool, &change.object) else { return None };
+        if change.kind != config::ChangeKind::Removed {
+            return None;
+        }
+        let ago = touched.rule_met(pool, id).filter(|ago| *ago < IN_USE)?;
+        let ago = match ago.as_secs() / 60 {
+            0 => "less than a minute ago".to_owned(),
+            1 => "a minute ago".to_owned(),
+            minutes => format!("{minutes} minutes ago"),
+        };
+        let message = format!("Rule `{id}` of pool `{pool}` goes, and has met a request {ago}");
+        Some(warned("rule_in_use", message, change.path.clone()))
+    })
+}
+
 fn plan_warning(warning: &PlanWarning) -> Problem {
     let code = match warning.code {
         PlanWarningCode::PoolRemoved => "pool_removed",
@@ -127,11 +150,15 @@ fn plan_warning(warning: &PlanWarning) -> Problem {
         PlanWarningCode::AddressMoved => "address_moved",
         PlanWarningCode::StateReset => "state_reset",
     };
+    warned(code, warning.message.clone(), warning.path.clone())
+}
+
+fn warned(code: &str, message: String, path: String) -> Problem {
     Problem {
         severity: Severity::Warning,
         code: code.into(),
-        message: warning.message.clone(),
-        path: Some(warning.path.clone()),
+        message,
+        path: Some(path),
         place: None,
         found: None,
         accepted: None,
@@ -246,20 +273,17 @@ mod tests {
     }
 
     #[test]
-    fn a_plan_is_told_with_its_connections() {
+    fn a_plan_is_told() {
         let old = parse(DB).unwrap().config;
         let new = parse(&DB.replace("id = \"a\"", "id = \"a\"\nweight = 3")).unwrap().config;
         let diff = config::diff(&old, &new);
-        let told = plan(&diff, Some(4), &[], &|pool, object| {
-            assert_eq!(pool, Some("db"));
-            matches!(object, Object::Backend { .. }).then_some(12)
-        });
+        let told = plan(&diff, Some(4), &[], None);
         let [change] = &told.changes[..] else { panic!("{told:?}") };
         assert_eq!(change.path, "pool.db.group.main.backend.a.weight");
         assert_eq!(change.object.as_deref(), Some("backend a"));
         assert_eq!((change.category.as_str(), change.class), ("lbBackends", Class::Soft));
         assert_eq!((change.old.clone(), change.new.clone()), (Some(1.into()), Some(3.into())));
-        assert_eq!(change.touched_connections, Some(12));
+        assert_eq!((change.touched_connections, change.touched_tunnels), (None, None), "nothing runs");
         assert_eq!(told.pools, ["db"]);
         assert!(diff.live().is_some());
     }
@@ -270,7 +294,7 @@ mod tests {
         let new = parse(&format!("{DB}\n[appliance]\nshards = 7")).unwrap().config;
         let diff = config::diff(&old, &new);
         assert!(diff.live().is_none());
-        let reasons = plan(&diff, None, &[], &|_, _| None).restart_reasons;
+        let reasons = plan(&diff, None, &[], None).restart_reasons;
         assert_eq!(reasons.len(), 1);
         assert_eq!(reasons[0].path, "appliance.shards");
         assert_eq!(reasons[0].class, Class::Process);
@@ -280,7 +304,7 @@ mod tests {
     fn another_target_under_the_same_name_is_marked() {
         let old = parse(DB).unwrap().config;
         let new = parse(&DB.replace("9001", "9002")).unwrap().config;
-        let told = plan(&config::diff(&old, &new), None, &[], &|_, _| None);
+        let told = plan(&config::diff(&old, &new), None, &[], None);
         assert!(told.warnings.iter().any(|warning| warning.code == "semantic_jump"));
         assert!(told.changes.iter().any(|change| change.semantic_jump));
     }

@@ -1,17 +1,22 @@
-//! Live connections and the objects of a configuration they belong to, read from the shards' counters.
+//! What live traffic the objects of a configuration have, read from the shards' counters.
 
+use crate::clock::Clock;
 use config::{Object, Running, Service};
 use link::counters::{CounterPages, EndpointCounter, PoolCounter, ShardCounter};
 use policy::generation::Address;
+use policy::http::{Tallied, Tally};
 use policy::{EndpointSlot, PoolId, PoolSlot};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The counters of all shards, one page each.
 #[derive(Clone, Debug)]
 pub struct Counted {
     pub pages: Arc<[Arc<CounterPages>]>,
+    /// The one by which shards count.
+    pub clock: Clock,
 }
 
 impl Counted {
@@ -67,6 +72,14 @@ pub struct Touched<'a> {
     endpoints: RefCell<HashMap<(PoolId, Arc<str>), ByAddress>>,
 }
 
+/// Live connections that a change concerns. `None`: nothing is counted for it.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Concerned {
+    pub connections: Option<u64>,
+    /// Those of them that carry a stream and no requests.
+    pub tunnels: Option<u64>,
+}
+
 /// Backends of one group.
 type ByAddress = HashMap<Address, EndpointSlot>;
 
@@ -78,27 +91,51 @@ enum Row {
 }
 
 impl Touched<'_> {
-    /// Connections open now that this object has; `None`: it has none of its own, or is not there yet.
-    pub fn of(&self, pool: Option<&str>, object: &Object) -> Option<u64> {
-        Some(match self.row(pool, object)? {
-            Row::Shards => self.counted.shard(ShardCounter::Connections),
-            Row::Pool(slot) => self.counted.pool(slot, PoolCounter::Connections),
-            Row::Endpoint(slot) => self.counted.endpoint(slot, EndpointCounter::Connections),
-        })
+    /// What this object has open now; nothing, if it has none of its own, or is not there yet.
+    pub fn of(&self, pool: Option<&str>, object: &Object) -> Concerned {
+        let is_http = pool.is_some_and(|pool| self.is_http(pool));
+        let (connections, upgraded) = match self.row(pool, object) {
+            None => return Concerned::default(),
+            Some(Row::Shards) => (self.counted.shard(ShardCounter::Connections), None),
+            Some(Row::Pool(slot)) => {
+                let count = |counter| self.counted.pool(slot, counter);
+                (count(PoolCounter::Connections), Some(count(PoolCounter::Tunnels)))
+            }
+            Some(Row::Endpoint(slot)) => {
+                let count = |counter| self.counted.endpoint(slot, counter);
+                (count(EndpointCounter::Connections), Some(count(EndpointCounter::Tunnels)))
+            }
+        };
+        let tunnels = upgraded.map(|upgraded| if is_http { upgraded } else { connections });
+        Concerned { connections: Some(connections), tunnels }
     }
 
     /// Requests that this object has had until now; `None`: as [`Touched::of`], and where there is no HTTP.
     pub fn requests(&self, pool: Option<&str>, object: &Object) -> Option<u64> {
-        let is_http = |pool: &str| {
-            let pool = self.running.config.pools.get(&PoolId::new(pool))?;
-            (pool.create.service == Service::Http).then_some(())
-        };
-        is_http(pool?)?;
-        match self.row(pool, object)? {
+        let pool = pool.filter(|pool| self.is_http(pool))?;
+        if let Object::Rule { id } = object {
+            return Some(self.tally(pool, id)?.requests);
+        }
+        match self.row(Some(pool), object)? {
             Row::Shards => None,
             Row::Pool(slot) => Some(self.counted.pool(slot, PoolCounter::Requests)),
             Row::Endpoint(slot) => Some(self.counted.endpoint(slot, EndpointCounter::Requests)),
         }
+    }
+
+    /// How long ago the rule has met a request, to the minute. `None`: it has met none, or is none of what runs.
+    pub fn rule_met(&self, pool: &str, rule: &str) -> Option<Duration> {
+        Some(self.counted.clock.now().since(self.tally(pool, rule)?.last?))
+    }
+
+    fn tally(&self, pool: &str, rule: &str) -> Option<Tallied> {
+        let running = self.running.pools.get(&PoolId::new(pool))?;
+        running.rule(rule)?.tally.as_ref().map(Tally::read)
+    }
+
+    fn is_http(&self, pool: &str) -> bool {
+        let pool = self.running.config.pools.get(&PoolId::new(pool));
+        pool.is_some_and(|pool| pool.create.service == Service::Http)
     }
 
     fn row(&self, pool: Option<&str>, object: &Object) -> Option<Row> {
@@ -109,7 +146,7 @@ impl Touched<'_> {
         match object {
             Object::Appliance => Some(Row::Shards),
             Object::Pool | Object::Group { .. } => Some(Row::Pool(running.generation.slot)),
-            // Nobody counts by the address that connections came in by, or by the rules that requests met.
+            // Nobody counts by the address that connections came in by, and none is a rule's or a list's.
             Object::Listen { .. } | Object::Rule { .. } | Object::List { .. } => None,
             Object::Backend { group, address, .. } => {
                 let mut groups = self.endpoints.borrow_mut();

@@ -59,6 +59,9 @@ pub struct PlannedChange {
     /// by it unless the reach says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub touched_connections: Option<u64>,
+    /// Those of them that are tunnels: of a TCP pool all, of an HTTP pool what was upgraded, such as a WebSocket.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub touched_tunnels: Option<u64>,
     /// Requests per second that this change concerns, sampled from the shards while the plan was made. Absent: as of
     /// `touched_connections`; and in the plan of a job, which is not held up for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]

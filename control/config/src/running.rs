@@ -5,7 +5,8 @@
 
 use crate::compile::Compiled;
 use crate::document::{Config, Digested, Document, Lists, Pool, Sealed};
-use policy::generation::{Address, Group, Listen, PoolGeneration};
+use policy::generation::{Address, Group, Listen, PoolGeneration, Service};
+use policy::http::Rule;
 use policy::tree::{self, Difference, Tree};
 use policy::{GenerationId, GroupSlot, PoolId};
 use std::sync::Arc;
@@ -31,6 +32,14 @@ impl RunningPool {
     /// By its id.
     pub fn group(&self, id: &str) -> Option<&Arc<Group>> {
         self.generation.group(*self.group_slots.get(id)?)
+    }
+
+    /// By its id.
+    pub fn rule(&self, id: &str) -> Option<&Arc<Rule>> {
+        let (Some(content), Service::Http(service)) = (&self.content.http, &self.generation.service) else {
+            return None;
+        };
+        service.rules.rule(content.rules.find(id)?.0)
     }
 }
 

@@ -129,7 +129,11 @@ fn rules(
     let compiled = |new: &SealedRule| {
         let group = new.rule.group.as_deref().map(slot_of);
         let rule = Rule::compile(&rule_spec::spec(new, group, &list_slot));
-        Arc::new(rule.expect("a rule of a configuration has been compiled before"))
+        let mut rule = rule.expect("a rule of a configuration has been compiled before");
+        // Under the same id it is the same rule to whoever counts.
+        let was = before.and_then(|(old, service)| service.rules.rule(old.rules.find(&new.id)?.0));
+        rule.tally = was.and_then(|was| was.tally.clone()).or_else(|| slots.tally());
+        Arc::new(rule)
     };
     // What no rule was compiled to is no rule of the document.
     let Some((old, service)) = before.filter(|(old, _)| !old.rules.is_empty()) else {

@@ -16,6 +16,7 @@
 //! Owned by whoever compiles. Shards, jobs and the rollout are not known here.
 
 use policy::generation::Address;
+use policy::http::{Tallies, Tally};
 use policy::{EndpointSlot, GroupSlot, ListSlot, ListenerSlot, PartId, PoolId, PoolSlot};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
@@ -31,7 +32,7 @@ pub struct EndpointIdentity {
 }
 
 /// All slots of the process.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Slots {
     pools: Table<PoolId>,
     endpoints: Table<EndpointIdentity>,
@@ -44,9 +45,16 @@ pub struct Slots {
     /// Slots of addresses that are being left.
     leaving: HashMap<Address, ListenerSlot>,
     parts: u64,
+    /// Where what rules meet is counted. `None`: nowhere.
+    tallies: Option<Tallies>,
 }
 
 impl Slots {
+    /// With rules that count what they meet, on shards whose ids are below this.
+    pub fn counting(shards: usize) -> Slots {
+        Slots { tallies: Some(Tallies::new(shards)), ..Slots::default() }
+    }
+
     /// `false`: it was free already.
     pub fn release_pool(&mut self, slot: PoolSlot) -> bool {
         if let Some(id) = self.pools.identity(slot.0) {
@@ -140,6 +148,11 @@ impl Slots {
         (ListenerSlot(self.listeners.name(address)), self.leaving.get(address).copied())
     }
 
+    /// For a rule that nobody has counted yet.
+    pub(crate) fn tally(&self) -> Option<Tally> {
+        self.tallies.as_ref().map(Tallies::give)
+    }
+
     /// Never given twice in the life of the process.
     pub(crate) fn part(&mut self) -> PartId {
         self.parts += 1;
@@ -160,21 +173,21 @@ impl Slots {
 const GROUPS_REMEMBERED: usize = 1_024;
 
 /// The groups of one pool.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct GroupTable {
     slots: HashMap<Arc<str>, KnownGroup>,
     /// Oldest first. Some of them may have come back.
     gone: VecDeque<Arc<str>>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct KnownGroup {
     slot: GroupSlot,
     is_gone: bool,
 }
 
 /// Slots of one kind.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Table<I> {
     identities: Vec<Option<I>>,
     slots: HashMap<I, u32>,

@@ -36,7 +36,7 @@ fn a_document_is_applied_and_accounted_for() {
     assert_eq!(receipt.author.as_ref().unwrap().uid, rustix::process::getuid().as_raw());
     let plan = receipt.plan.as_ref().unwrap();
     assert_eq!(plan.changes.len(), 1);
-    assert_eq!(plan.changes[0].touched_connections, Some(1));
+    assert_eq!((plan.changes[0].touched_connections, plan.changes[0].touched_tunnels), (Some(1), Some(1)));
     let stages: Vec<Stage> = receipt.stages.iter().map(|stage| stage.name).collect();
     assert_eq!(stages, [Stage::Check, Stage::Plan, Stage::Compile, Stage::Prepare, Stage::Adopt]);
     assert_eq!(receipt.shards.len(), 2);

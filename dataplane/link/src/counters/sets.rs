@@ -122,6 +122,7 @@ counter_set! {
         Idle = "sluicegate_endpoint_idle_connections", Gauge, "Idle connections kept for the next request.";
         ServerErrors = "sluicegate_endpoint_server_errors_total", Counter, "Answers of the backend with a status of 500 or more.";
         Broken = "sluicegate_endpoint_broken_total", Counter, "Requests that the backend did not answer, or not to the end.";
+        Tunnels = "sluicegate_endpoint_tunnels", Gauge, "Requests to the backend that have become tunnels and are open now.";
         Ejected = "sluicegate_endpoint_ejected", Gauge, "Whether the backend is left out for what it answered.";
         Ejections = "sluicegate_endpoint_ejections_total", Counter, "Times the backend was left out for what it answered.";
     }
@@ -144,6 +145,7 @@ counter_set! {
         Answers3xx = "sluicegate_pool_answers_3xx_total", Counter, "Requests answered with a redirection.";
         Answers4xx = "sluicegate_pool_answers_4xx_total", Counter, "Requests answered with an error of the client.";
         Answers5xx = "sluicegate_pool_answers_5xx_total", Counter, "Requests answered with an error of the server, be it the backend or us.";
+        Tunnels = "sluicegate_pool_tunnels", Gauge, "Requests of the pool that have become tunnels and are open now.";
         RequestRetries = "sluicegate_pool_request_retries_total", Counter, "Requests sent again after a backend failed them.";
     }
 }

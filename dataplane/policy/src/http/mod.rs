@@ -37,6 +37,7 @@ pub mod shadow;
 mod site;
 mod source;
 mod spec;
+mod tally;
 mod template;
 #[cfg(test)]
 mod tests;
@@ -56,6 +57,7 @@ pub use service::{GroupHttp, HttpService, HttpTimeouts, Page, Pages};
 pub use site::{Member, Site, Sites, Whose};
 pub use source::{Prefix, PrefixSet, SourceSet};
 pub use spec::{ActionSpec, EditSpec, PathSpec, RewriteSpec, RuleSpec, ValueSpec, When};
+pub use tally::{Tallied, Tallies, Tally};
 pub use template::TemplateError;
 // A configuration speaks of these and has no business with the bytes behind them.
 pub use text::{Captures, Fact, Facts, Oversized, Text, TextError};

@@ -9,6 +9,7 @@ use super::edits::{Edit, EditKind, Rewrite};
 use super::path::{EscapedSlash, NormalPath, normalise};
 use super::pattern::{Pattern, PatternError};
 use super::spec::{ActionSpec, EditSpec, PathSpec, RewriteSpec, RuleSpec, ValueSpec, When};
+use super::tally::Tally;
 use super::template::{Template, TemplateError};
 use super::text::{Text, TextError};
 use crate::ids::GroupSlot;
@@ -30,6 +31,8 @@ pub struct Rule {
     pub(super) response_edits: Box<[Edit]>,
     pub(super) rewrite: Option<Rewrite>,
     pub(super) host: Option<Text>,
+    /// `None`: nobody counts what it meets.
+    pub tally: Option<Tally>,
 }
 
 /// A compiled [`ActionSpec`].
@@ -111,6 +114,7 @@ impl Rule {
                 response_edits,
                 rewrite: rewrite.flatten(),
                 host,
+                tally: None,
             }),
             false => Err(compiler.problems),
         }

@@ -3,7 +3,7 @@
 use crate::conn::Conn;
 use crate::conns::ConnId;
 use crate::serve::Shard;
-use link::counters::PoolCounter;
+use link::counters::{EndpointCounter, PoolCounter};
 use policy::close::CloseReason;
 use policy::record::{Record, RequestRecord, Word, Words};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -43,12 +43,23 @@ impl Shard<'_> {
         self.spare.words = text;
         let request = self.conns.get_mut(id)?.request.as_ref()?;
         let (began_micros, bytes_before) = (request.began_micros, request.bytes_before);
+        if let Some(record) = &record {
+            let (pool, endpoint) = (record.pool, record.endpoint);
+            self.counters.pool(pool.0).add(PoolCounter::Tunnels, 1);
+            if let Some(endpoint) = endpoint {
+                self.counters.endpoint(endpoint.0).add(EndpointCounter::Tunnels, 1);
+            }
+        }
         Some(Box::new(Upgraded { record: record?, words, began_micros, bytes_before }))
     }
 
     /// The tunnel that a request became has ended.
     pub(crate) fn record_upgraded(&mut self, id: ConnId, upgraded: &Upgraded, reason: CloseReason) {
         let Upgraded { record, words, began_micros, bytes_before } = upgraded;
+        self.counters.pool(record.pool.0).sub(PoolCounter::Tunnels, 1);
+        if let Some(endpoint) = record.endpoint {
+            self.counters.endpoint(endpoint.0).sub(EndpointCounter::Tunnels, 1);
+        }
         let Some(conn) = self.conns.get_mut(id) else { return };
         let moved = Way::BOTH.map(|way| conn.bytes[way.ix()] - bytes_before[way.ix()]);
         let record = RequestRecord {

@@ -11,7 +11,7 @@ use crate::serve::Shard;
 use policy::close::CloseReason;
 use policy::generation::{Balance, PoolGeneration, Service};
 use policy::http::affinity::HashKey;
-use policy::http::{Changes, Decided, Decider, Headers, HttpService, Incoming, Memory, Outcome};
+use policy::http::{Changes, Decided, Decider, Headers, HttpService, Incoming, Memory, Outcome, Tally};
 use std::io::Write;
 use std::net::IpAddr;
 use wire::h1::{Framing, RequestHead, Violation};
@@ -66,6 +66,7 @@ impl Shard<'_> {
 
     /// Asks the rules of the root that is leased, and notes all that they change of the request and its answer.
     pub(crate) fn route(&mut self, id: ConnId) -> Met {
+        let now = self.now();
         let Shard { conns, adopter, spare, setup, now_micros, random, .. } = self;
         let conn = conns.get_mut(id).expect("decided for by its own event");
         let Lease::Root(lease) = &conn.lease else { unreachable!("a request that is decided for leases a root") };
@@ -84,7 +85,10 @@ impl Shard<'_> {
         // Out of the request while it is asked, so that what is found can be noted in it.
         let (head, input) = (request.head.take().expect("complete"), std::mem::take(&mut request.input));
         let asking = Asking { head: &head, bytes: &input, source };
-        let met = meet(request, &asking, root, service, spare, &setup.hash_key);
+        let (met, tally) = meet(request, &asking, root, service, spare, &setup.hash_key);
+        if let Some(tally) = tally {
+            tally.count(setup.id, now);
+        }
         (request.head, request.input) = (Some(head), input);
         met
     }
@@ -110,14 +114,15 @@ fn next(random: &mut u64) -> u64 {
     random.wrapping_mul(0xbf58_476d_1ce4_e5b9)
 }
 
-fn meet(
+/// The second: where the rule that it met is counted.
+fn meet<'s>(
     request: &mut Request,
     asking: &Asking<'_>,
-    root: &PoolGeneration,
-    service: &HttpService,
+    root: &'s PoolGeneration,
+    service: &'s HttpService,
     spare: &mut Spare,
     key: &HashKey,
-) -> Met {
+) -> (Met, Option<&'s Tally>) {
     let Request { target, host, request_edits, response_edits, id, .. } = request;
     let Spare { scratch, path, text, .. } = spare;
     let decider =
@@ -128,7 +133,8 @@ fn meet(
     let Decided { path, rule, outcome } = decider.decide(&incoming, memory, changes);
     request.route = rule.map(|(turn, _)| turn);
     request.names.set_rule(rule.map_or("", |(_, rule)| &rule.id));
-    Met::Answer(match outcome {
+    let tally = rule.and_then(|(_, rule)| rule.tally.as_ref());
+    let own = match outcome {
         Outcome::Group(slot) => {
             let group = root.group(slot).expect("a rule leads to a group of its generation");
             request.group = slot;
@@ -136,7 +142,7 @@ fn meet(
             if let (Balance::SourceHash(_), Some(http), Some(path)) = (&group.balance, &group.http, path) {
                 request.hash = http.hash.hash(&incoming.seen(path), key);
             }
-            return Met::Group;
+            return (Met::Group, tally);
         }
         Outcome::Respond { status } => Own::content(status),
         Outcome::Redirect { status } => Own::redirect(status),
@@ -146,7 +152,8 @@ fn meet(
             request.violation = Some(unfit.label());
             Own::failure(unfit.answer(), CloseReason::Refused)
         }
-    })
+    };
+    (Met::Answer(own), tally)
 }
 
 /// A request as it came.

@@ -10,7 +10,7 @@ use harness::pattern::Dice;
 
 /// A change without what is counted at a point in time.
 fn timeless(change: &PlannedChange) -> PlannedChange {
-    PlannedChange { touched_connections: None, ..change.clone() }
+    PlannedChange { touched_connections: None, touched_tunnels: None, ..change.clone() }
 }
 
 /// Documents at random: each plan is what the apply of the same text then reports, and changes nothing itself.

@@ -13,6 +13,7 @@ mod hosts;
 mod limits;
 mod lines;
 mod lists;
+mod plans;
 mod refusals;
 mod rules;
 mod switches;
