@@ -10,7 +10,7 @@ use crate::{clock, drift, tell};
 use api::answer::Failure;
 use api::{ErrorCode, Plan, Problem, Stage};
 use config::{Code, Compiled, Config, Problems, RulePlaces, Running};
-use policy::{GenerationId, JobId, PoolId};
+use policy::{EndpointSlot, GenerationId, JobId, PoolId, PoolSlot};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -132,10 +132,10 @@ struct Ground<'a> {
 }
 
 /// A document that would run, and what is other than before.
-struct Made {
-    config: Arc<Config>,
-    diff: config::Plan,
-    plan: Plan,
+pub(crate) struct Made {
+    pub config: Arc<Config>,
+    pub diff: config::Plan,
+    pub plan: Plan,
 }
 
 impl Made {
@@ -165,8 +165,51 @@ impl Compiler {
         let check = begin.elapsed();
         // Of a document it is told when it is read.
         let is_edited = steps.iter().all(|step| matches!(step.ask.what, What::Edits(_)));
-        let built = self.compile(job, made, &running, places, is_edited, check);
-        (built.unwrap_or_else(Built::Refused), fates)
+        let mut made = match made.live() {
+            Ok(made) => made,
+            Err(refused) => return (Built::Refused(refused), fates),
+        };
+        let compiling = Instant::now();
+        let built = self.compile(job, &mut made, &running, places, is_edited).and_then(|compiled| {
+            let Some(compiled) = compiled else { return Ok(None) };
+            // Rows for all that is new, so that no shard allocates for it.
+            let (pools, endpoints) = brought(&compiled);
+            match self.counted.make_room(pools, endpoints) {
+                Ok(()) => Ok(Some(compiled)),
+                Err(message) => Err(Box::new(Refused { compiled: Some(compiled), ..no_room(message) })),
+            }
+        });
+        let plan = made.plan;
+        let built = match built {
+            Ok(None) => Built::Unchanged { plan },
+            Ok(Some(compiled)) => {
+                Built::Ready { plan, compiled, times: BuildTimes { check, compile: compiling.elapsed() } }
+            }
+            Err(refused) => Built::Refused(Box::new(Refused { plan: Some(plan), ..*refused })),
+        };
+        (built, fates)
+    }
+
+    /// As [`Compiler::build`] of one step, and nothing comes of it; what needs a restart is no refusal. `seen`: as soon as
+    /// it is clear what differs.
+    pub(crate) fn rehearse(&mut self, build: Build, seen: impl FnOnce(&config::Plan)) -> Result<Made, Box<Refused>> {
+        let Build { job, steps, claims, running, base, places } = build;
+        let [Step { ask, .. }] = &*steps else { unreachable!("one at a time is rehearsed") };
+        if let Some(failure) = conflict(ask.if_generation, running.generation) {
+            return Err(Box::new(Refused { failure, plan: None, compiled: None }));
+        }
+        let counted = self.counted.clone();
+        let touched = counted.over(&running);
+        let ground = Ground { config: &running.config, generation: running.generation, claims: &claims, base: &base };
+        let mut made = self.make(&ground, ask, &touched)?;
+        seen(&made.diff);
+        let places = ask.what.rule_places().unwrap_or(&places);
+        let is_edited = ask.what.as_edits().is_some();
+        if let Some(compiled) = self.compile(job, &mut made, &running, places, is_edited)? {
+            let (pools, endpoints) = brought(&compiled);
+            self.counted.has_room(pools, endpoints).map_err(|message| Box::new(no_room(message)))?;
+        }
+        Ok(made)
     }
 
     /// One after the other; what is refused is left out.
@@ -249,50 +292,50 @@ impl Compiler {
         Ok(Made { config, diff, plan })
     }
 
+    /// `None`: nothing is to be done, or it cannot be done live.
     fn compile(
         &mut self,
         job: JobId,
-        made: Made,
+        made: &mut Made,
         running: &Running,
         places: &RulePlaces,
         is_edited: bool,
-        check: Duration,
-    ) -> Result<Built, Box<Refused>> {
-        let Made { config, diff, mut plan } = made.live()?;
-        let Some(live) = diff.live().filter(|_| !diff.unchanged) else {
-            return Ok(Built::Unchanged { plan });
+    ) -> Result<Option<Box<Compiled>>, Box<Refused>> {
+        let Some(live) = made.diff.live().filter(|_| !made.diff.unchanged) else {
+            return Ok(None);
         };
-        let compiling = Instant::now();
-        let compiled = config::compile(running, &config, live, job, self.shards, &mut self.slots);
+        let compiled = config::compile(running, &made.config, live, job, self.shards, &mut self.slots);
         let compiled = Box::new(compiled);
-        if !compiled.remarks.errors().is_empty() {
+        let invalid = |problems: &Problems, compiled| {
             let code = ErrorCode::InvalidConfiguration;
-            let refused = Refused::invalid(Stage::Compile, code, tell::problems(&compiled.remarks));
-            return Err(Box::new(Refused { plan: Some(plan), compiled: Some(compiled), ..refused }));
+            let refused = Refused::invalid(Stage::Compile, code, tell::problems(problems));
+            Err(Box::new(Refused { compiled: Some(compiled), ..refused }))
+        };
+        if !compiled.remarks.errors().is_empty() {
+            let remarks = compiled.remarks.clone();
+            return invalid(&remarks, compiled);
         }
         if is_edited {
-            plan.warnings.extend(tell::problems(&compiled.remarks));
+            made.plan.warnings.extend(tell::problems(&compiled.remarks));
         }
         let failing = compiled.failing_tests(running, places);
-        if !failing.is_empty() {
-            let code = ErrorCode::InvalidConfiguration;
-            let refused = Refused::invalid(Stage::Compile, code, tell::problems(&failing));
-            return Err(Box::new(Refused { plan: Some(plan), compiled: Some(compiled), ..refused }));
+        match failing.is_empty() {
+            true => Ok(Some(compiled)),
+            false => invalid(&failing, compiled),
         }
-        if let Err(message) = self.make_room(&compiled) {
-            let refused = Refused::at(Stage::Compile, ErrorCode::Refused, message);
-            return Err(Box::new(Refused { plan: Some(plan), compiled: Some(compiled), ..refused }));
-        }
-        let times = BuildTimes { check, compile: compiling.elapsed() };
-        Ok(Built::Ready { plan, compiled, times })
     }
+}
 
-    /// Rows for all that is new, so that no shard allocates for it.
-    fn make_room(&self, compiled: &Compiled) -> Result<(), String> {
-        let pools = compiled.change.pools.iter().map(|(slot, _)| *slot);
-        let endpoints = compiled.change.endpoints_come.iter().map(|(_, slot)| *slot);
-        self.counted.make_room(pools, endpoints)
-    }
+/// Slots that may be new.
+fn brought(
+    compiled: &Compiled,
+) -> (impl Iterator<Item = PoolSlot> + Clone, impl Iterator<Item = EndpointSlot> + Clone) {
+    let pools = compiled.change.pools.iter().map(|(slot, _)| *slot);
+    (pools, compiled.change.endpoints_come.iter().map(|(_, slot)| *slot))
+}
+
+fn no_room(message: String) -> Refused {
+    Refused::at(Stage::Compile, ErrorCode::Refused, message)
 }
 
 fn first_in(fates: &[Fate]) -> Option<usize> {

@@ -9,8 +9,9 @@ use crate::build::{Build, Built, Fate};
 use crate::kept::KeptGeneration;
 use crate::log::{Format, Output, Sink, Target};
 use crate::names::Name;
+use crate::rehearse::Scene;
 use crate::touched::Counted;
-use config::{AccessFormat, AccessLog, Bind, Compiled, LogSink, Running, RunningPool, Slots};
+use config::{AccessFormat, AccessLog, Bind, Compiled, Config, LogSink, RulePlaces, Running, RunningPool, Slots};
 use link::listen::{BindAddress, ListenGroup, bind, pending_handshakes};
 use policy::generation::Address;
 use policy::reload::Part;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
 
 /// Connections that may wait to be accepted, per address and shard. The kernel's own bound is
 /// `net.core.somaxconn`, 4,096 since Linux 5.4.
@@ -55,6 +57,13 @@ pub enum Work {
     Sockets(Vec<Arc<ListenGroup>>),
     /// Documents of the past, the last references to what only they have.
     Forget(Vec<KeptGeneration>),
+    /// Answered with what the compiler would build on.
+    Rehearse {
+        running: Arc<Running>,
+        base: Arc<Config>,
+        places: Arc<RulePlaces>,
+        reply: oneshot::Sender<Box<Scene>>,
+    },
     /// A test looks at what is given out, or holds everything up.
     #[cfg(test)]
     Look(Look),
@@ -158,6 +167,11 @@ impl Compiler {
             Work::Free(parts) => drop(parts),
             Work::Sockets(groups) => drop(groups),
             Work::Forget(generations) => drop(generations),
+            Work::Rehearse { running, base, places, reply } => {
+                let (slots, shards) = (self.slots.clone(), self.shards);
+                // Whoever asked may have left.
+                let _ = reply.send(Box::new(Scene { slots, shards, running, base, places }));
+            }
             #[cfg(test)]
             Work::Look(look) => look(&self.slots),
         }
@@ -180,7 +194,7 @@ impl Compiler {
 /// The first generation, compiled before there is a thread.
 pub fn first(
     running: &Running,
-    config: &Arc<config::Config>,
+    config: &Arc<Config>,
     job: JobId,
     shards: ShardSet,
     slots: &mut Slots,

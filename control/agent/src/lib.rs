@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `sluice-control` | submissions, the conversation with the shards, the control socket; never waits |
 //! | `sluice-compile` | edits, merges, diffs, compiles, binds, frees; low priority |
-//! | `sluice-answer` | reads and writes documents, makes long answers |
+//! | `sluice-answer` | reads and writes documents, makes plans and other long answers |
 //! | `sluice-journal` | writes down what is in force and what became of each job |
 //! | `sluice-probe` | health checks and names |
 //! | `sluice-log` | access-log lines and what the appliance says of itself |
@@ -37,6 +37,7 @@ pub mod names;
 mod orders;
 mod probe;
 mod publish;
+mod rehearse;
 mod resolve;
 mod seat;
 mod session;

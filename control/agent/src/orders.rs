@@ -5,12 +5,11 @@
 //! of the job changes by that.
 
 use crate::ask::{Ask, Edits, Reading, Role, Text, Unreadable, What, Wish};
-use crate::build::Refused;
 use crate::control::Event;
-use crate::drift;
 use crate::job::{Ended, View};
 use crate::kept::KeptGeneration;
 use crate::publish::{Published, Shared};
+use crate::rehearse::{self, Rehearsed};
 use crate::{explain, fold, metrics, status, tell};
 use api::answer::{DrainingBackend, Failure, Progress};
 use api::order::{Check, ConfigOf, DiffOf, Fold, OnDrift, PlanOf, StopMode};
@@ -36,12 +35,6 @@ const DIFF_BYTES_MAX: usize = 16 << 20;
 
 /// After this a comparison is content with more lines than it would take.
 const DIFF_WITHIN: Duration = Duration::from_secs(2);
-
-/// How long requests are counted for a plan.
-const SAMPLE: Duration = Duration::from_millis(250);
-
-/// Changes of a plan for which they are.
-const SAMPLED_MAX: usize = 10_000;
 
 /// Where the answers before the last one go. An error: the client has left.
 pub trait Audience {
@@ -136,22 +129,22 @@ pub async fn carry_out(
         Order::Plan(PlanOf { document, name, base, drift, diff }) => {
             let text = Text::from(&api::order::Document { document, name, base });
             let role = role(drift.unwrap_or(OnDrift::Undo));
-            return Ok(with_documents(shared, move |shared| plan(shared, &text, role, None, diff)).await.flatten());
+            return Ok(match read(shared, text, role).await {
+                Ok((what, _)) => plan(shared, ask(None, what), diff).await,
+                Err(busy) => Err(busy),
+            });
         }
         Order::Apply(apply) => {
             let document = api::order::Document { document: apply.document, name: apply.name, base: apply.base };
             let text = Text::from(&document);
             let role = role(apply.drift.unwrap_or(OnDrift::Undo));
-            if apply.dry_run {
-                let if_generation = apply.if_generation;
-                let planned =
-                    with_documents(shared, move |shared| plan(shared, &text, role, if_generation, false)).await;
-                return Ok(planned.flatten());
-            }
             let (what, check) = match read(shared, text, role).await {
                 Ok(read) => read,
                 Err(busy) => return Ok(Err(busy)),
             };
+            if apply.dry_run {
+                return Ok(plan(shared, ask(apply.if_generation, what), false).await);
+            }
             return submit(shared, ask(apply.if_generation, what), check, audience).await;
         }
         Order::Reload(reload) => {
@@ -198,8 +191,10 @@ pub async fn carry_out(
         Order::Edit(edit) => return edits(shared, vec![edit], |what| ask(None, what), audience).await,
         Order::Transaction(transaction) if transaction.dry_run => {
             let api::order::Transaction { orders, if_generation, dry_run: _ } = transaction;
-            let planned = with_documents(shared, move |shared| plan_edits(shared, orders, if_generation)).await;
-            return Ok(planned.flatten());
+            return Ok(match asked(shared, orders).await {
+                Ok(what) => plan(shared, ask(if_generation, what), false).await,
+                Err(failure) => Err(failure),
+            });
         }
         Order::Transaction(transaction) => {
             let api::order::Transaction { orders, if_generation, dry_run: _ } = transaction;
@@ -270,21 +265,27 @@ async fn edits(
     ask: impl FnOnce(What) -> Ask,
     audience: &mut impl Audience,
 ) -> Answered {
+    let begin = Instant::now();
+    match asked(shared, orders).await {
+        Ok(what) => submit(shared, ask(what), begin.elapsed(), audience).await,
+        Err(failure) => Ok(Err(failure)),
+    }
+}
+
+/// What the orders of one transaction want. Fails where it cannot be tried: what is wrong with an order is in what was read.
+async fn asked(shared: &Arc<Shared>, orders: Vec<Edit>) -> Result<What, Box<Failure>> {
     if orders.is_empty() {
         let message = "the transaction has no orders; accepted is at least one in `orders`";
-        return Ok(Err(Box::new(Failure::new(ErrorCode::InvalidRequest, message))));
+        return Err(Box::new(Failure::new(ErrorCode::InvalidRequest, message)));
     }
-    let begin = Instant::now();
     let read = match Edits::name_files(&orders) {
-        false => Ok(read_edits(shared, orders)),
-        true => with_documents(shared, move |shared| read_edits(shared, orders)).await,
+        false => read_edits(shared, orders),
+        true => with_documents(shared, move |shared| read_edits(shared, orders)).await?,
     };
-    let what = match read {
-        Ok(Ok(edits)) => What::Edits(edits),
-        Ok(Err(wrong)) => What::Invalid { message: wrong.message, problems: wrong.problems },
-        Err(busy) => return Ok(Err(busy)),
-    };
-    submit(shared, ask(what), begin.elapsed(), audience).await
+    Ok(match read {
+        Ok(edits) => What::Edits(edits),
+        Err(wrong) => What::Invalid { message: wrong.message, problems: wrong.problems },
+    })
 }
 
 /// Orders and the files that they name, which are read now.
@@ -423,39 +424,20 @@ fn check(shared: &Shared, text: &Text) -> Result<Body, Box<Failure>> {
     }))
 }
 
-fn plan(
-    shared: &Shared,
-    text: &Text,
-    role: Role,
-    if_generation: Option<u64>,
-    as_text: bool,
-) -> Result<Body, Box<Failure>> {
-    let reading = text.read(shared.shards_auto).map_err(|wrong| invalid(shared, wrong))?;
-    let published = shared.published.load();
-    expected_generation(&published, if_generation)?;
-    let running = &published.running.config;
-    let base = shared.overlay().base().clone();
-    let new = match role {
-        Role::Merged => {
-            let merged = config::merge(&base.config, running, &reading.config, shared.shards_auto);
-            merged.map_err(|problems| {
-                let Refused { mut failure, .. } = Refused::from(problems);
-                failure.generation = published.running.generation.map(|generation| generation.0);
-                Box::new(failure)
-            })?
+/// What would become of it. `as_text`: the lines that differ too.
+async fn plan(shared: &Arc<Shared>, ask: Ask, as_text: bool) -> Result<Body, Box<Failure>> {
+    if let What::Invalid { message, problems } = ask.what {
+        return Err(invalid(shared, Unreadable { message, problems }));
+    }
+    let scene = rehearse::scene(shared).await?;
+    on_a_thread(shared, move |shared| {
+        let Rehearsed { before, after, mut plan } = rehearse::rehearse(shared, *scene, ask)?;
+        if as_text {
+            plan.diff = Some(text_diff(&before.to_toml(), &after.to_toml())?);
         }
-        Role::Whole | Role::Past(_) => reading.config,
-    };
-    let diff = config::diff(running, &new);
-    let mut plan = sampled(shared, &published, &diff, &reading.warnings);
-    if role != Role::Merged {
-        plan.undoes = drift::undone(&config::diff_kin(&base.config, running), &plan.changes);
-        shared.overlay().attribute(&mut plan.undoes);
-    }
-    if as_text {
-        plan.diff = Some(text_diff(&running.to_toml(), &new.to_toml())?);
-    }
-    Ok(Body::Plan(plan))
+        Ok(Body::Plan(plan))
+    })
+    .await
 }
 
 /// Lines that differ, with those around them.
@@ -492,50 +474,10 @@ fn drift_of(shared: &Shared) -> api::Drift {
     }
 }
 
-fn plan_edits(shared: &Shared, orders: Vec<Edit>, if_generation: Option<u64>) -> Result<Body, Box<Failure>> {
-    let published = shared.published.load();
-    expected_generation(&published, if_generation)?;
-    let edits = read_edits(shared, orders).map_err(|wrong| invalid(shared, wrong))?;
-    let running = &published.running.config;
-    let edited = running.edit(&edits.made, shared.shards_auto).map_err(|problems| {
-        let message = problems.errors().first().map_or_else(String::new, |problem| problem.message.clone());
-        invalid(shared, Unreadable { message, problems: tell::problems(&problems) })
-    })?;
-    let diff = config::diff_kin(running, &edited.config);
-    Ok(Body::Plan(sampled(shared, &published, &diff, &tell::problems(&edited.warnings))))
-}
-
-fn expected_generation(published: &Published, wanted: Option<u64>) -> Result<(), Box<Failure>> {
-    let running = status::generation(published);
-    let Some(wanted) = wanted.filter(|wanted| *wanted != running) else { return Ok(()) };
-    let message = format!("the running generation is {running}, not {wanted}");
-    let mut failure = Failure::new(ErrorCode::Conflict, message);
-    failure.generation = Some(running);
-    Err(Box::new(failure))
-}
-
 fn planned(shared: &Shared, published: &Published, diff: &config::Plan, warnings: &[api::Problem]) -> api::Plan {
     let touched = shared.counted.over(&published.running);
     let running = status::generation(published);
     tell::plan(diff, Some(running), warnings, Some(&touched))
-}
-
-/// As [`planned`], with the requests per second that each change concerns: takes [`SAMPLE`] if there are any.
-fn sampled(shared: &Shared, published: &Published, diff: &config::Plan, warnings: &[api::Problem]) -> api::Plan {
-    let touched = shared.counted.over(&published.running);
-    let changes = || diff.changes.iter().take(SAMPLED_MAX);
-    let requests = || changes().map(|change| touched.requests(change.pool.as_deref(), &change.object));
-    let (before, began): (Vec<Option<u64>>, _) = (requests().collect(), Instant::now());
-    let mut plan = planned(shared, published, diff, warnings);
-    if before.iter().any(Option::is_some) {
-        std::thread::sleep(SAMPLE);
-        let seconds = began.elapsed().as_secs_f64();
-        for ((change, before), after) in plan.changes.iter_mut().zip(before).zip(requests()) {
-            let more = before.zip(after).map(|(before, after)| after.saturating_sub(before));
-            change.touched_requests = more.map(|more| (more as f64 / seconds).round() as u64);
-        }
-    }
-    plan
 }
 
 fn invalid(shared: &Shared, wrong: Unreadable) -> Box<Failure> {

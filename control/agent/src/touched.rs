@@ -2,6 +2,7 @@
 
 use crate::clock::Clock;
 use config::{Object, Running, Service};
+use link::SlotOutOfBounds;
 use link::counters::{CounterPages, EndpointCounter, PoolCounter, ShardCounter};
 use policy::generation::Address;
 use policy::http::{Tallied, Tally};
@@ -46,13 +47,31 @@ impl Counted {
         pools: impl Iterator<Item = PoolSlot> + Clone,
         endpoints: impl Iterator<Item = EndpointSlot> + Clone,
     ) -> Result<(), String> {
+        self.for_each(pools, endpoints, CounterPages::ensure_pool, CounterPages::ensure_endpoint)
+    }
+
+    /// Whether [`Counted::make_room`] could.
+    pub fn has_room(
+        &self,
+        pools: impl Iterator<Item = PoolSlot> + Clone,
+        endpoints: impl Iterator<Item = EndpointSlot> + Clone,
+    ) -> Result<(), String> {
+        self.for_each(pools, endpoints, CounterPages::may_have_pool, CounterPages::may_have_endpoint)
+    }
+
+    fn for_each(
+        &self,
+        pools: impl Iterator<Item = PoolSlot> + Clone,
+        endpoints: impl Iterator<Item = EndpointSlot> + Clone,
+        with_pool: impl Fn(&CounterPages, u32) -> Result<(), SlotOutOfBounds>,
+        with_endpoint: impl Fn(&CounterPages, u32) -> Result<(), SlotOutOfBounds>,
+    ) -> Result<(), String> {
         for page in self.pages.iter() {
             for pool in pools.clone() {
-                page.ensure_pool(pool.0).map_err(|error| format!("there are too many pools: {error}"))?;
+                with_pool(page, pool.0).map_err(|error| format!("there are too many pools: {error}"))?;
             }
             for endpoint in endpoints.clone() {
-                let ensured = page.ensure_endpoint(endpoint.0);
-                ensured.map_err(|error| format!("there are too many backends: {error}"))?;
+                with_endpoint(page, endpoint.0).map_err(|error| format!("there are too many backends: {error}"))?;
             }
         }
         Ok(())

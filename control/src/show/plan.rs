@@ -147,13 +147,16 @@ fn draw_change(change: &PlannedChange, pool: Option<&str>, page: &mut Page) {
     };
     page.line(format_args!("  {style}{sign}{style:#} {path}{values}"));
     let mut felt = vec![change.class.to_string(), change.reach.to_string(), change.category.clone()];
-    if let Some(touched) = change.touched_connections {
-        let of_them = match change.touched_tunnels {
-            Some(tunnels) if tunnels > 0 => format!(", {}", counted(tunnels, "of them a tunnel", "of them tunnels")),
-            Some(_) | None => String::new(),
-        };
-        felt.push(format!("{} touched{of_them}", connections_text(touched)));
-    }
+    felt.extend(change.touched_connections.map(|connections| match change.touched_tunnels {
+        Some(tunnels) if tunnels > 0 && tunnels == connections => {
+            format!("{} touched", counted(tunnels, "tunnel", "tunnels"))
+        }
+        Some(tunnels) if tunnels > 0 => {
+            let of_them = counted(tunnels, "of them a tunnel", "of them tunnels");
+            format!("{} touched, {of_them}", connections_text(connections))
+        }
+        Some(_) | None => format!("{} touched", connections_text(connections)),
+    }));
     if let Some(requests) = change.touched_requests {
         felt.push(format!("{} requests/s", grouped(requests)));
     }

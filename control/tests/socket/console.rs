@@ -124,10 +124,10 @@ appliance
 
 db
   ~ group.main.backend.a.weight  1 -> 3
-      soft, next-connection, lbBackends, 223 connections touched
+      soft, next-connection, lbBackends, 223 tunnels touched
       Asked for each new connection; open ones stay where they are.
   - group.main.backend.b
-      soft, next-connection, lbBackends, 17 connections touched
+      soft, next-connection, lbBackends, 17 tunnels touched
       It gets no new connections; those that it has go on until they end.
 
 web
@@ -207,7 +207,7 @@ stages: check 600 µs, plan 90 µs, compile 400 µs, bind 20 µs, prepare 1.0 ms
 
 db
   ~ timeouts.idle  "1h" -> "5m"
-      soft, next-timer-tick, timeouts, 240 connections touched
+      soft, next-timer-tick, timeouts, 240 tunnels touched
       Open tunnels read their pool's current time-outs at each timer tick.
 "#,
     );
@@ -223,7 +223,7 @@ drain 12.4 s
 
 db
   - group.main.backend.b
-      soft, next-connection, lbBackends, 17 connections touched
+      soft, next-connection, lbBackends, 17 tunnels touched
       It gets no new connections; those that it has go on until they end.
 
 SHARD  ADOPTED AFTER  PAUSE  CARRIED  ADOPTED  RETIRED

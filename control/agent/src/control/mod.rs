@@ -20,6 +20,8 @@ mod release;
 mod settle;
 mod submit;
 
+pub use submit::claimed_by;
+
 use crate::ask::Wish;
 use crate::book::{Book, SlotSet};
 use crate::compile::{Done, Work, Workshop};
@@ -28,6 +30,7 @@ use crate::job::{Ended, Job, State};
 use crate::log::{self, Log};
 use crate::probe::{Finding, Prober};
 use crate::publish::{Published, ShardView, Shared};
+use crate::rehearse::Scene;
 use crate::seat::{Seat, Signed};
 use crate::status;
 use api::order::StopMode;
@@ -44,6 +47,7 @@ use release::Checking;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::oneshot;
 
 /// Jobs that may be under way. One more is told to come back later.
 pub const JOBS_MAX: usize = 256;
@@ -62,6 +66,8 @@ pub enum Event {
     ShardGone(ShardId),
     /// Log files may have been moved away.
     Reopen,
+    /// Somebody wants to see what a job would come to.
+    Rehearse(oneshot::Sender<Box<Scene>>),
     Stop {
         mode: StopMode,
         within: Option<Duration>,
@@ -238,6 +244,12 @@ impl Control {
             Event::ShardGone(shard) => self.on_shard_gone(shard),
             Event::Reopen => self.log.reopen(),
             Event::Stop { mode, within } => self.stop(mode, within),
+            Event::Rehearse(reply) => self.ask(Work::Rehearse {
+                running: Arc::clone(&self.running),
+                base: Arc::clone(&self.shared.overlay().base().config),
+                places: Arc::clone(&self.rule_places),
+                reply,
+            }),
             #[cfg(test)]
             Event::Fault(fault) => self.faults.push(fault),
             #[cfg(test)]

@@ -106,9 +106,9 @@ impl Control {
         match what {
             What::Document { config, .. } => {
                 let under_way = self.jobs.values().flat_map(|job| job.claims.iter().cloned());
-                let tested = config.tests.pools().filter(|_| config.tests != self.running.config.tests).cloned();
-                // What is newly tested of a pool must not change between its trial and its activation.
-                differing(&self.running.config, config).chain(under_way).chain(tested).collect()
+                let mut claims = claimed_by(&self.running.config, config);
+                claims.extend(under_way);
+                claims
             }
             What::Edits(_) => self.concerned(what),
             What::Together => BTreeSet::new(),
@@ -418,6 +418,13 @@ impl Control {
             job.state = state;
         }
     }
+}
+
+/// Pools that a document may change of what runs.
+pub fn claimed_by(running: &Config, new: &Config) -> BTreeSet<PoolId> {
+    // What is newly tested of a pool must not change between its trial and its activation.
+    let tested = new.tests.pools().filter(|_| new.tests != running.tests).cloned();
+    differing(running, new).chain(tested).collect()
 }
 
 /// Pools that are not the same in both, those that only one has included.

@@ -74,6 +74,16 @@ impl CounterPages {
         self.endpoints.ensure(slot).map(|_| ())
     }
 
+    /// Whether [`CounterPages::ensure_pool`] could.
+    pub fn may_have_pool(&self, slot: u32) -> Result<(), SlotOutOfBounds> {
+        self.pools.within(slot)
+    }
+
+    /// As [`CounterPages::may_have_pool`], for an endpoint.
+    pub fn may_have_endpoint(&self, slot: u32) -> Result<(), SlotOutOfBounds> {
+        self.endpoints.within(slot)
+    }
+
     /// The right to write. `None` while another writer lives.
     pub fn claim(self: &Arc<Self>) -> Option<CounterWriter> {
         // Acquire pairs with the Release in the last writer's drop: we go on from all that it wrote.
