@@ -100,7 +100,8 @@ pub fn list(size: Size, end: &str) -> String {
 }
 
 /// One shard; journal in `state`; every generation that a run makes can be gone back to. The list is in `blocked.list`.
-pub fn sluicegate(size: Size, edition: Edition, front: SocketAddr, directory: &Path, state: &Path) -> String {
+/// `groups`: with their hosts and rules.
+pub fn sluicegate(groups: usize, edition: Edition, front: SocketAddr, directory: &Path, state: &Path) -> String {
     let (directory, state, version) = (directory.display(), state.display(), edition.version);
     let mut text = format!(
         "[appliance]
@@ -133,14 +134,14 @@ path = \"{VERSION_PATH}\"
 respond = \"{version}\"
 "
     );
-    for n in 0..rules(size) {
+    for n in 0..groups * PREFIXES {
         let (id, host, prefix, group) = rule(n);
         let _ = write!(
             text,
             "\n[[pool.web.rule]]\nid = \"{id}\"\nhost = \"{host}\"\npath_prefix = \"{prefix}\"\ngroup = \"g{group}\"\n"
         );
     }
-    for group in 0..size.groups() {
+    for group in 0..groups {
         let _ = write!(text, "\n[pool.web.group.g{group}]\nbackend = [\n");
         for backend in 0..BACKENDS {
             let (address, weight) = (address(group, backend), edition.weight(group, backend));
@@ -284,7 +285,7 @@ mod tests {
         let path = folder.path().join("bench.toml");
         std::fs::write(folder.path().join("blocked.list"), list(Size::Small, "")).unwrap();
         let edition = Edition { version: 7, weight: 3 };
-        let text = sluicegate(Size::Small, edition, FRONT.parse().unwrap(), folder.path(), folder.path());
+        let text = sluicegate(Size::Small.groups(), edition, FRONT.parse().unwrap(), folder.path(), folder.path());
         let around = config::Surroundings { source: &config::Disk, variables: &|_| None, shards_auto: 2 };
         match config::parse(&path, text.as_bytes(), &around) {
             Ok(parsed) => assert!(parsed.warnings.is_empty(), "{}", parsed.warnings),

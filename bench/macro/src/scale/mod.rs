@@ -91,6 +91,8 @@ pub struct Part {
 pub struct Record {
     pub size: Size,
     pub starts: Vec<Start>,
+    /// Resident after a start with the list of this size and one group.
+    pub list_only_bytes: Option<u64>,
     /// By what was changed.
     pub changes: BTreeMap<&'static str, Changes>,
     pub loads: Vec<Load>,
@@ -153,7 +155,7 @@ pub struct Rate {
 impl Record {
     fn of(size: Size) -> Record {
         let (starts, loads, rates) = (Vec::new(), Vec::new(), Vec::new());
-        Record { size, starts, changes: BTreeMap::new(), loads, kept: None, rates }
+        Record { size, starts, list_only_bytes: None, changes: BTreeMap::new(), loads, kept: None, rates }
     }
 
     fn note(&mut self, change: &'static str, took: Duration) {

@@ -7,7 +7,7 @@ use crate::contestant::{self, Programs};
 use crate::cpu::{self, Layout};
 use crate::process::{self, Process};
 use api::edit::{ListAdd, ListRemove, RuleSet};
-use api::order::{Apply, BackendSet};
+use api::order::{Apply, BackendSet, Rollback};
 use api::{Body, Client, Edit, End, JobOutcome, Order, Receipt, Reply, Request};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
@@ -37,6 +37,12 @@ pub fn measure(journal: Journal, plan: &Plan, programs: &Programs, records: &mut
         Journal::OnDisk => (plan.starts, plan.reloads),
         Journal::InMemory => (1, 0),
     };
+    if journal == Journal::OnDisk {
+        for record in records.iter_mut() {
+            let (_, start) = Sluicegate::start_of(record.size, 1, journal, plan.layout, programs)?;
+            record.list_only_bytes = Some(start.memory_bytes);
+        }
+    }
     let mut pair = start_in_turns(starts, records, |size| Sluicegate::start(size, journal, plan.layout, programs))?;
     // Before the orders: a document would undo what they have changed.
     in_turns("whole document", loads, &mut pair, records, Sluicegate::load)?;
@@ -49,6 +55,8 @@ pub fn measure(journal: Journal, plan: &Plan, programs: &Programs, records: &mut
         this.order("rule.set", order, record).map(drop)
     })?;
     in_turns("list", plan.changes, &mut pair, records, Sluicegate::list)?;
+    in_turns("rollback", plan.changes / 3, &mut pair, records, Sluicegate::roll_back)?;
+    in_turns("rollback over all", plan.starts, &mut pair, records, Sluicegate::roll_far_back)?;
     in_turns("generations kept", 1, &mut pair, records, |this, record| {
         record.kept = Some(this.keep(plan.generations)?);
         Ok(())
@@ -74,13 +82,24 @@ struct Sluicegate {
 
 impl Sluicegate {
     fn start(size: Size, journal: Journal, layout: Layout, programs: &Programs) -> Result<(Sluicegate, Start), String> {
+        Sluicegate::start_of(size, size.groups(), journal, layout, programs)
+    }
+
+    /// With the list of its size, and so many groups with their hosts and rules.
+    fn start_of(
+        size: Size,
+        groups: usize,
+        journal: Journal,
+        layout: Layout,
+        programs: &Programs,
+    ) -> Result<(Sluicegate, Start), String> {
         let site = Site::choose()?;
         let state = match journal {
             Journal::OnDisk => TempDir::new_in(site.path()),
             Journal::InMemory => TempDir::with_prefix_in("sluicegate-bench-", MEMORY),
         };
         let state = state.map_err(|error| format!("a folder for the journal: {error}"))?;
-        let text = document::sluicegate(size, Edition::FIRST, site.front, site.path(), state.path());
+        let text = document::sluicegate(groups, Edition::FIRST, site.front, site.path(), state.path());
         let list = document::list(size, "");
         let bytes = site.write(&[("bench.toml", &text), (&format!("{LIST}.list"), &list)])?;
         let program = programs.sluicegate.as_deref().ok_or("sluicegate is not built beside this program")?;
@@ -162,6 +181,22 @@ impl Sluicegate {
         self.expect(200)
     }
 
+    /// One backend's weight changes, and is what it was.
+    fn roll_back(&mut self, record: &mut Record) -> Result<(), String> {
+        let order = self.backend_set();
+        self.call(order)?;
+        self.order("rollback", Order::Rollback(Rollback::default()), record).map(drop)
+    }
+
+    /// To the first generation, whatever has changed since, and to the last one again.
+    fn roll_far_back(&mut self, record: &mut Record) -> Result<(), String> {
+        let to = |generation| Order::Rollback(Rollback { to: Some(generation), if_generation: None });
+        let (took, receipt) = self.call(to(1))?;
+        record.note("rollback over all", took);
+        let last = receipt.generation_before.ok_or("a rollback from nothing")?;
+        self.call(to(last)).map(drop)
+    }
+
     /// The next request of the one who may be in the list is answered so.
     fn expect(&self, status: u16) -> Result<(), String> {
         match ask::once(self.site.front, ask::LISTED) {
@@ -176,7 +211,7 @@ impl Sluicegate {
         let edition = Edition { weight: self.weight, ..Edition::FIRST };
         let folder = self.site.path();
         let apply = Apply {
-            document: document::sluicegate(self.size, edition, self.site.front, folder, self.state.path()),
+            document: document::sluicegate(self.size.groups(), edition, self.site.front, folder, self.state.path()),
             name: Some("bench.toml".to_owned()),
             base: Some(folder.display().to_string()),
             if_generation: None,

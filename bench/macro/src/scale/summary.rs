@@ -9,12 +9,14 @@ use crate::summary::{FOREIGN_MAX, STEAL_MAX};
 use std::fmt::Write;
 
 /// What is changed, the order in which it is told, and what it is with the others.
-const CHANGES: [(&str, &str); 7] = [
+const CHANGES: [(&str, &str); 9] = [
     ("backend.set", "one backend's weight: `backend.set`; HAProxy: `set weight`"),
     ("rule.set", "one rule leads elsewhere: `rule.set`; HAProxy: `set map`"),
     ("list.add", "one entry more: `list.add`; HAProxy: `add acl`"),
     ("list.remove", "one entry less: `list.remove`; HAProxy: `del acl`"),
     ("list.add until refused", "the same, until a client that is now in the list has been refused"),
+    ("rollback", "back to the generation before, one backend's weight"),
+    ("rollback over all", "back to the first generation, over all that the other orders have changed"),
     ("reload", "reload, until a request sees the change; HAProxy: `-sf`, nginx: SIGHUP"),
     ("reload until the old process is gone", "the same, until the old process is gone"),
 ];
@@ -101,6 +103,22 @@ fn starts(text: &mut String, parts: &[Part]) {
             median(&of_starts(record, |start| start.memory_bytes as f64 / 1e6)),
         );
     }
+    for part in parts {
+        if let Some(bytes) = entry_bytes(part) {
+            let _ = writeln!(
+                text,
+                "\nAn entry of the list takes {bytes:.0} bytes in {}: by what is resident with either list and one group.",
+                part.who.label()
+            );
+        }
+    }
+}
+
+/// Resident bytes of one list entry.
+fn entry_bytes(part: &Part) -> Option<f64> {
+    let [small, full] = &part.records;
+    let more = full.list_only_bytes? as f64 - small.list_only_bytes? as f64;
+    Some(more / (full.size.entries() - small.size.entries()) as f64)
 }
 
 fn changes(text: &mut String, parts: &[Part]) {
@@ -283,6 +301,8 @@ fn promises(text: &mut String, parts: &[Part]) {
     let pauses = full.changes.values().filter_map(|changes| changes.stage_micros.get("pause")).flatten();
     let pause = pauses.chain(full.loads.iter().map(|load| &load.pause_micros)).max();
     let start = |figure: fn(&Start) -> f64| (!full.starts.is_empty()).then(|| median(&of_starts(full, figure)));
+    let rolled = ["rollback", "rollback over all"].into_iter().filter_map(|change| full.changes.get(change));
+    let rolled = rolled.map(|all| f64::from(quantile(all, 1.0)) / 1e3).reduce(f64::max);
     let effective = full.changes.get("list.add until refused").map(|all| f64::from(quantile(all, 1.0)) / 1e3);
     let most = [
         (
@@ -295,6 +315,7 @@ fn promises(text: &mut String, parts: &[Part]) {
         ("resident after the start, full", start(|start| start.memory_bytes as f64 / 1e6), 1000.0, " MB"),
         ("longest shard pause of all, full", pause.map(|&micros| micros as f64), 100.0, " µs"),
         ("list entry effective, the longest of all, full", effective, 100.0, " ms"),
+        ("rollback, the longest of all, full", rolled, 100.0, " ms"),
     ];
     for (what, figure, bound, unit) in most {
         Promise { what: what.to_owned(), figure, bound: Bound::AtMost(bound), unit }.write(text, disturbed);

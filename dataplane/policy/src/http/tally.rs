@@ -25,6 +25,8 @@ const LINES_A_ROW: usize = RULES_A_BLOCK / CELLS_A_LINE;
 /// Of a cell: the lower bits are the count, which begins again after 10¹² requests.
 const COUNT_BITS: u32 = 40;
 
+const COUNT_MAX: u64 = (1 << COUNT_BITS) - 1;
+
 const MILLIS_A_MINUTE: u64 = 60_000;
 
 #[repr(align(64))]
@@ -100,7 +102,7 @@ impl Tally {
     #[inline]
     pub fn count(&self, shard: ShardId, now: Tick) {
         let Some(cell) = self.cell(usize::from(shard.0)) else { return };
-        let count = cell.load(Ordering::Relaxed) + 1 & (1 << COUNT_BITS) - 1;
+        let count = (cell.load(Ordering::Relaxed) + 1) & COUNT_MAX;
         cell.store((now.0 / MILLIS_A_MINUTE) << COUNT_BITS | count, Ordering::Relaxed);
     }
 
@@ -108,7 +110,7 @@ impl Tally {
     pub fn read(&self) -> Tallied {
         let cells = self.cells().map(|cell| cell.load(Ordering::Relaxed)).filter(|cell| *cell != 0);
         cells.fold(Tallied::default(), |all, cell| Tallied {
-            requests: all.requests + (cell & (1 << COUNT_BITS) - 1),
+            requests: all.requests + (cell & COUNT_MAX),
             last: all.last.max(Some(Tick((cell >> COUNT_BITS) * MILLIS_A_MINUTE))),
         })
     }
