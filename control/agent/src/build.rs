@@ -23,6 +23,8 @@ pub struct Build {
     /// Pools that a document may touch: those that differed when it was submitted, and those that jobs
     /// before it were changing.
     pub claims: BTreeSet<PoolId>,
+    /// Those of them of which nothing that was compiled before is taken over.
+    pub afresh: BTreeSet<PoolId>,
     pub running: Arc<Running>,
     /// What drift is measured from.
     pub base: Arc<Config>,
@@ -150,7 +152,7 @@ impl Made {
 impl Compiler {
     /// The second: what became of each step, if there is more than one.
     pub(crate) fn build(&mut self, build: Build) -> (Built, Vec<Fate>) {
-        let Build { job, steps, claims, running, base, places } = build;
+        let Build { job, steps, claims, afresh, running, base, places } = build;
         let begin = Instant::now();
         let counted = self.counted.clone();
         let touched = counted.over(&running);
@@ -165,7 +167,7 @@ impl Compiler {
         let check = begin.elapsed();
         // Of a document it is told when it is read.
         let is_edited = steps.iter().all(|step| matches!(step.ask.what, What::Edits(_)));
-        let built = self.compile(job, made, &running, places, is_edited, check);
+        let built = self.compile(job, made, (&running, &afresh), places, is_edited, check);
         (built.unwrap_or_else(Built::Refused), fates)
     }
 
@@ -255,17 +257,17 @@ impl Compiler {
         &mut self,
         job: JobId,
         made: Made,
-        running: &Running,
+        (running, afresh): (&Running, &BTreeSet<PoolId>),
         places: &RulePlaces,
         is_edited: bool,
         check: Duration,
     ) -> Result<Built, Box<Refused>> {
         let Made { config, diff, mut plan } = made.live()?;
-        let Some(live) = diff.live().filter(|_| !diff.unchanged) else {
+        let Some(live) = diff.live().filter(|_| !diff.unchanged || !afresh.is_empty()) else {
             return Ok(Built::Unchanged { plan });
         };
         let compiling = Instant::now();
-        let compiled = config::compile(running, &config, live, job, self.shards, &mut self.slots);
+        let compiled = config::recompile(running, &config, live, job, self.shards, &mut self.slots, afresh);
         let compiled = Box::new(compiled);
         if !compiled.remarks.errors().is_empty() {
             let code = ErrorCode::InvalidConfiguration;

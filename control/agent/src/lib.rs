@@ -6,6 +6,7 @@
 //! | `sluice-compile` | edits, merges, diffs, compiles, binds, frees; low priority |
 //! | `sluice-answer` | reads and writes documents, makes long answers |
 //! | `sluice-journal` | writes down what is in force and what became of each job |
+//! | `sluice-check` | holds what runs against what its document says; lowest priority |
 //! | `sluice-probe` | health checks and names |
 //! | `sluice-log` | access-log lines and what the appliance says of itself |
 //!
@@ -39,6 +40,7 @@ mod probe;
 mod publish;
 mod resolve;
 mod seat;
+mod self_check;
 mod session;
 mod setup;
 mod slate;

@@ -108,7 +108,8 @@ impl Control {
                 let under_way = self.jobs.values().flat_map(|job| job.claims.iter().cloned());
                 let tested = config.tests.pools().filter(|_| config.tests != self.running.config.tests).cloned();
                 // What is newly tested of a pool must not change between its trial and its activation.
-                differing(&self.running.config, config).chain(under_way).chain(tested).collect()
+                let concerned = differing(&self.running.config, config).chain(under_way).chain(tested);
+                concerned.chain(self.to_heal().cloned()).collect()
             }
             What::Edits(_) => self.concerned(what),
             What::Together => BTreeSet::new(),
@@ -119,6 +120,7 @@ impl Control {
     /// Pools that edits may change. Where those depend on each other, whatever is under way included.
     fn concerned(&self, what: &What) -> BTreeSet<PoolId> {
         let mut pools = self.concerned_by_expiry();
+        pools.extend(self.to_heal().cloned());
         for edit in what.edits() {
             match edit.concerns(&self.running.config) {
                 Concerned::Pools(concerned) => pools.extend(concerned),
@@ -192,6 +194,7 @@ impl Control {
             job: id,
             steps,
             claims: job.claims.clone(),
+            afresh: self.to_heal().filter(|pool| job.claims.contains(*pool)).cloned().collect(),
             running: Arc::clone(&self.running),
             base: Arc::clone(&self.shared.overlay().base().config),
             places: Arc::clone(&self.rule_places),

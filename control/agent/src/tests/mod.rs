@@ -10,6 +10,7 @@ mod fake;
 mod faults;
 mod gather;
 mod lifecycle;
+mod self_check;
 mod slots;
 
 use crate::control::{Event, Fault};
