@@ -163,7 +163,7 @@ impl Words {
         match address {
             Address::Ip(address) => {
                 self.kind(0);
-                // Flow and scope of IPv6 with it.
+                // With the scope of IPv6.
                 self.text(&address.to_string());
             }
             Address::Unix(path) => {
