@@ -23,6 +23,8 @@ pub struct Build {
     /// Pools that a document may touch: those that differed when it was submitted, and those that jobs
     /// before it were changing.
     pub claims: BTreeSet<PoolId>,
+    /// Those of them of which nothing that was compiled before is taken over.
+    pub afresh: BTreeSet<PoolId>,
     pub running: Arc<Running>,
     /// What drift is measured from.
     pub base: Arc<Config>,
@@ -150,7 +152,7 @@ impl Made {
 impl Compiler {
     /// The second: what became of each step, if there is more than one.
     pub(crate) fn build(&mut self, build: Build) -> (Built, Vec<Fate>) {
-        let Build { job, steps, claims, running, base, places } = build;
+        let Build { job, steps, claims, afresh, running, base, places } = build;
         let begin = Instant::now();
         let counted = self.counted.clone();
         let touched = counted.over(&running);
@@ -170,7 +172,7 @@ impl Compiler {
             Err(refused) => return (Built::Refused(refused), fates),
         };
         let compiling = Instant::now();
-        let built = self.compile(job, &mut made, &running, places, is_edited).and_then(|compiled| {
+        let built = self.compile(job, &mut made, (&running, &afresh), places, is_edited).and_then(|compiled| {
             let Some(compiled) = compiled else { return Ok(None) };
             // Rows for all that is new, so that no shard allocates for it.
             let (pools, endpoints) = brought(&compiled);
@@ -193,7 +195,7 @@ impl Compiler {
     /// As [`Compiler::build`] of one step, and nothing comes of it; what needs a restart is no refusal. `seen`: as soon as
     /// it is clear what differs.
     pub(crate) fn rehearse(&mut self, build: Build, seen: impl FnOnce(&config::Plan)) -> Result<Made, Box<Refused>> {
-        let Build { job, steps, claims, running, base, places } = build;
+        let Build { job, steps, claims, afresh, running, base, places } = build;
         let [Step { ask, .. }] = &*steps else { unreachable!("one at a time is rehearsed") };
         if let Some(failure) = conflict(ask.if_generation, running.generation) {
             return Err(Box::new(Refused { failure, plan: None, compiled: None }));
@@ -205,7 +207,7 @@ impl Compiler {
         seen(&made.diff);
         let places = ask.what.rule_places().unwrap_or(&places);
         let is_edited = ask.what.as_edits().is_some();
-        if let Some(compiled) = self.compile(job, &mut made, &running, places, is_edited)? {
+        if let Some(compiled) = self.compile(job, &mut made, (&running, &afresh), places, is_edited)? {
             let (pools, endpoints) = brought(&compiled);
             self.counted.has_room(pools, endpoints).map_err(|message| Box::new(no_room(message)))?;
         }
@@ -297,14 +299,14 @@ impl Compiler {
         &mut self,
         job: JobId,
         made: &mut Made,
-        running: &Running,
+        (running, afresh): (&Running, &BTreeSet<PoolId>),
         places: &RulePlaces,
         is_edited: bool,
     ) -> Result<Option<Box<Compiled>>, Box<Refused>> {
-        let Some(live) = made.diff.live().filter(|_| !made.diff.unchanged) else {
+        let Some(live) = made.diff.live().filter(|_| !made.diff.unchanged || !afresh.is_empty()) else {
             return Ok(None);
         };
-        let compiled = config::compile(running, &made.config, live, job, self.shards, &mut self.slots);
+        let compiled = config::recompile(running, &made.config, live, job, self.shards, &mut self.slots, afresh);
         let compiled = Box::new(compiled);
         let invalid = |problems: &Problems, compiled| {
             let code = ErrorCode::InvalidConfiguration;

@@ -57,7 +57,7 @@ impl Overlay {
 
     /// As [`Overlay::touch`], of a job of the process before. Accounts come in the order of their jobs.
     pub fn recall(&mut self, receipt: &Receipt) {
-        let by_nobody = matches!(receipt.source, Source::Start | Source::Expiry);
+        let by_nobody = matches!(receipt.source, Source::Start | Source::Expiry | Source::SelfCheck);
         if receipt.outcome != JobOutcome::Applied || by_nobody {
             return;
         }

@@ -108,7 +108,7 @@ impl EventLog {
 
 fn level(happening: &Happening) -> Level {
     match happening {
-        Happening::ShardLost { .. } | Happening::ShardDied { .. } => Level::Error,
+        Happening::ShardLost { .. } | Happening::ShardDied { .. } | Happening::Miscompiled { .. } => Level::Error,
         // The reason is said beside it.
         Happening::JobEnded { .. } => Level::Info,
         Happening::Health { health: Health::Down, .. } => Level::Warning,
@@ -153,6 +153,9 @@ fn words(happening: &Happening) -> String {
         Happening::Released { pool, generation, part, bytes } => {
             format!("pool {pool}: {part} of generation {generation} released, {bytes} bytes")
         }
+        Happening::Miscompiled { pool, generation, runs, says } => format!(
+            "pool {pool}: generation {generation} means {runs}, and its document, compiled from nothing, {says}: please report it"
+        ),
         Happening::Listener { pool, address, state } => format!("pool {pool}: {address} {state}"),
         Happening::Health { pool, group, backend, health, cause } => {
             let cause = cause.as_ref().map_or_else(String::new, |cause| format!(": {cause}"));

@@ -6,6 +6,7 @@
 //! | `sluice-compile` | edits, merges, diffs, compiles, binds, frees; low priority |
 //! | `sluice-answer` | reads and writes documents, makes plans and other long answers |
 //! | `sluice-journal` | writes down what is in force and what became of each job |
+//! | `sluice-check` | holds what runs against what its document says; lowest priority |
 //! | `sluice-probe` | health checks and names |
 //! | `sluice-log` | access-log lines and what the appliance says of itself |
 //!
@@ -40,6 +41,7 @@ mod publish;
 mod rehearse;
 mod resolve;
 mod seat;
+mod self_check;
 mod session;
 mod setup;
 mod slate;

@@ -6,6 +6,7 @@ use crate::exposition::{Exposition, Kind};
 use crate::log::Summary;
 use crate::names::Name;
 use crate::publish::{Published, Shared};
+use crate::self_check::Found;
 use crate::status;
 use api::status::{Health, ShardState};
 use config::RunningPool;
@@ -45,6 +46,14 @@ fn appliance(text: &mut Exposition, shared: &Shared, published: &Published) {
         jobs.sample(&[("outcome", outcome), ("source", source)], count);
     }
     text.family("sluicegate_jobs", Kind::Gauge, "Jobs that have not ended.").sample(&[], published.jobs.len());
+    let mut checks = text.family(
+        "sluicegate_self_check_total",
+        Kind::Counter,
+        "Pools as they run that were held against their document compiled from nothing, by result. Different is a defect.",
+    );
+    for found in Found::ALL {
+        checks.sample(&[("result", &found.label())], shared.self_checks.of(found));
+    }
     let retained = status::generations(shared);
     let mut bytes = text.family(
         "sluicegate_retained_bytes",

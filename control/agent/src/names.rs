@@ -11,6 +11,7 @@ use std::fmt;
 pub enum Name<'a> {
     Control,
     Compile,
+    SelfCheck,
     Probe,
     Log,
     Journal,
@@ -29,6 +30,7 @@ impl fmt::Display for Name<'_> {
         match self {
             Name::Control => f.write_str("sluice-control"),
             Name::Compile => f.write_str("sluice-compile"),
+            Name::SelfCheck => f.write_str("sluice-check"),
             Name::Probe => f.write_str("sluice-probe"),
             Name::Log => f.write_str("sluice-log"),
             Name::Journal => f.write_str("sluice-journal"),
@@ -58,9 +60,16 @@ mod tests {
     #[test]
     fn the_kernel_keeps_every_thread_name_whole() {
         let last = ShardId(policy::ShardSet::MAX as u16 - 1);
-        for name in
-            [Name::Control, Name::Compile, Name::Probe, Name::Log, Name::Journal, Name::Answer, Name::Shard(last)]
-        {
+        for name in [
+            Name::Control,
+            Name::Compile,
+            Name::SelfCheck,
+            Name::Probe,
+            Name::Log,
+            Name::Journal,
+            Name::Answer,
+            Name::Shard(last),
+        ] {
             let text = name.to_string();
             assert!(text.len() <= THREAD_NAME_BYTES_MAX, "{text} is cut by the kernel");
         }

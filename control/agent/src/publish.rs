@@ -11,6 +11,7 @@ use crate::events::Events;
 use crate::history::Store;
 use crate::kept::Kept;
 use crate::log;
+use crate::self_check;
 use crate::touched::Counted;
 use api::receipt::{Job as JobLine, JobOutcome, Source};
 use api::status::{ConfigSource, ListenerState, ShardState};
@@ -34,6 +35,7 @@ pub struct Shared {
     pub board: Board,
     pub counted: Counted,
     pub log_counts: Arc<log::Counts>,
+    pub self_checks: self_check::Counts,
     pub clock: Clock,
     /// Turns to read a document.
     pub documents: Arc<tokio::sync::Semaphore>,
@@ -72,6 +74,7 @@ impl Shared {
             board: Board::default(),
             counted,
             log_counts,
+            self_checks: self_check::Counts::default(),
             clock,
             documents: Arc::new(tokio::sync::Semaphore::new(crate::orders::DOCUMENTS_AT_ONCE)),
             inbox,

@@ -18,6 +18,7 @@ use api::answer::Failure;
 use api::{ErrorCode, Plan};
 use config::{Config, RulePlaces, Running, Slots};
 use policy::{JobId, ShardSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
@@ -69,7 +70,8 @@ pub fn rehearse(shared: &Shared, scene: Scene, ask: Ask) -> Result<Rehearsed, Bo
     let steps = vec![Step { job, ask }];
     let touched = shared.counted.over(&running);
     let mut compiler = Compiler { slots, shards, counted: shared.counted.clone() };
-    let build = Build { job, steps, claims, running: Arc::clone(&running), base, places };
+    let afresh = BTreeSet::new();
+    let build = Build { job, steps, claims, afresh, running: Arc::clone(&running), base, places };
     let mut sample = None;
     let rehearsed = compiler.rehearse(build, |diff| sample = Some(Sample::begin(diff, &touched)));
     match rehearsed {

@@ -25,6 +25,7 @@ use crate::probe::{Prober, Watch};
 use crate::publish::{Published, Shared};
 use crate::resolve::NameSource;
 use crate::seat::{Addressed, Seat, Signed};
+use crate::self_check::SelfCheck;
 use crate::session::{Socket, SocketTaken};
 use crate::touched::Counted;
 use api::Happening;
@@ -397,6 +398,7 @@ pub fn start(setup: Setup) -> Result<Agent, StartError> {
         durable.note(durable::Note::Receipt(receipt));
     }
 
+    let self_check = SelfCheck::start(Arc::clone(&shared), all, core(3)).map_err(StartError::Thread)?;
     let prober = Arc::new(prober);
     let control = Control::new(Parts {
         shared,
@@ -410,6 +412,7 @@ pub fn start(setup: Setup) -> Result<Agent, StartError> {
         prober: Arc::clone(&prober),
         registry,
         works,
+        self_check,
         durable,
         first_job,
     });

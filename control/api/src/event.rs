@@ -69,6 +69,14 @@ pub enum Happening {
         part: PartKind,
         bytes: u64,
     },
+    /// What runs of a pool is not what its document says, as the hashes of both meanings tell: a defect of the appliance.
+    Miscompiled {
+        pool: String,
+        /// Which last changed the pool.
+        generation: u64,
+        runs: String,
+        says: String,
+    },
     Listener {
         pool: String,
         address: String,

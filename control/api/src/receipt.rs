@@ -115,6 +115,8 @@ pub enum Source {
     Start,
     /// Entries of a list have expired.
     Expiry,
+    /// What runs of a pool was not what its document says.
+    SelfCheck,
     /// What others submitted within `reload.min_interval`, in one generation.
     Together,
 }
@@ -127,6 +129,7 @@ impl Source {
             Source::File => "file",
             Source::Start => "start",
             Source::Expiry => "expiry",
+            Source::SelfCheck => "self-check",
             Source::Together => "together",
         }
     }

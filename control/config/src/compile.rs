@@ -4,10 +4,17 @@
 //! and its number, which is that of the generation that last changed *it*; it is not superseded.
 //!
 //! Cost: that of what differs; of a group that differs, O(backends).
+//!
+//! [`afresh`] leaves out what was before: to see what should have come of it, and to put that in force.
+
+mod afresh;
+
+pub use afresh::{Afresh, recompile};
 
 use crate::document::{Carries, Config, Group, GroupContent, HttpContent, Pool};
 use crate::keys::{Algorithm, Backend, Balancing, CheckWord, Health, HttpTimes, TcpGroup};
 use crate::plan::Live;
+use crate::planted::{Mistake, is};
 use crate::problem::Problems;
 use crate::running::{Running, RunningPool};
 use crate::service;
@@ -20,7 +27,7 @@ use policy::generation::{
 use policy::http::{HostTest, HttpTimeouts, Member, Site, Sites};
 use policy::tree::{self, Difference, Tree};
 use policy::{EndpointSlot, GenerationId, GroupSlot, JobId, ListenerSlot, PoolId, PoolSlot, ShardSet};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 /// A change ready to be prepared, and what control must know besides.
@@ -79,23 +86,20 @@ pub fn compile(
     shards: ShardSet,
     slots: &mut Slots,
 ) -> Compiled {
+    recompile(running, new, live, job, shards, slots, &BTreeSet::new())
+}
+
+fn compiled<'a>(
+    running: &'a Running,
+    new: &'a Arc<Config>,
+    live: Live,
+    job: JobId,
+    shards: ShardSet,
+    slots: &'a mut Slots,
+    afresh: &'a BTreeSet<PoolId>,
+) -> Compiled {
     assert_eq!((live.from, live.to), (running.config.hash(), new.hash()), "the plan is of another change");
-    let mut compiler = Compiler {
-        running,
-        number: job.into(),
-        shards,
-        slots,
-        change: Change::default(),
-        bind: Vec::new(),
-        endpoints: Vec::new(),
-        pools: Vec::new(),
-        listeners: Vec::new(),
-        left: Vec::new(),
-        groups_gone: Vec::new(),
-        remarks: Problems::default(),
-        coming: HashSet::new(),
-        sites: HashMap::new(),
-    };
+    let mut compiler = Compiler { afresh, ..Compiler::new(running, job.into(), shards, slots) };
     compiler.document(new);
     let Compiler { mut change, bind, mut endpoints, pools, listeners, left, groups_gone, remarks, .. } = compiler;
     change.pools.sort_by_key(|(slot, _)| *slot);
@@ -137,9 +141,31 @@ struct Compiler<'a> {
     coming: HashSet<&'a Address>,
     /// Addresses that are divided, as far as they were compiled.
     sites: HashMap<&'a Address, Arc<Site>>,
+    /// Pools of which nothing that was compiled before is taken over.
+    afresh: &'a BTreeSet<PoolId>,
 }
 
 impl<'a> Compiler<'a> {
+    fn new(running: &'a Running, number: GenerationId, shards: ShardSet, slots: &'a mut Slots) -> Compiler<'a> {
+        Compiler {
+            running,
+            number,
+            shards,
+            slots,
+            change: Change::default(),
+            bind: Vec::new(),
+            endpoints: Vec::new(),
+            pools: Vec::new(),
+            listeners: Vec::new(),
+            left: Vec::new(),
+            groups_gone: Vec::new(),
+            remarks: Problems::default(),
+            coming: HashSet::new(),
+            sites: HashMap::new(),
+            afresh: const { &BTreeSet::new() },
+        }
+    }
+
     fn document(&mut self, new: &'a Config) {
         let running = self.running;
         let differs = |difference: &Difference<'a, PoolId, Arc<Pool>>| match difference {
@@ -162,6 +188,11 @@ impl<'a> Compiler<'a> {
                 self.pool(new, running.pools.get(key));
             }
         }
+        for (old, new) in self.afresh.iter().filter_map(|id| running.pools.get(id).zip(new.pools.get(id))) {
+            if old.content.hash() == new.hash() {
+                self.pool(new, Some(old));
+            }
+        }
     }
 
     fn remove_pool(&mut self, id: &PoolId, pool: &RunningPool) {
@@ -180,17 +211,23 @@ impl<'a> Compiler<'a> {
         let shards = pool.create.shards.unwrap_or(self.shards);
         let listeners = self.listeners(pool, slot, shards, old);
         let mut replaced = 0;
-        let (groups, group_slots) = self.groups(pool, slot, old, &mut replaced);
-        let policy = self.policy(pool, slot, old.map(|old| &old.generation.policy));
-        let (sites, site_bytes) = self.sites(pool, slot, old);
+        // What is taken over as far as it says the same.
+        let basis = old.filter(|_| !self.afresh.contains(&pool.id));
+        let (groups, group_slots) = self.groups(pool, slot, basis, &mut replaced);
+        let policy = self.policy(pool, slot, basis.map(|old| &old.generation.policy));
+        let (sites, site_bytes) = self.sites(pool, slot, basis);
         let named = pool.http.iter().flat_map(|http| http.lists.keys());
         for name in named {
             self.slots.name_list(name);
         }
-        let service = service::compile(pool, sites, old, &*self.slots, &mut replaced, &mut self.remarks);
+        let service = service::compile(pool, sites, basis, &*self.slots, &mut replaced, &mut self.remarks);
         let own = size_of::<PoolGeneration>() + size_of_val(&*listeners) + site_bytes;
         let group_bytes = groups.measure().map_or(0, |bytes| bytes.0);
         let own_before = old.map_or(0, |old| size_of_val(&*old.generation) + size_of_val(&*old.generation.listeners));
+        if let (Some(old), None) = (old, basis) {
+            self.told_against(old, slot, pool, &groups);
+            replaced = (old.generation.bytes as usize).saturating_sub(own_before);
+        }
         let generation = Arc::new(PoolGeneration {
             part: self.slots.part(),
             id: pool.id.clone(),
@@ -373,6 +410,7 @@ impl<'a> Compiler<'a> {
                 None => self.endpoint_comes(pool, content, slot, backend),
             };
             let Backend { id, address, weight, backup, drain, max_connections } = (***backend).clone();
+            let weight = if is(Mistake::WeightLost) { 1 } else { weight };
             let endpoint = Arc::new(Endpoint {
                 slot: endpoint_slot,
                 group: group_slot,
@@ -434,6 +472,9 @@ fn http_timeouts(content: &HttpContent) -> HttpTimeouts {
 /// Whether the endpoint says what the backend says. Its slot is not the document's business.
 fn means(endpoint: &Endpoint, backend: &Backend) -> bool {
     let Backend { id, address, weight, backup, drain, max_connections } = backend;
+    if is(Mistake::EndpointKept) {
+        return endpoint.address == *address;
+    }
     endpoint.id == *id
         && endpoint.address == *address
         && (endpoint.weight, endpoint.backup, endpoint.drain) == (*weight, *backup, *drain)

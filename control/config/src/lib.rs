@@ -53,6 +53,7 @@ mod list;
 mod list_edit;
 mod load;
 mod manual;
+mod meaning;
 mod overlap;
 mod page;
 mod place;
@@ -61,6 +62,10 @@ mod plan_listen;
 mod plan_lists;
 mod plan_rules;
 mod plan_tests;
+#[cfg(any(test, feature = "planted"))]
+pub mod planted;
+#[cfg(not(any(test, feature = "planted")))]
+mod planted;
 mod prefix;
 mod problem;
 mod reference;
@@ -85,7 +90,7 @@ mod warn;
 mod written;
 
 pub use class::{Category, Class, Reach, Reason};
-pub use compile::{Bind, Compiled, compile};
+pub use compile::{Afresh, Bind, Compiled, compile, recompile};
 pub use describe::{Described, Description};
 pub use division::Division;
 pub use document::{

@@ -46,7 +46,16 @@ impl RunningPool {
 impl Running {
     /// Before the first job: the process settings of the document that it was started with, and no pool.
     pub fn at_start(config: &Config) -> Running {
-        let Document { appliance, reload, access_log, event_log, lists, pools: _, tests: _ } = (**config).clone();
+        Running::without_pools(config, config.lists.clone())
+    }
+
+    /// Neither pool nor list.
+    pub(crate) fn nothing(config: &Config) -> Running {
+        Running::without_pools(config, Lists::new())
+    }
+
+    fn without_pools(config: &Config, lists: Lists) -> Running {
+        let Document { appliance, reload, access_log, event_log, lists: _, pools: _, tests: _ } = (**config).clone();
         let config = Arc::new(Sealed::new(Document {
             appliance,
             reload,

@@ -37,6 +37,9 @@ fn happening(happening: &Happening) -> String {
         Happening::Released { pool, generation, part, bytes } => {
             format!("{pool}@{generation} {part} released, {}", size(*bytes))
         }
+        Happening::Miscompiled { pool, generation, runs, says } => {
+            format!("{BAD}{pool}@{generation} is not what its document says{BAD:#}: it means {runs}, not {says}")
+        }
         Happening::Listener { pool, address, state } => format!("{pool} {address} {state}"),
         Happening::Health { pool, group, backend, health, cause } => {
             let style = health_style(*health);

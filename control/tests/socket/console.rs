@@ -421,6 +421,7 @@ fn events_are_a_line_each() {
 09:20:21.000    16  shard 1 lost: did not adopt job 47 in time, accepts nothing until it has
 09:20:22.000    17  shard 1 died
 09:20:22.100    18  shard 1 is back
+09:20:22.200    19  db@46 is not what its document says: it means 5f0c9d2e7a1b48360e8d4c2f9a7b6150, not c1d7e3f9a5b04c628d9e1f3a5b7c9d0e
 09:20:23.000    30  11 events are left out here
 09:20:24.000    31  stopping, connections may end within 30.0 s
 ";

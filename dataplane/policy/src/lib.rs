@@ -12,6 +12,7 @@ pub mod generation;
 pub mod health;
 pub mod http;
 pub mod ids;
+pub mod meaning;
 pub mod queue;
 pub mod record;
 pub mod reload;

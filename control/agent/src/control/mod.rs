@@ -11,9 +11,10 @@
 //! ```
 //!
 //! By idea: [`submit`] takes a job to the shards, [`gather`] makes one of many, [`perform`] does what the rollout asks for, [`settle`] ends a
-//! job, [`release`] gives slots and addresses back when nobody uses them, [`recover`] goes on after a panic.
+//! job, [`heal`] puts right what was compiled wrongly, [`release`] gives slots and addresses back when nobody uses them, [`recover`] goes on after a panic.
 
 mod gather;
+mod heal;
 mod perform;
 mod recover;
 mod release;
@@ -32,12 +33,14 @@ use crate::probe::{Finding, Prober};
 use crate::publish::{Published, ShardView, Shared};
 use crate::rehearse::Scene;
 use crate::seat::{Seat, Signed};
+use crate::self_check::{Differs, SelfCheck};
 use crate::status;
 use api::order::StopMode;
 use api::receipt::JobOutcome;
 use api::status::{ConfigSource, ShardState};
 use api::{Happening, Receipt};
 use config::{RulePlaces, Running, RunningPool};
+use heal::Healing;
 use link::listen::{ListenGroup, Registry};
 use policy::generation::{Address, Health};
 use policy::reload::rollout::{Pin, Standing};
@@ -60,6 +63,8 @@ pub enum Event {
     Submit(Box<Wish>),
     Done(Box<Done>),
     Saved(Saved),
+    /// What runs of a pool is not what its document says.
+    Differs(Box<Differs>),
     /// The log thread has forgotten the names of these slots.
     Forgotten(Vec<log::Slot>),
     /// The shard's thread has ended for good.
@@ -111,6 +116,8 @@ pub struct Control {
     prober: Arc<Prober>,
     registry: Arc<Registry>,
     works: Workshop,
+    self_check: SelfCheck,
+    healing: Healing,
     /// Where what happens is written down, if there is a place for it.
     durable: Option<Durable>,
     /// Jobs that are in force and not on the disk.
@@ -172,6 +179,7 @@ pub struct Parts {
     pub prober: Arc<Prober>,
     pub registry: Arc<Registry>,
     pub works: Workshop,
+    pub self_check: SelfCheck,
     pub durable: Option<Durable>,
     /// The number of the start.
     pub first_job: JobId,
@@ -179,8 +187,7 @@ pub struct Parts {
 
 impl Control {
     pub fn new(parts: Parts) -> Control {
-        let Parts { shared, rollout, seats, running, source, rule_places, book, log, prober, registry, works, .. } =
-            parts;
+        let Parts { shared, rollout, seats, running, source, rule_places, book, log, prober, registry, .. } = parts;
         let all = ShardSet::first(seats.len());
         let next_expiry = running.config.next_expiry();
         Control {
@@ -199,7 +206,9 @@ impl Control {
             log,
             prober,
             registry,
-            works,
+            works: parts.works,
+            self_check: parts.self_check,
+            healing: Healing::default(),
             durable: parts.durable,
             unsaved: HashMap::new(),
             gathered: Vec::new(),
@@ -240,6 +249,7 @@ impl Control {
             Event::Submit(wish) => self.submit(*wish),
             Event::Done(done) => self.on_done(*done),
             Event::Saved(saved) => self.on_saved(saved),
+            Event::Differs(differs) => self.on_differs(*differs),
             Event::Forgotten(slots) => self.on_forgotten(slots),
             Event::ShardGone(shard) => self.on_shard_gone(shard),
             Event::Reopen => self.log.reopen(),
@@ -379,6 +389,7 @@ impl Control {
         self.look_at_pins();
         let published = self.published();
         self.shared.publish(published);
+        self.self_check.published(&self.running);
     }
 
     fn published(&self) -> Published {

@@ -38,6 +38,7 @@ impl Control {
         if let Some(compiled) = compiled {
             // First of all: a control that dies after this knows what runs.
             self.running = Arc::new(before.after(&compiled));
+            self.healed(&before);
             let gone = self.book.applied(id, &before, &compiled);
             self.name_and_watch(&before, &compiled, &gone);
             compiled.change.listen.iter().for_each(|listen| self.listener_leads(listen));

@@ -107,7 +107,7 @@ impl Control {
             What::Document { config, .. } => {
                 let under_way = self.jobs.values().flat_map(|job| job.claims.iter().cloned());
                 let mut claims = claimed_by(&self.running.config, config);
-                claims.extend(under_way);
+                claims.extend(under_way.chain(self.to_heal().cloned()));
                 claims
             }
             What::Edits(_) => self.concerned(what),
@@ -119,6 +119,7 @@ impl Control {
     /// Pools that edits may change. Where those depend on each other, whatever is under way included.
     fn concerned(&self, what: &What) -> BTreeSet<PoolId> {
         let mut pools = self.concerned_by_expiry();
+        pools.extend(self.to_heal().cloned());
         for edit in what.edits() {
             match edit.concerns(&self.running.config) {
                 Concerned::Pools(concerned) => pools.extend(concerned),
@@ -192,6 +193,7 @@ impl Control {
             job: id,
             steps,
             claims: job.claims.clone(),
+            afresh: self.to_heal().filter(|pool| job.claims.contains(*pool)).cloned().collect(),
             running: Arc::clone(&self.running),
             base: Arc::clone(&self.shared.overlay().base().config),
             places: Arc::clone(&self.rule_places),

@@ -11,6 +11,7 @@ mod faults;
 mod gather;
 mod lifecycle;
 mod plan;
+mod self_check;
 mod slots;
 
 use crate::control::{Event, Fault};

@@ -13,7 +13,7 @@ use std::sync::mpsc;
 type InUse = (usize, usize, usize);
 
 impl Rig {
-    fn look(&self, look: Look) {
+    pub fn look(&self, look: Look) {
         self.agent.as_ref().unwrap().handle().send(Event::Look(look));
     }
 

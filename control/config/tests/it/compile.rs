@@ -3,7 +3,7 @@
 use crate::appliance::Appliance;
 use crate::arbitrary::{Model, PLAIN, history};
 use crate::arbitrary_rules::SPARE;
-use crate::config;
+use crate::{config, meanings};
 use config::{ChangeKind, Compiled, Config, Edit, Object, Plan, RulePlace, Running, RunningPool, Slots, compile, diff};
 use policy::generation::{Address, Balance, Change, Group, PoolGeneration, Service};
 use policy::http::Action;
@@ -43,8 +43,8 @@ fn rules_of(generation: &PoolGeneration) -> String {
     rules.collect()
 }
 
-/// What runs, without the numbers that depend on how it came about.
-fn meaning(running: &Running) -> String {
+/// What runs, in words, for whoever reads of a difference: without the numbers that depend on how it came about.
+fn told(running: &Running) -> String {
     let mut out = String::new();
     for (id, pool) in &running.pools {
         let generation = &pool.generation;
@@ -98,6 +98,15 @@ fn meaning(running: &Running) -> String {
         .unwrap();
     }
     out
+}
+
+/// What came about step by step means what was compiled from scratch, and what its document says.
+fn check_meaning(running: &Running, fresh: &Running) -> Result<(), TestCaseError> {
+    // First, because it says where they differ.
+    prop_assert_eq!(told(running), told(fresh));
+    prop_assert_eq!(running.meanings(), fresh.meanings());
+    meanings::check(running);
+    Ok(())
 }
 
 fn toml(model: &Model) -> Arc<Config> {
@@ -257,7 +266,7 @@ proptest! {
                 Fate::Withdrawn | Fate::Refused => {}
             }
             let fresh = Appliance::started(&appliance.running.config);
-            prop_assert_eq!(meaning(&appliance.running), meaning(&fresh.running));
+            check_meaning(&appliance.running, &fresh.running)?;
         }
         appliance.come_to_rest();
     }
@@ -289,7 +298,7 @@ proptest! {
         prop_assert_eq!(&appliance.running.config, &toml(other));
         prop_assert_eq!(appliance.outcomes.len(), 2);
         let fresh = Appliance::started(&toml(other));
-        prop_assert_eq!(meaning(&appliance.running), meaning(&fresh.running));
+        check_meaning(&appliance.running, &fresh.running)?;
         appliance.come_to_rest();
     }
 }

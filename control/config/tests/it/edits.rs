@@ -2,6 +2,7 @@
 
 use crate::arbitrary::{BackendModel, Model, PLAIN, POOLS, backend, backend_address, backend_id, model};
 use crate::config;
+use crate::meanings::afresh;
 use config::{BackendSettings, Code, Config, Edit, Limit, Problems};
 use proptest::prelude::*;
 
@@ -96,6 +97,8 @@ proptest! {
             }
         }
         let document = config(&after.toml(PLAIN));
+        // Nor does what is compiled of a document remember how that came about.
+        prop_assert_eq!(afresh(&one_by_one), afresh(&document));
         let at_once = before.edit(&edits, 1).map_err(|problems| TestCaseError::fail(problems.to_string()))?;
         for edited in [one_by_one, at_once.config] {
             prop_assert_eq!(edited.hash(), document.hash());

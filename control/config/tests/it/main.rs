@@ -13,6 +13,7 @@ mod folds;
 mod hostile;
 mod includes;
 mod lists;
+mod meanings;
 mod merges;
 mod patches;
 mod plans;

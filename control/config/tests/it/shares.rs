@@ -444,6 +444,8 @@ proptest! {
             appliance.check_slots();
             let fresh = Appliance::started(&new);
             prop_assert_eq!(reached(&appliance.running), reached(&fresh.running));
+            prop_assert_eq!(appliance.running.meanings(), fresh.running.meanings());
+            crate::meanings::check(&appliance.running);
             if opens >> step & 1 == 1 {
                 appliance.open_tunnels();
             } else {

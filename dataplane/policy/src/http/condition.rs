@@ -9,6 +9,7 @@ use super::request::{Request, decode_query, parameters};
 use super::source::SourceSet;
 use super::template::Template;
 use crate::ids::ListSlot;
+use crate::meaning::Words;
 use std::fmt;
 use std::ops::Range;
 
@@ -294,6 +295,13 @@ impl MethodSet {
 
     pub fn is_apart_from(&self, other: &MethodSet) -> bool {
         self.known & other.known == 0 && !other.others.iter().any(|name| self.others.contains(name))
+    }
+
+    /// For [`crate::meaning`].
+    pub fn say(&self, words: &mut Words) {
+        let MethodSet { known, others } = self;
+        words.count((*known).into());
+        words.each(&**others, |words, name| words.text(name));
     }
 
     fn names(&self) -> impl Iterator<Item = &str> {

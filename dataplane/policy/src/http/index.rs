@@ -19,8 +19,10 @@
 //! Keys come from the operator and clients only look them up, so a fixed hash is enough.
 
 use super::anchor::{Anchor, HostKey, Step};
+use super::meaning::Order;
 use super::rule::Rule;
 use super::rules::Turn;
+use crate::meaning::Words;
 use crate::tree::{self, Measure, Tree, hash};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -222,6 +224,19 @@ impl Index {
         }
     }
 
+    /// Every place to which rules lead, for [`crate::meaning`]. Names and segments come by their hashes, so in the same
+    /// order however the index was made.
+    pub fn say(&self, order: &Order<'_>, words: &mut Words) {
+        let Index { any, exact, below } = self;
+        any.say(order, words);
+        let all = [(None, exact)].into_iter().chain(below.iter().map(|(depth, names)| (Some(*depth), names)));
+        words.count(1 + below.len() as u64);
+        for (depth, names) in all {
+            words.option(depth, Words::kind);
+            say_each(names, order, words);
+        }
+    }
+
     fn roots<'i>(&'i self, host: &[u8], mut found: impl FnMut(&'i Node)) {
         found(&self.any);
         if let Some(root) = find(&self.exact, host) {
@@ -303,6 +318,16 @@ impl Node {
         Node::new(ends, opens, any, segments)
     }
 
+    fn say(&self, order: &Order<'_>, words: &mut Words) {
+        // What it measures is reckoned from the rest, and no request looks at it.
+        let Node { ends, open, any, segments, wide: _ } = self;
+        for list in [ends, open] {
+            words.each(&**list, |words, candidate| order.candidate(candidate, words));
+        }
+        words.option(any.as_ref(), |words, any| any.say(order, words));
+        say_each(segments, order, words);
+    }
+
     fn new(
         ends: Box<[Candidate]>,
         open: Box<[Candidate]>,
@@ -337,6 +362,16 @@ impl Node {
 impl Default for Node {
     fn default() -> Node {
         Node::new([].into(), [].into(), None, Tree::new())
+    }
+}
+
+fn say_each(texts: &Names, order: &Order<'_>, words: &mut Words) {
+    words.count(texts.len() as u64);
+    for (text, node) in texts.iter() {
+        // What is found by its hash must have that hash.
+        words.flag(text.hash == hash(0, &text.bytes));
+        words.bytes(&text.bytes);
+        node.say(order, words);
     }
 }
 

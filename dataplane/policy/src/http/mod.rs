@@ -24,6 +24,7 @@ pub mod eject;
 mod explain;
 mod index;
 mod list;
+mod meaning;
 #[cfg(any(test, feature = "naive"))]
 pub mod naive;
 pub mod path;

@@ -13,6 +13,7 @@ use super::retry::RetryPolicy;
 use super::rule::Rule;
 use super::rules::{Rules, Scratch, Turn};
 use super::site::Sites;
+use crate::meaning::Words;
 use std::sync::Arc;
 use std::time::Duration;
 use wire::h1::Limits;
@@ -80,6 +81,15 @@ impl Pages {
         pages.sort_by_key(|(status, _)| *status);
         let once = pages.windows(2).all(|pair| pair[0].0 != pair[1].0);
         once.then(|| Pages { pages: pages.into() })
+    }
+
+    /// For [`crate::meaning`].
+    pub(super) fn say(&self, words: &mut Words) {
+        words.each(&*self.pages, |words, (status, Page { content_type, body })| {
+            words.count((*status).into());
+            words.text(content_type);
+            words.bytes(body);
+        });
     }
 
     pub fn find(&self, status: u16) -> Option<&Page> {

@@ -11,6 +11,7 @@
 use super::condition::{HOST_BYTES_MAX, HostTest, lower_host};
 use super::index::suffixes;
 use crate::ids::{ListenerSlot, PoolId, PoolSlot};
+use crate::meaning::{Names, Words};
 use crate::tree::hash;
 use hashbrown::HashTable;
 use std::sync::Arc;
@@ -91,6 +92,28 @@ impl Site {
         self.hosts.allocation_size() + names + size_of_val(&*self.members)
     }
 
+    /// For [`crate::meaning`]: each host with the pool that has it, which its slot must stand for.
+    fn say(&self, names: &Names, words: &mut Words) {
+        let Site { hosts, depths, members, others } = self;
+        let mut hosts: Vec<&Host> = hosts.iter().collect();
+        hosts.sort_by(|one, other| one.name.cmp(&other.name));
+        let say_member = |words: &mut Words, ix: u32| {
+            words.option(members.get(ix as usize), |words, Member { id, slot }| {
+                words.text(id.as_str());
+                words.option(names.pools.get(slot), |words, stands_for| words.text(stands_for.as_str()));
+            });
+        };
+        words.each(hosts, |words, Host { name, member }| {
+            words.text(name);
+            say_member(words, *member);
+        });
+        words.bytes(&depths.to_le_bytes());
+        words.option(*others, say_member);
+        let mut ids: Vec<&PoolId> = members.iter().map(|member| &member.id).collect();
+        ids.sort();
+        words.each(ids, |words, id| words.text(id.as_str()));
+    }
+
     fn look_up(&self, name: &[u8]) -> Option<u32> {
         self.hosts.find(hash(0, name), |host| host.name.as_bytes() == name).map(|host| host.member)
     }
@@ -147,6 +170,19 @@ impl Sites {
 
     pub fn elsewhere(&self) -> Option<&Arc<Site>> {
         self.elsewhere.as_ref()
+    }
+
+    /// For [`crate::meaning`].
+    pub(super) fn say(&self, names: &Names, words: &mut Words) {
+        let Sites { at, elsewhere } = self;
+        words.flag(at.is_sorted_by(|(one, _), (other, _)| one < other));
+        let mut at: Vec<_> = at.iter().map(|(listener, site)| (names.addresses.get(listener), site)).collect();
+        at.sort_by_key(|(address, _)| *address);
+        words.each(at, |words, (address, site)| {
+            words.option(address, Words::address);
+            site.say(names, words);
+        });
+        words.option(elsewhere.as_ref(), |words, site| site.say(names, words));
     }
 
     /// Whose a request for `host` is on a connection of pool `own`. `listener`: where it came in; `None`: at an address

@@ -6,6 +6,7 @@
 
 use super::list::Lists;
 use crate::ids::ListSlot;
+use crate::meaning::Words;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
@@ -95,6 +96,19 @@ impl PrefixSet {
     pub fn is_apart_from(&self, other: &PrefixSet) -> bool {
         let apart_v4 = other.v4.iter().all(|range| !meets(&self.v4, *range));
         apart_v4 && other.v6.iter().all(|range| !meets(&self.v6, *range))
+    }
+
+    /// For [`crate::meaning`].
+    pub(super) fn say(&self, words: &mut Words) {
+        let PrefixSet { v4, v6 } = self;
+        words.each(&**v4, |words, (first, last)| {
+            words.count((*first).into());
+            words.count((*last).into());
+        });
+        words.each(&**v6, |words, (first, last)| {
+            words.bytes(&first.to_le_bytes());
+            words.bytes(&last.to_le_bytes());
+        });
     }
 
     /// How many ranges a search goes through at most.

@@ -4,6 +4,7 @@
 //! text ends a line. Refuses to know what a text is for.
 
 use super::path::push_escape;
+use crate::meaning::Words;
 use std::net::IpAddr;
 use std::ops::Range;
 
@@ -176,6 +177,25 @@ impl Text {
             Some(Piece::Literal(bytes)) => bytes,
             Some(Piece::Fact(_) | Piece::Capture(_)) | None => b"",
         }
+    }
+
+    /// For [`crate::meaning`].
+    pub(super) fn say(&self, words: &mut Words) {
+        let Text(pieces) = self;
+        words.each(&**pieces, |words, piece| match piece {
+            Piece::Literal(bytes) => {
+                words.kind(0);
+                words.bytes(bytes);
+            }
+            Piece::Fact(fact) => {
+                words.kind(1);
+                words.kind(*fact as u8);
+            }
+            Piece::Capture(capture) => {
+                words.kind(2);
+                words.count(*capture as u64);
+            }
+        });
     }
 
     /// Whether it asks nothing but captures.
