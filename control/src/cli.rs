@@ -94,6 +94,9 @@ pub enum Command {
         /// Also as lines of text: what runs, written out, against what would run
         #[arg(long)]
         diff: bool,
+        /// Pools that are not in order hold up no others: they are left as they run
+        #[arg(long)]
+        partial: bool,
     },
     /// Make a document the running one
     Apply {
@@ -108,12 +111,18 @@ pub enum Command {
         /// What becomes of what orders have changed [default: undo]
         #[arg(long, value_name = "keep|undo")]
         drift: Option<Drift>,
+        /// Pools that are not in order hold up no others: they are left as they run
+        #[arg(long)]
+        partial: bool,
     },
     /// Have the appliance read its file again and apply it
     Reload {
         /// What becomes of what orders have changed [default: `reload.drift` of the document]
         #[arg(long, value_name = "keep|undo")]
         drift: Option<Drift>,
+        /// Pools that are not in order hold up no others: they are left as they run
+        #[arg(long)]
+        partial: bool,
     },
     /// Write what orders have changed into the appliance's file, with all that people wrote around it
     Fold {
@@ -347,11 +356,11 @@ impl Command {
             Command::Rollback { to, if_generation } => Order::Rollback(Rollback { to, if_generation }),
             Command::Diff { from, to } => Order::Diff(DiffOf { from, to }),
             Command::Check(file) => Order::Check(Check::Document(document::read(&file.path)?)),
-            Command::Plan { file, drift, diff } => {
+            Command::Plan { file, drift, diff, partial } => {
                 let read = document::read(&file.path)?;
-                Order::Plan(PlanOf { drift: drift.map(Into::into), diff, ..read.into() })
+                Order::Plan(PlanOf { drift: drift.map(Into::into), diff, partial, ..read.into() })
             }
-            Command::Apply { file, if_generation, dry_run, drift } => {
+            Command::Apply { file, if_generation, dry_run, drift, partial } => {
                 let read = document::read(&file.path)?;
                 Order::Apply(Apply {
                     document: read.document,
@@ -360,9 +369,10 @@ impl Command {
                     if_generation,
                     dry_run,
                     drift: drift.map(Into::into),
+                    partial,
                 })
             }
-            Command::Reload { drift } => Order::Reload(Reload { drift: drift.map(Into::into) }),
+            Command::Reload { drift, partial } => Order::Reload(Reload { drift: drift.map(Into::into), partial }),
             Command::Fold { dry_run } => Order::Fold(Fold { dry_run }),
             Command::Drift => Order::Drift,
             Command::Generations => Order::Generations,

@@ -10,7 +10,9 @@ use api::Problem;
 use api::edit::{Entries, ListReplace};
 use api::receipt::{Author, Source as Way};
 use config::{Config, Disk, Edit, ListFile, NoFiles, RulePlaces, Source, Surroundings};
+use policy::PoolId;
 use policy::http::ListKind;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -37,6 +39,8 @@ pub enum What {
         origin: api::status::ConfigSource,
         rule_places: Arc<RulePlaces>,
         role: Role,
+        /// Pools that were not in order. In `config` they are as they ran when it was read.
+        left_out: Arc<BTreeSet<PoolId>>,
     },
     /// A document that is not in order: it still is an attempt, with a number and a receipt.
     Invalid { message: String, problems: Vec<Problem> },
@@ -196,6 +200,17 @@ pub struct Reading {
     pub config: Config,
     pub warnings: Vec<Problem>,
     pub rule_places: RulePlaces,
+    /// Pools that are as they run, because they are not in order.
+    pub left_out: BTreeSet<PoolId>,
+}
+
+/// What becomes of a document of which some pools are not in order.
+#[derive(Clone, Copy)]
+pub enum Broken<'a> {
+    /// Nothing of it is taken.
+    Refused,
+    /// These pools are left as they are in what runs, and the rest is taken.
+    LeftAs(&'a Config),
 }
 
 /// Why it could not be: what is wrong in one sentence, and all of it.
@@ -225,10 +240,10 @@ impl Text {
     }
 
     /// Reads and validates it. Blocks for as long as files and parsing take.
-    pub fn read(&self, shards_auto: usize) -> Result<Reading, Unreadable> {
-        match self.parse(shards_auto) {
-            Ok(Ok(config::Parsed { config, warnings, files: _, rule_places })) => {
-                Ok(Reading { warnings: tell::problems(&warnings), config, rule_places })
+    pub fn read(&self, shards_auto: usize, broken: Broken<'_>) -> Result<Reading, Unreadable> {
+        match self.parse(shards_auto, broken) {
+            Ok(Ok(config::Parsed { config, warnings, files: _, rule_places, left_out })) => {
+                Ok(Reading { warnings: tell::problems(&warnings), config, rule_places, left_out })
             }
             Ok(Err(problems)) => {
                 let count = problems.errors().len() + problems.more();
@@ -241,27 +256,37 @@ impl Text {
     }
 
     /// As [`Text::read`], with problems that can be drawn in colour.
-    pub fn parse(&self, shards_auto: usize) -> Result<Result<config::Parsed, config::Problems>, String> {
+    pub fn parse(
+        &self,
+        shards_auto: usize,
+        broken: Broken<'_>,
+    ) -> Result<Result<config::Parsed, config::Problems>, String> {
         let variables = |name: &str| std::env::var(name).ok();
-        let around = |source| Surroundings { source, variables: &variables, shards_auto };
+        let parse = |path: &Path, text: &[u8], source: &dyn Source| {
+            let around = Surroundings { source, variables: &variables, shards_auto };
+            match broken {
+                Broken::Refused => config::parse(path, text, &around),
+                Broken::LeftAs(running) => config::parse_partial(path, text, &around, running),
+            }
+        };
         let parsed = match self {
             Text::File(path) => {
                 let text = Disk
                     .read(path, config::FILE_BYTES_MAX)
                     .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
-                config::parse(path, &text, &around(&Disk))
+                parse(path, &text, &Disk)
             }
             Text::Sent { text, name, folder: Some(folder) } => {
                 // The name is what the sender typed, seen from where he stood.
                 let name = name.as_deref().and_then(|name| Path::new(name).file_name());
                 let path = folder.join(name.unwrap_or(UNNAMED.as_ref()));
-                config::parse(&path, text.as_bytes(), &around(&Disk))
+                parse(&path, text.as_bytes(), &Disk)
             }
             Text::Sent { text, name, folder: None } => {
                 let name = name.as_deref().unwrap_or(UNNAMED);
-                config::parse(Path::new(name), text.as_bytes(), &around(&NoFiles))
+                parse(Path::new(name), text.as_bytes(), &NoFiles)
             }
-            Text::Embedded(text) => config::parse(Path::new("embedded default"), text.as_bytes(), &around(&NoFiles)),
+            Text::Embedded(text) => parse(Path::new("embedded default"), text.as_bytes(), &NoFiles),
         };
         // What has expired is not put in force.
         Ok(parsed.map(|parsed| config::Parsed { config: parsed.config.at(seconds_now()), ..parsed }))
@@ -286,17 +311,23 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("site.toml");
         std::fs::write(&path, DB).unwrap();
-        let by_file = Text::File(path).read(2).unwrap().config;
-        let by_text = sent(DB, None, None).read(2).unwrap().config;
+        let by_file = Text::File(path).read(2, Broken::Refused).unwrap().config;
+        let by_text = sent(DB, None, None).read(2, Broken::Refused).unwrap().config;
         assert_eq!(by_file.hash(), by_text.hash());
     }
 
     #[test]
     fn problems_name_the_document_as_the_sender_does() {
-        let wrong = sent("[pool.db]\nnonsense = 1\n", Some("site.toml"), None).read(2).unwrap_err();
+        let wrong = sent("[pool.db]\nnonsense = 1\n", Some("site.toml"), None).read(2, Broken::Refused).unwrap_err();
         assert!(wrong.message.starts_with("site.toml has"), "{}", wrong.message);
         assert!(wrong.problems.iter().any(|problem| problem.place.as_ref().is_some_and(|at| at.file == "site.toml")));
-        assert!(Text::File("/no/such/file.toml".into()).read(2).unwrap_err().message.contains("/no/such/file.toml"));
+        assert!(
+            Text::File("/no/such/file.toml".into())
+                .read(2, Broken::Refused)
+                .unwrap_err()
+                .message
+                .contains("/no/such/file.toml")
+        );
     }
 
     #[test]
@@ -304,8 +335,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("db.toml"), DB).unwrap();
         let text = "include = [\"db.toml\"]\n";
-        let read = sent(text, Some("../elsewhere/site.toml"), Some(folder.path())).read(2).unwrap();
+        let read = sent(text, Some("../elsewhere/site.toml"), Some(folder.path())).read(2, Broken::Refused).unwrap();
         assert_eq!(read.config.pools.len(), 1);
-        assert!(sent(text, None, None).read(2).is_err());
+        assert!(sent(text, None, None).read(2, Broken::Refused).is_err());
     }
 }

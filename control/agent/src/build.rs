@@ -243,11 +243,11 @@ impl Compiler {
                 fates.push(Fate::Unchanged { plan: made.plan });
                 continue;
             }
-            if let What::Document { config: document, rule_places, role, .. } = &ask.what {
+            if let What::Document { config: document, rule_places, role, left_out, .. } = &ask.what {
                 places = rule_places;
                 supersede(&mut fates, steps, *job, *role);
                 if !matches!(role, Role::Past(_)) {
-                    base = Arc::clone(document);
+                    base = drift::base_of(document, left_out, &base);
                 }
             }
             config = made.config;
@@ -263,14 +263,23 @@ impl Compiler {
         let refused = |problems: Problems| Box::new(Refused::from(problems));
         let Ground { config: before, claims, base, generation } = *ground;
         let (new, warnings) = match &ask.what {
-            What::Document { config, warnings, role, .. } => {
+            What::Document { config, warnings, role, left_out, .. } => {
+                // Orders may have changed them since it was read.
+                let left_as_they_run;
+                let document = match left_out.is_empty() {
+                    true => &**config,
+                    false => {
+                        left_as_they_run = config.leaving(left_out, before).map_err(refused)?;
+                        &left_as_they_run
+                    }
+                };
                 let merged;
                 let wanted = match role {
                     Role::Merged => {
-                        merged = config::merge(base, before, config, self.shards.len()).map_err(refused)?;
+                        merged = config::merge(base, before, document, self.shards.len()).map_err(refused)?;
                         &merged
                     }
-                    Role::Whole | Role::Past(_) => &**config,
+                    Role::Whole | Role::Past(_) => document,
                 };
                 (before.taking(wanted, claims).map_err(refused)?, warnings.clone())
             }

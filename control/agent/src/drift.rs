@@ -7,6 +7,8 @@ use crate::durable::Base;
 use crate::job::Job;
 use api::receipt::{JobOutcome, Receipt, Source};
 use api::{By, PlannedChange, Undone};
+use config::Config;
+use policy::PoolId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -29,10 +31,11 @@ impl Overlay {
         &self.base
     }
 
-    /// A document has come that says all.
-    pub fn rebase(&mut self, base: Base) {
+    /// A document has come that says all, but of these pools nothing.
+    pub fn rebase(&mut self, base: Base, left_out: &BTreeSet<PoolId>) {
         self.base = base;
-        self.touched.clear();
+        let pool = |path: &str| path.strip_prefix("pool.")?.split('.').next().map(PoolId::new);
+        self.touched.retain(|path, _| pool(path).is_some_and(|pool| left_out.contains(&pool)));
     }
 
     /// A document has come, and what orders have changed stays changed.
@@ -86,6 +89,19 @@ impl Overlay {
         for undone in undoes {
             undone.by = self.by(&undone.path).map(|by| By::clone(&by));
         }
+    }
+}
+
+/// What drift is measured from once a document has come. `before`: from what until then. Pools that the document has left out are
+/// measured as before: what orders have changed of them is no document's yet.
+pub fn base_of(document: &Arc<Config>, left_out: &BTreeSet<PoolId>, before: &Config) -> Arc<Config> {
+    if left_out.is_empty() {
+        return Arc::clone(document);
+    }
+    match document.leaving(left_out, before) {
+        // A base is read again by the next process and must pass its own tests, which were tried on what runs of these pools.
+        Ok(base) if !base.tests.pools().any(|pool| left_out.contains(pool)) => Arc::new(base),
+        Ok(_) | Err(_) => Arc::clone(document),
     }
 }
 

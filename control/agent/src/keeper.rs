@@ -200,7 +200,7 @@ async fn reload_on_demand(mut demands: watch::Receiver<u64>, shared: Arc<Shared>
         demands.borrow_and_update();
         // A signal has nobody to be told "busy": the attempt is written down instead.
         let (what, check) =
-            read(&shared, shared.document.clone(), role_of_the_file(&shared)).await.unwrap_or_else(|busy| {
+            read(&shared, shared.document.clone(), role_of_the_file(&shared), false).await.unwrap_or_else(|busy| {
                 (What::Invalid { message: busy.message.clone(), problems: Vec::new() }, Duration::ZERO)
             });
         let ask = Ask { author: None, source: Source::Sighup, order: None, if_generation: None, what };

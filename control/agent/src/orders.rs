@@ -4,7 +4,7 @@
 //! submission, and its job is followed until its one final answer; the client may leave before, and nothing
 //! of the job changes by that.
 
-use crate::ask::{Ask, Edits, Reading, Role, Text, Unreadable, What, Wish};
+use crate::ask::{Ask, Broken, Edits, Reading, Role, Text, Unreadable, What, Wish};
 use crate::control::Event;
 use crate::job::{Ended, View};
 use crate::kept::KeptGeneration;
@@ -101,6 +101,7 @@ pub async fn carry_out(
                 origin: ConfigSource::Generation(kept.number.0),
                 rule_places: Arc::clone(&shared.published.load().rule_places),
                 role: Role::Past(kept.number.0),
+                left_out: Arc::default(),
             };
             return submit(shared, ask(if_generation, what), Duration::ZERO, audience).await;
         }
@@ -126,10 +127,10 @@ pub async fn carry_out(
             };
             return Ok(with_documents(shared, move |shared| self::check(shared, &text)).await.flatten());
         }
-        Order::Plan(PlanOf { document, name, base, drift, diff }) => {
+        Order::Plan(PlanOf { document, name, base, drift, diff, partial }) => {
             let text = Text::from(&api::order::Document { document, name, base });
             let role = role(drift.unwrap_or(OnDrift::Undo));
-            return Ok(match read(shared, text, role).await {
+            return Ok(match read(shared, text, role, partial).await {
                 Ok((what, _)) => plan(shared, ask(None, what), diff).await,
                 Err(busy) => Err(busy),
             });
@@ -138,7 +139,7 @@ pub async fn carry_out(
             let document = api::order::Document { document: apply.document, name: apply.name, base: apply.base };
             let text = Text::from(&document);
             let role = role(apply.drift.unwrap_or(OnDrift::Undo));
-            let (what, check) = match read(shared, text, role).await {
+            let (what, check) = match read(shared, text, role, apply.partial).await {
                 Ok(read) => read,
                 Err(busy) => return Ok(Err(busy)),
             };
@@ -149,7 +150,7 @@ pub async fn carry_out(
         }
         Order::Reload(reload) => {
             let role = reload.drift.map_or_else(|| role_of_the_file(shared), role);
-            let (what, check) = match read(shared, shared.document.clone(), role).await {
+            let (what, check) = match read(shared, shared.document.clone(), role, reload.partial).await {
                 Ok(read) => read,
                 Err(busy) => return Ok(Err(busy)),
             };
@@ -169,7 +170,7 @@ pub async fn carry_out(
                 Err(failure) => return Ok(Err(failure)),
             };
             // What was changed meanwhile stays, and is drift.
-            let (what, check) = match read(shared, shared.document.clone(), Role::Merged).await {
+            let (what, check) = match read(shared, shared.document.clone(), Role::Merged, false).await {
                 Ok(read) => read,
                 Err(busy) => return Ok(Err(busy)),
             };
@@ -219,15 +220,23 @@ pub async fn carry_out(
     Ok(Ok(body))
 }
 
-/// Reads a document off this thread. Fails only as busy: what is wrong with the document is in what was read.
-pub async fn read(shared: &Arc<Shared>, text: Text, role: Role) -> Result<(What, Duration), Box<Failure>> {
+/// Reads a document off this thread. Fails only as busy: what is wrong with the document is in what was read. `partial`: pools
+/// that are not in order hold up no others.
+pub async fn read(
+    shared: &Arc<Shared>,
+    text: Text,
+    role: Role,
+    partial: bool,
+) -> Result<(What, Duration), Box<Failure>> {
     with_documents(shared, move |shared| {
         let begin = Instant::now();
-        let what = match text.read(shared.shards_auto) {
+        let running = partial.then(|| Arc::clone(&shared.published.load().running.config));
+        let broken = running.as_deref().map_or(Broken::Refused, Broken::LeftAs);
+        let what = match text.read(shared.shards_auto, broken) {
             Ok(reading) => {
-                let Reading { config, warnings, rule_places } = reading;
-                let (config, rule_places) = (Arc::new(config), Arc::new(rule_places));
-                What::Document { config, warnings, origin: text.origin(), rule_places, role }
+                let Reading { config, warnings, rule_places, left_out } = reading;
+                let (config, rule_places, left_out) = (Arc::new(config), Arc::new(rule_places), Arc::new(left_out));
+                What::Document { config, warnings, origin: text.origin(), rule_places, role, left_out }
             }
             Err(unreadable) => What::Invalid { message: unreadable.message, problems: unreadable.problems },
         };
@@ -416,7 +425,7 @@ fn closed_by_stop(shared: &Shared, published: &Published) -> u64 {
 }
 
 fn check(shared: &Shared, text: &Text) -> Result<Body, Box<Failure>> {
-    let reading = text.read(shared.shards_auto).map_err(|wrong| invalid(shared, wrong))?;
+    let reading = text.read(shared.shards_auto, Broken::Refused).map_err(|wrong| invalid(shared, wrong))?;
     Ok(Body::Checked(Checked {
         hash: reading.config.hash().to_string(),
         pools: reading.config.pools.len() as u64,

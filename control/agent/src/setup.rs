@@ -6,7 +6,7 @@
 //!
 //! Everything that can fail fails in [`start`], before a shard has been told anything.
 
-use crate::ask::{Ask, Text, What, Wish};
+use crate::ask::{Ask, Broken, Text, What, Wish};
 use crate::book::Book;
 use crate::clock::Clock;
 use crate::compile::{self, Compiler};
@@ -85,8 +85,9 @@ impl LoadError {
 
 /// Reads and validates a document. `shards_auto`: what `shards = "auto"` stands for.
 pub fn load(text: Text, shards_auto: usize) -> Result<Loaded, LoadError> {
-    let parsed = text.parse(shards_auto).map_err(LoadError::Unreadable)?.map_err(LoadError::Invalid)?;
-    let config::Parsed { config, warnings, files: _, rule_places } = parsed;
+    let parsed =
+        text.parse(shards_auto, Broken::Refused).map_err(LoadError::Unreadable)?.map_err(LoadError::Invalid)?;
+    let config::Parsed { config, warnings, files: _, rule_places, left_out: _ } = parsed;
     let source = text.origin();
     Ok(Loaded { text, config: Arc::new(config), warnings, rule_places, shards_auto, resumed: None, base: None, source })
 }

@@ -16,7 +16,7 @@ pub fn problems(problems: &config::Problems) -> Vec<Problem> {
     let mut told: Vec<Problem> = problems.iter().map(|found| problem(found, drawn(found))).collect();
     if problems.more() > 0 {
         told.push(Problem {
-            severity: Severity::Error,
+            severity: if problems.errors().is_empty() { Severity::Warning } else { Severity::Error },
             code: "more".into(),
             message: format!("and {} more problems", problems.more()),
             path: None,

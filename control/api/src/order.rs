@@ -218,12 +218,15 @@ pub struct PlanOf {
     /// Also as lines of text: what runs, written out, against what would run.
     #[serde(default, skip_serializing_if = "is_false")]
     pub diff: bool,
+    /// As [`Apply::partial`].
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub partial: bool,
 }
 
 impl From<Document> for PlanOf {
     fn from(document: Document) -> PlanOf {
         let Document { document, name, base } = document;
-        PlanOf { document, name, base, drift: None, diff: false }
+        PlanOf { document, name, base, drift: None, diff: false, partial: false }
     }
 }
 
@@ -296,6 +299,9 @@ pub struct Apply {
     /// Absent: undone, as the plan lists it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drift: Option<OnDrift>,
+    /// Pools that are not in order hold up no others: they are left as they run, which the warnings of the plan tell.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub partial: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -304,6 +310,9 @@ pub struct Reload {
     /// Absent: as `reload.drift` says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drift: Option<OnDrift>,
+    /// As [`Apply::partial`].
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub partial: bool,
 }
 
 /// What a document that comes does to what orders have changed while the appliance runs.

@@ -27,8 +27,21 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+/// When the tests of a document are tried.
+#[derive(Clone, Copy)]
+pub(crate) enum Trial {
+    Now,
+    /// Pools are missing that they may lead to; until these are there the tests lead nowhere.
+    Later,
+}
+
 /// `None`: there are errors, all of them in `problems`.
-pub(crate) fn check(mut draft: Draft<'_>, shards_auto: usize, problems: &mut Problems) -> Option<(Config, RuleSpans)> {
+pub(crate) fn check(
+    mut draft: Draft<'_>,
+    shards_auto: usize,
+    trial: Trial,
+    problems: &mut Problems,
+) -> Option<(Config, RuleSpans)> {
     let shards = draft.appliance.as_ref().map(|appliance| match appliance.shards {
         Shards::Auto => shards_auto.clamp(1, ShardSet::MAX),
         Shards::Count(count) => count as usize,
@@ -69,7 +82,10 @@ pub(crate) fn check(mut draft: Draft<'_>, shards_auto: usize, problems: &mut Pro
     let tests = std::mem::take(&mut draft.tests);
     let nodes = draft.pools.iter().map(|pool| (PoolId::new(pool.id), pool.node.span)).collect();
     let (mut document, mut spans) = seal(draft, lists).expect("whatever is absent from a draft has been told");
-    trial::check(&mut document, tests, nodes, &mut spans, problems);
+    match trial {
+        Trial::Now => trial::check(&mut document, tests, nodes, &mut spans, problems),
+        Trial::Later => document.tests = Arc::new(trial::placed(tests, &mut spans).0),
+    }
     problems.errors().is_empty().then(|| (Sealed::new(document), spans))
 }
 

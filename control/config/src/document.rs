@@ -370,6 +370,18 @@ impl Config {
     /// Error: a pool that it takes and one that it keeps cannot both have an address, or one that it keeps would have to
     /// divide an address otherwise, or uses a list that `other` has differently.
     pub fn taking(&self, other: &Config, pools: &BTreeSet<PoolId>) -> Result<Config, Problems> {
+        self.taking_at(other, pools, pools, &RulePlaces::default())
+    }
+
+    /// As [`Config::taking`]. `may_divide`: pools whose addresses may be divided otherwise than they have them. `places`:
+    /// of the tests of `other`.
+    pub(crate) fn taking_at(
+        &self,
+        other: &Config,
+        pools: &BTreeSet<PoolId>,
+        may_divide: &BTreeSet<PoolId>,
+        places: &RulePlaces,
+    ) -> Result<Config, Problems> {
         let mut document = (**other).clone();
         document.lists = aligned_lists(&other.lists, &self.lists);
         document.pools.clone_from(&self.pools);
@@ -387,12 +399,12 @@ impl Config {
         let control_socket = document.appliance.control_socket.as_deref();
         overlap::check(control_socket.map(|path| (path, None)), &parties, &mut problems);
         if problems.is_empty() {
-            document.divide(pools, &mut problems);
+            document.divide(may_divide, &mut problems);
         }
         if problems.is_empty() {
             // Other pools may have their addresses now.
             let cases = document.tests.cases().to_vec();
-            document.tests = Arc::new(Tests::led(cases, &document, &RulePlaces::default(), &mut problems));
+            document.tests = Arc::new(Tests::led(cases, &document, places, &mut problems));
         }
         if problems.is_empty() { Ok(Sealed::new(document)) } else { Err(problems) }
     }

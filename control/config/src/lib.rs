@@ -56,6 +56,7 @@ mod manual;
 mod meaning;
 mod overlap;
 mod page;
+mod partial;
 mod place;
 mod plan;
 mod plan_listen;
@@ -139,6 +140,8 @@ pub use source::{Disk, NoFiles, Source};
 pub use trial::{Case, Tests};
 pub use variable::Variables;
 
+use policy::PoolId;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// What a document is read in: everything that is not in the text itself.
@@ -159,23 +162,67 @@ pub struct Parsed {
     pub files: Vec<PathBuf>,
     /// Where its rules and tests stand in them.
     pub rule_places: RulePlaces,
+    /// Pools that are not in order and are in `config` as they ran, or not at all. Empty but for [`parse_partial`].
+    pub left_out: BTreeSet<PoolId>,
 }
 
 /// Reads a document. `name` is its path, for problems and because includes are relative to it; the text
 /// may come from anywhere and be anything.
 pub fn parse(name: &Path, text: &[u8], around: &Surroundings<'_>) -> Result<Parsed, Problems> {
     let mut problems = Problems::default();
-    let load::Loaded { mut tree, files } = load::load(name, text, around.source, around.variables, &mut problems);
-    let texts = page::read_files(&mut tree, &files, around.source, &mut problems);
-    strict::check(&tree, &mut problems);
-    let lists = list::read_all(&tree, &files, around.source, &mut problems);
-    let draft = draft::Draft::read(&tree, lists.by_list, &mut problems);
-    let checked = check::check(draft, around.shards_auto, &mut problems);
-    let names = files.names().map(PathBuf::from).chain(texts).chain(lists.read).collect();
+    let Gathered { tree, files, lists, names } = gather(name, text, around, &mut problems);
+    let checked = check_tree(&tree, lists, around.shards_auto, check::Trial::Now, &mut problems);
     let checked = checked.map(|(config, spans)| (config, spans.placed(&files)));
     let problems = problems.placed(files);
     match checked {
-        Some((config, rule_places)) => Ok(Parsed { config, warnings: problems, files: names, rule_places }),
+        Some((config, rule_places)) => {
+            Ok(Parsed { config, warnings: problems, files: names, rule_places, left_out: BTreeSet::new() })
+        }
         None => Err(problems),
     }
+}
+
+/// As [`parse`], and pools that are not in order hold up no others: they are left as they run in `running`, or stay away. Each is
+/// told among the warnings, with what is wrong with it.
+///
+/// Error: something is wrong that is no pool's own, no pool is in order, or what is in order cannot stand beside what is left.
+pub fn parse_partial(
+    name: &Path,
+    text: &[u8],
+    around: &Surroundings<'_>,
+    running: &Config,
+) -> Result<Parsed, Problems> {
+    let mut problems = Problems::default();
+    let gathered = gather(name, text, around, &mut problems);
+    partial::parse(gathered, problems, around.shards_auto, running)
+}
+
+/// All that a document is made of, nothing of it checked.
+struct Gathered {
+    tree: tree::Node,
+    files: place::Files,
+    lists: BTreeMap<Box<str>, Option<ListFile>>,
+    /// Of every file.
+    names: Vec<PathBuf>,
+}
+
+fn gather(name: &Path, text: &[u8], around: &Surroundings<'_>, problems: &mut Problems) -> Gathered {
+    let load::Loaded { mut tree, files } = load::load(name, text, around.source, around.variables, problems);
+    let texts = page::read_files(&mut tree, &files, around.source, problems);
+    let lists = list::read_all(&tree, &files, around.source, problems);
+    let names = files.names().map(PathBuf::from).chain(texts).chain(lists.read).collect();
+    Gathered { tree, files, lists: lists.by_list, names }
+}
+
+/// `None`: there are errors, those of the gathering included.
+fn check_tree(
+    tree: &tree::Node,
+    lists: BTreeMap<Box<str>, Option<ListFile>>,
+    shards_auto: usize,
+    trial: check::Trial,
+    problems: &mut Problems,
+) -> Option<(Config, rule_place::RuleSpans)> {
+    strict::check(tree, problems);
+    let draft = draft::Draft::read(tree, lists, problems);
+    check::check(draft, shards_auto, trial, problems)
 }

@@ -103,6 +103,8 @@ codes! {
     NobodyServes = "nobody_serves";
     /// Warning: accepted, and surprising.
     Surprising = "surprising";
+    /// Warning: a pool is not in order, and the rest of the document goes without it.
+    PoolLeftOut = "pool_left_out";
 }
 
 impl Serialize for Code {
@@ -258,6 +260,14 @@ impl Problems {
         } else {
             self.more += 1;
         }
+    }
+
+    /// Without those that this is said of. What is not kept stays counted.
+    pub(crate) fn without(&self, is_out: impl Fn(&Problem) -> bool) -> Problems {
+        let mut rest = self.clone();
+        rest.errors.retain(|problem| !is_out(problem));
+        rest.warnings.retain(|problem| !is_out(problem));
+        rest
     }
 
     /// Turns spans into places. The files are kept for drawing only if there is something to draw.

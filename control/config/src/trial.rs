@@ -209,12 +209,7 @@ pub(crate) fn check(
     rules: &mut RuleSpans,
     problems: &mut Problems,
 ) {
-    let nodes: Vec<Option<Span>> = drafts.iter().map(|draft| draft.node.span).collect();
-    let tests = drafts.into_iter().filter_map(|draft| draft.test).map(|test| Arc::new(Case::new(test)));
-    let cases: Vec<Arc<Case>> = tests.collect();
-    for (case, span) in cases.iter().zip(&nodes) {
-        span.iter().for_each(|span| rules.push_test(case.hash(), *span));
-    }
+    let (Tests { cases, .. }, nodes) = placed(drafts, rules);
     let places = Spans { cases: nodes, pools, rules };
     document.tests = Arc::new(Tests::led(cases, document, &places, problems));
     for id in document.tests.pools() {
@@ -228,6 +223,17 @@ pub(crate) fn check(
         let group = |slot| pool.groups.keys().find(|group| slot_of(group) == Some(slot)).cloned();
         document.tests.try_pool(&Tried { decider, content: pool, group: &group }, &places, problems);
     }
+}
+
+/// The tests of a document that is otherwise in order, leading nowhere yet, and where each stands.
+pub(crate) fn placed(drafts: Vec<TestDraft<'_>>, rules: &mut RuleSpans) -> (Tests, Vec<Option<Span>>) {
+    let nodes: Vec<Option<Span>> = drafts.iter().map(|draft| draft.node.span).collect();
+    let tests = drafts.into_iter().filter_map(|draft| draft.test).map(|test| Arc::new(Case::new(test)));
+    let cases: Vec<Arc<Case>> = tests.collect();
+    for (case, span) in cases.iter().zip(&nodes) {
+        span.iter().for_each(|span| rules.push_test(case.hash(), *span));
+    }
+    (Tests::of(cases), nodes)
 }
 
 /// In a document that is being read.

@@ -29,7 +29,7 @@ pub fn document(data: &[u8]) {
 }
 
 fn taken(parsed: &Parsed, files: &Files) {
-    let Parsed { config, warnings, files: read, rule_places } = parsed;
+    let Parsed { config, warnings, files: read, rule_places, left_out: _ } = parsed;
     assert!(warnings.errors().is_empty(), "{warnings}");
     problems::of_document(warnings, files);
     assert_eq!(read[0].as_os_str(), files::MAIN);

@@ -217,6 +217,7 @@ impl Sluicegate {
             if_generation: None,
             dry_run: false,
             drift: None,
+            partial: false,
         };
         let (front, cpu) = (self.site.front, self.layout.proxy_cpu);
         // On the shard's core, where the two take turns: on the other one it would wait for the parser.

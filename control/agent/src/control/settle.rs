@@ -163,11 +163,13 @@ impl Control {
         let job = &self.jobs[&id];
         let mut overlay = self.shared.overlay();
         match &job.ask.what {
-            What::Document { config, origin, role: Role::Whole, .. } => {
-                overlay.rebase(Base { source: origin.clone(), config: Arc::clone(config) });
+            What::Document { config, origin, role: Role::Whole, left_out, .. } => {
+                let config = drift::base_of(config, left_out, &overlay.base().config);
+                overlay.rebase(Base { source: origin.clone(), config }, left_out);
             }
-            What::Document { config, origin, role: Role::Merged, .. } => {
-                overlay.merge(Base { source: origin.clone(), config: Arc::clone(config) });
+            What::Document { config, origin, role: Role::Merged, left_out, .. } => {
+                let config = drift::base_of(config, left_out, &overlay.base().config);
+                overlay.merge(Base { source: origin.clone(), config });
             }
             _ if matches!(job.source(), Source::Expiry) => {
                 // Nobody did it: the document says the same, at another time.
@@ -194,19 +196,21 @@ impl Control {
 
     /// The document that has come changes nothing of what runs.
     fn based_anew(&mut self, id: JobId) {
-        let What::Document { config, origin, role: role @ (Role::Whole | Role::Merged), .. } = &self.jobs[&id].ask.what
+        let What::Document { config, origin, role: role @ (Role::Whole | Role::Merged), left_out, .. } =
+            &self.jobs[&id].ask.what
         else {
             return;
         };
-        let base = Base { source: origin.clone(), config: Arc::clone(config) };
-        let is_news = {
+        let (base, is_news) = {
             let mut overlay = self.shared.overlay();
+            let config = drift::base_of(config, left_out, &overlay.base().config);
+            let base = Base { source: origin.clone(), config };
             let is_news = overlay.base().config.hash() != base.config.hash() || overlay.base().source != base.source;
             match role {
                 Role::Merged => overlay.merge(base.clone()),
-                _ => overlay.rebase(base.clone()),
+                _ => overlay.rebase(base.clone(), left_out),
             }
-            is_news
+            (base, is_news)
         };
         if is_news {
             self.note(Note::Based(base));

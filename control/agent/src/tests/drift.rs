@@ -40,7 +40,7 @@ impl Site {
     }
 
     fn reload(&self, drift: Option<OnDrift>) -> Result<Receipt, Box<Failure>> {
-        self.rig.change(Order::Reload(Reload { drift }))
+        self.rig.change(Order::Reload(Reload { drift, ..Reload::default() }))
     }
 
     fn weights(&self) -> Vec<u32> {

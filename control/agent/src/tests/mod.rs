@@ -10,6 +10,7 @@ mod fake;
 mod faults;
 mod gather;
 mod lifecycle;
+mod partial;
 mod plan;
 mod self_check;
 mod slots;

@@ -134,7 +134,7 @@ fn what_a_plan_says_happens() {
     for round in 0..ROUNDS {
         let (planned, done) = if dice.below(5) == 0 {
             let document = rig.document("", &site.pools(dice));
-            let plan = PlanOf { document: document.clone(), name: None, base: None, drift: None, diff: false };
+            let plan = PlanOf { document: document.clone(), ..PlanOf::default() };
             (rig.call(Order::Plan(plan)), rig.change(Order::Apply(Apply { document, ..Apply::default() })))
         } else {
             let orders: Vec<Edit> = (0..1 + dice.below(3)).map(|_| site.order(dice)).collect();
@@ -183,7 +183,7 @@ fn a_plan_leaves_nothing_behind() {
     );
     for _ in 0..3 {
         let document = rig.document("", &more);
-        let plan = PlanOf { document, name: None, base: None, drift: None, diff: true };
+        let plan = PlanOf { document, diff: true, ..PlanOf::default() };
         let Ok(Body::Plan(plan)) = rig.call(Order::Plan(plan)) else { panic!("no plan") };
         assert!(plan.diff.is_some_and(|diff| diff.contains("+[pool.more")));
     }

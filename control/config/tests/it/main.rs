@@ -15,6 +15,7 @@ mod includes;
 mod lists;
 mod meanings;
 mod merges;
+mod partial;
 mod patches;
 mod plans;
 mod rules;

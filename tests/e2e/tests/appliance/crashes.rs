@@ -312,7 +312,7 @@ fn after_a_crash_what_ran_goes_on_whatever_the_file_says() {
     assert!(!told.contains("  "), "{told}");
 
     // The file, when it is asked for.
-    let reload = |drift| appliance.change(Order::Reload(Reload { drift }));
+    let reload = |drift| appliance.change(Order::Reload(Reload { drift, ..Reload::default() }));
     assert_eq!(reload(None).expect_err("an order has changed the same").code, ErrorCode::Conflict);
     let receipt = reload(Some(OnDrift::Undo)).expect("the file is right");
     assert_eq!(receipt.outcome, JobOutcome::Applied);

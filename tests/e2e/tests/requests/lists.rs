@@ -254,7 +254,7 @@ fn a_file_that_the_document_names_counts_as_it_was_read_until_it_is_read_again()
     appliance.wait_line("did not end in order");
     // What an order has added stays until the file is to say all.
     for (drift, asked) in [(None, [200, 403, 403]), (Some(OnDrift::Undo), [200, 200, 403])] {
-        let receipt = appliance.change(Order::Reload(Reload { drift }));
+        let receipt = appliance.change(Order::Reload(Reload { drift, ..Reload::default() }));
         let receipt = receipt.unwrap_or_else(|failure| panic!("{}", tell(&failure)));
         assert_eq!(receipt.outcome, JobOutcome::Applied);
         assert_eq!([2, 3, 4].map(|last| door.asks(last)), asked);
