@@ -284,3 +284,35 @@ fn what_is_only_odd_is_a_warning() {
         assert!(said(&done).contains("warning"), "no warning of:\n{text}\n{}", said(&done));
     }
 }
+
+/// One file of two pools, and one of them is broken: with `--partial` the other serves its new version, the broken one its old.
+#[test]
+fn a_broken_pool_does_not_hold_up_the_others() {
+    let (old, new, fronts) = (Backend::echo(), Backend::echo(), [Target::fresh(), Target::fresh()]);
+    let pools = |backend: &Backend, keys: &str| {
+        let a = Pool::new("a").listen(&fronts[0]).backend_with("x", backend.target(), keys);
+        format!("{a}{}", Pool::new("b").listen(&fronts[1]).backend("x", backend.target()))
+    };
+    let appliance = Appliance::start(&pools(&old, ""));
+    let mut tunnels: Vec<Tunnel> = fronts.iter().map(|front| Tunnel::open(front).expect("it opens")).collect();
+    let file = appliance.write_document(&pools(&new, "weight = \"heavy\""));
+    let file = file.to_str().expect("a path of ours");
+    for refused in [&["apply", file][..], &["plan", file], &["reload"]] {
+        let done = appliance.ctl(refused);
+        assert!(code(&done) != Some(0) && said(&done).contains("heavy"), "{refused:?}: {}", said(&done));
+    }
+    let led = || (old.seen().accepted, new.seen().accepted);
+    assert_eq!(led(), (2, 0));
+    for taken in [&["plan", "--partial", file][..], &["apply", "--partial", file], &["reload", "--partial"]] {
+        let done = appliance.ctl(taken);
+        assert_eq!(code(&done), Some(0), "{taken:?}: {}", said(&done));
+        for part in ["pool `a` has 1 problem and is left as it runs", "weight = \"heavy\""] {
+            assert!(said(&done).contains(part), "{taken:?}: {}", said(&done));
+        }
+    }
+    // Each front leads where its pool says: the old version of one, the new one of the other.
+    tunnels.extend(fronts.iter().map(|front| Tunnel::open(front).expect("it opens")));
+    assert_eq!(tunnels.iter_mut().try_for_each(|tunnel| tunnel.ping(100)), Ok(()));
+    assert_eq!(led(), (3, 1));
+    assert_eq!(appliance.apply(&pools(&new, "")).plan.expect("it was applied").pools, ["a"]);
+}
