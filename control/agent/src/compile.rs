@@ -92,7 +92,8 @@ pub struct Bound {
 #[derive(Debug)]
 pub struct Workshop {
     sender: mpsc::Sender<Work>,
-    thread: JoinHandle<()>,
+    /// `None`: a simulation does the work.
+    thread: Option<JoinHandle<()>>,
 }
 
 impl Workshop {
@@ -105,7 +106,14 @@ impl Workshop {
     /// Waits until all that was asked for is done.
     pub fn end(self) {
         drop(self.sender);
-        let _ = self.thread.join();
+        let _ = self.thread.map(JoinHandle::join);
+    }
+
+    /// Work is left to whoever has the other end.
+    #[cfg(feature = "sim")]
+    pub fn unmanned() -> (Workshop, mpsc::Receiver<Work>) {
+        let (sender, works) = mpsc::channel();
+        (Workshop { sender, thread: None }, works)
     }
 }
 
@@ -134,10 +142,10 @@ impl Compiler {
                 self.work(work, &done);
             }
         })?;
-        Ok(Workshop { sender, thread })
+        Ok(Workshop { sender, thread: Some(thread) })
     }
 
-    fn work(&mut self, work: Work, done: &dyn Fn(Done)) {
+    pub(crate) fn work(&mut self, work: Work, done: &dyn Fn(Done)) {
         match work {
             Work::Build(build) => {
                 let job = build.job;

@@ -35,12 +35,15 @@ pub mod log;
 mod metrics;
 pub mod names;
 mod orders;
+pub mod planted;
 mod probe;
 mod publish;
 mod resolve;
 mod seat;
 mod session;
 mod setup;
+#[cfg(feature = "sim")]
+pub mod sim;
 mod slate;
 mod status;
 mod tell;

@@ -17,8 +17,10 @@ mod gather;
 mod perform;
 mod recover;
 mod release;
+#[cfg(feature = "sim")]
+pub mod seen;
 mod settle;
-mod submit;
+pub mod submit;
 
 use crate::ask::Wish;
 use crate::book::{Book, SlotSet};
@@ -26,6 +28,7 @@ use crate::compile::{Done, Work, Workshop};
 use crate::durable::{Durable, Saved};
 use crate::job::{Ended, Job, State};
 use crate::log::{self, Log};
+use crate::planted::{Mistake, is};
 use crate::probe::{Finding, Prober};
 use crate::publish::{Published, ShardView, Shared};
 use crate::seat::{Seat, Signed};
