@@ -226,7 +226,9 @@ impl Scribe {
     /// The last that is written.
     pub(crate) fn end(&mut self, saved: &dyn Fn(Saved)) {
         let stopped = Entry::Stopped { at: clock::date() };
-        if let Err(failure) = self.append(entry::entry(&stopped)).and_then(|()| self.commit()) {
+        // What could not be written until now, and no later note has brought with it.
+        let begun = if self.journal.halted().is_some() { self.begin_segment() } else { Ok(()) };
+        if let Err(failure) = begun.and_then(|()| self.append(entry::entry(&stopped))).and_then(|()| self.commit()) {
             saved(Saved { jobs: Vec::new(), failure: Some(failure) });
         }
     }
