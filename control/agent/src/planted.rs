@@ -6,8 +6,6 @@ policy::planted! { "sim":
     AnsweredBeforeWritten,
     /// Who wants what runs already is told so before the journal has it.
     UnchangedBeforeWritten,
-    /// What could not be written down is called saved.
-    DoubtIsNotTold,
     /// A job of which nothing could be written is never answered.
     UnsavedForgotten,
     /// A rider that was refused is told that it is in force.
@@ -40,14 +38,10 @@ policy::planted! { "sim":
     HangsOnNothing,
     /// Those of a burst that take each other back are told that nothing has changed.
     TakenBackIsUnchanged,
-    /// Going back is written down as the generation that it goes back to, whatever others have changed meanwhile.
-    BackIsTakenForAll,
     /// Documents move what drift is measured from in the order of their ends.
     BasesInAnyOrder,
     /// The last that was written is not read.
     LastEntryForgotten,
-    /// A document and that drift is measured from it are written down one after the other.
-    BaseWrittenApart,
     /// The first number of a process is the last of the one before.
     NumbersReused,
     /// To go back to a generation is to go back to the one before.

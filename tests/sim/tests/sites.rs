@@ -48,7 +48,7 @@ fn the_same_seed_is_the_same_site() {
 /// A world in which nothing happens keeps every promise.
 #[test]
 fn at_some_sites_everything_happens() {
-    const SITES: u64 = 60;
+    const SITES: u64 = 100;
     let mut events = BTreeMap::<&str, u64>::new();
     for seed in 0..SITES {
         for (what, times) in sim::run_site(seed).unwrap().events {

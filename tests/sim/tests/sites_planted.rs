@@ -8,7 +8,7 @@ use std::cell::Cell;
 use std::sync::Once;
 
 /// Seeds in which each mistake must be found.
-const BUDGET: u64 = 2_000;
+const BUDGET: u64 = 1_000;
 
 thread_local! {
     static QUIET: Cell<bool> = const { Cell::new(false) };
@@ -52,7 +52,6 @@ macro_rules! planted {
 planted! {
     finds_answered_before_written: AnsweredBeforeWritten,
     finds_unchanged_before_written: UnchangedBeforeWritten,
-    finds_doubt_is_not_told: DoubtIsNotTold,
     finds_unsaved_forgotten: UnsavedForgotten,
     finds_refused_rider_is_applied: RefusedRiderIsApplied,
     finds_superseded_rider_is_applied: SupersededRiderIsApplied,
@@ -69,10 +68,8 @@ planted! {
     finds_merged_supersedes: MergedSupersedes,
     finds_hangs_on_nothing: HangsOnNothing,
     finds_taken_back_is_unchanged: TakenBackIsUnchanged,
-    finds_back_is_taken_for_all: BackIsTakenForAll,
     finds_bases_in_any_order: BasesInAnyOrder,
     finds_last_entry_forgotten: LastEntryForgotten,
-    finds_base_written_apart: BaseWrittenApart,
     finds_numbers_reused: NumbersReused,
     finds_rolls_back_to_another: RollsBackToAnother,
     finds_rollback_written_as_another: RollbackWrittenAsAnother,

@@ -135,8 +135,7 @@ impl Control {
         match self.jobs[&parties[0]].ask.what {
             // Unless others have changed something meanwhile that was not its to take back.
             What::Document { role: Role::Past(to), ref config, .. }
-                if parties.len() == 1
-                    && (config.hash() == self.running.config.hash() || is(Mistake::BackIsTakenForAll)) =>
+                if parties.len() == 1 && config.hash() == self.running.config.hash() =>
             {
                 MadeBy::Rollback { to: if is(Mistake::RollbackWrittenAsAnother) { to.saturating_sub(1) } else { to } }
             }
@@ -156,7 +155,7 @@ impl Control {
         }
         for id in jobs.into_iter().filter(|_| failure.is_none() || !is(Mistake::UnsavedForgotten)) {
             for (job, mut receipt, drains) in self.unsaved.remove(&id).into_iter().flatten() {
-                if let Some(failure) = failure.as_ref().filter(|_| !is(Mistake::DoubtIsNotTold)) {
+                if let Some(failure) = &failure {
                     let told =
                         self.shared.history().amend(job.id.0, |receipt| receipt.not_saved = Some(failure.clone()));
                     receipt = told.unwrap_or(receipt);

@@ -20,7 +20,6 @@ pub use resume::{Found, Resumed, open};
 use crate::ask::Edits;
 use crate::clock;
 use crate::names::Name;
-use crate::planted::{Mistake, is};
 use api::receipt::Receipt;
 use api::status::ConfigSource;
 use config::{Config, ListFile};
@@ -239,12 +238,7 @@ impl Scribe {
         for note in notes {
             // What runs is known here even if nothing can be written.
             let records = self.records(note);
-            written = written.and_then(|()| {
-                records?.into_iter().try_for_each(|record| {
-                    self.append(record)?;
-                    if is(Mistake::BaseWrittenApart) { self.commit() } else { Ok(()) }
-                })
-            });
+            written = written.and_then(|()| records?.into_iter().try_for_each(|record| self.append(record)));
         }
         let written = written.and_then(|()| self.commit());
         match written {
