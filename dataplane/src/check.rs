@@ -42,8 +42,16 @@ impl Failed {
     pub fn tell(&self) {
         match self {
             Failed::Unread(why) => eprint!("error: {why}\n"),
-            Failed::Invalid(problems) => eprint!("{}", problems.draw(colour(std::io::stderr().is_terminal()))),
+            Failed::Invalid(problems) => tell(problems),
         }
+    }
+}
+
+/// Says them on standard error, if there are any.
+fn tell(problems: &Problems) {
+    let drawn = problems.draw(colour(std::io::stderr().is_terminal()));
+    if !drawn.is_empty() {
+        eprint!("{drawn}\n");
     }
 }
 
@@ -62,7 +70,7 @@ pub fn check(file: &Path, json: bool) -> ExitCode {
     }
     match outcome {
         Ok(parsed) if !json => {
-            eprint!("{}", parsed.warnings.draw(colour(std::io::stderr().is_terminal())));
+            tell(&parsed.warnings);
             println!("{}: in order, {}", file.display(), summary(&parsed.config));
             ExitCode::SUCCESS
         }

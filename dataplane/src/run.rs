@@ -264,10 +264,11 @@ fn flags(error: &str, listen: Addresses<'_>) -> String {
 
 fn welcome(run: &Run, listen: Addresses<'_>, control_socket: &Path, shards: usize) {
     let socket = control_socket.display();
+    let shards = if shards == 1 { "1 shard".to_owned() } else { format!("{shards} shards") };
     match &run.file {
-        Some(file) => println!("sluicegate runs {} on {shards} shards, control socket {socket}", file.display()),
+        Some(file) => println!("sluicegate runs {} on {shards}, control socket {socket}", file.display()),
         None => {
-            println!("sluicegate runs its embedded default on {shards} shards");
+            println!("sluicegate runs its embedded default on {shards}");
             println!();
             let Addresses { http, tcp } = listen;
             println!("  HTTP pool `web`   http://{http}, two rules over two built-in origins");

@@ -5,6 +5,7 @@
 
 use crate::ask::{Ask, Role, What};
 use crate::compile::Compiler;
+use crate::planted::{Mistake, is};
 use crate::touched::Touched;
 use crate::{clock, drift, tell};
 use api::answer::Failure;
@@ -13,7 +14,7 @@ use config::{Code, Compiled, Config, Problems, RulePlaces, Running};
 use policy::{EndpointSlot, GenerationId, JobId, PoolId, PoolSlot};
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// A job whose turn it is.
 pub struct Build {
@@ -153,7 +154,7 @@ impl Compiler {
     /// The second: what became of each step, if there is more than one.
     pub(crate) fn build(&mut self, build: Build) -> (Built, Vec<Fate>) {
         let Build { job, steps, claims, afresh, running, base, places } = build;
-        let begin = Instant::now();
+        let begin = clock::stopwatch();
         let counted = self.counted.clone();
         let touched = counted.over(&running);
         let ground = Ground { config: &running.config, generation: running.generation, claims: &claims, base: &base };
@@ -171,7 +172,7 @@ impl Compiler {
             Ok(made) => made,
             Err(refused) => return (Built::Refused(refused), fates),
         };
-        let compiling = Instant::now();
+        let compiling = clock::stopwatch();
         let built = self.compile(job, &mut made, (&running, &afresh), places, is_edited).and_then(|compiled| {
             let Some(compiled) = compiled else { return Ok(None) };
             // Rows for all that is new, so that no shard allocates for it.
@@ -239,23 +240,43 @@ impl Compiler {
                     continue;
                 }
             };
-            if made.diff.unchanged {
-                fates.push(Fate::Unchanged { plan: made.plan });
-                continue;
-            }
-            if let What::Document { config: document, rule_places, role, left_out, .. } = &ask.what {
+            let is_unchanged = made.diff.unchanged;
+            if let (What::Document { rule_places, role, .. }, false) = (&ask.what, is_unchanged) {
                 places = rule_places;
-                supersede(&mut fates, steps, *job, *role);
-                if !matches!(role, Role::Past(_)) {
-                    base = drift::base_of(document, left_out, &base);
-                }
+                supersede(&mut fates, *job, *role);
             }
             config = made.config;
-            fates.push(Fate::In { plan: made.plan });
+            fates.push(match is_unchanged {
+                true => Fate::Unchanged { plan: made.plan },
+                false => Fate::In { plan: made.plan },
+            });
+            base = base_after(ground.base, &fates, steps);
         }
         let diff = config::diff_kin(ground.config, &config);
         let plan = tell::plan(&diff, ground.generation.map(|generation| generation.0), &[], Some(touched));
+        if diff.unchanged && !is(Mistake::TakenBackIsUnchanged) {
+            self.none_is_in(ground, steps, &mut fates, touched);
+        }
         (Made { config, diff, plan }, places, fates)
+    }
+
+    /// What some have changed others have taken back, so nothing is in force: each is told what became of it for itself.
+    fn none_is_in(&self, ground: &Ground<'_>, steps: &[Step], fates: &mut [Fate], touched: &Touched<'_>) {
+        for (fate, step) in fates.iter_mut().zip(steps) {
+            *fate = match self.make(ground, &step.ask, touched).and_then(Made::live) {
+                Ok(made) if made.diff.unchanged => Fate::Unchanged { plan: made.plan },
+                Ok(made) if matches!(fate, Fate::In { .. } | Fate::Unchanged { .. }) => {
+                    let message = "superseded: what came with this and after it has taken it back";
+                    let failure = Failure::new(ErrorCode::Superseded, message);
+                    Fate::Refused { failure, plan: Some(made.plan) }
+                }
+                Err(refused) if matches!(fate, Fate::In { .. } | Fate::Unchanged { .. }) => {
+                    let Refused { failure, plan, compiled: _ } = *refused;
+                    Fate::Refused { failure, plan }
+                }
+                Ok(_) | Err(_) => continue,
+            };
+        }
     }
 
     /// What an ask makes of a document.
@@ -353,6 +374,16 @@ fn first_in(fates: &[Fate]) -> Option<usize> {
     fates.iter().position(|fate| matches!(fate, Fate::In { .. }))
 }
 
+/// What drift is measured from after these: the newest document of those that count.
+fn base_after(base: &Config, fates: &[Fate], steps: &[Step]) -> Arc<Config> {
+    let moved = |base: Arc<Config>, (fate, step): (&Fate, &Step)| match (&step.ask.what, fate) {
+        (_, Fate::Refused { .. }) | (What::Document { role: Role::Past(_), .. }, _) => base,
+        (What::Document { config, left_out, .. }, _) => drift::base_of(config, left_out, &base),
+        _ => base,
+    };
+    fates.iter().zip(steps).fold(Arc::new(base.clone()), moved)
+}
+
 /// Who wants a certain generation gets a change of that one, and of no other: neither one that runs by now nor one in which
 /// something goes before.
 fn unwanted(wanted: Option<u64>, running: Option<GenerationId>, before: Option<JobId>) -> Option<Refused> {
@@ -373,12 +404,17 @@ pub fn conflict(wanted: Option<u64>, running: Option<GenerationId>) -> Option<Fa
     Some(Failure::new(ErrorCode::Conflict, message))
 }
 
-/// A document comes that says all: what was in it before is not. One that keeps what orders have changed supersedes only
-/// documents.
-fn supersede(fates: &mut [Fate], steps: &[Step], by: JobId, role: Role) {
-    for (fate, step) in fates.iter_mut().zip(steps) {
-        let stays = role == Role::Merged && matches!(step.ask.what, What::Edits(_));
-        if let (Fate::In { plan }, false) = (&fate, stays) {
+/// A document comes that says all: what was in it before is not. One that keeps what orders have changed says not all: it
+/// is made of what was before.
+fn supersede(fates: &mut [Fate], by: JobId, role: Role) {
+    if role == Role::Merged && !is(Mistake::MergedSupersedes) {
+        return;
+    }
+    let mut hangs_on_others = false;
+    for fate in fates {
+        // What runs was as somebody wanted it only by what is superseded too.
+        hangs_on_others |= matches!(fate, Fate::In { .. });
+        if let (Fate::In { plan } | Fate::Unchanged { plan }, true) = (&fate, hangs_on_others) {
             let message = format!("superseded by job {by}: a document came before this was in force");
             let failure = Failure::new(ErrorCode::Superseded, message);
             *fate = Fate::Refused { failure, plan: Some(plan.clone()) };

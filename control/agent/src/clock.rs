@@ -1,4 +1,6 @@
 //! The two times that control tells: one that only goes on, and one that people write down.
+//!
+//! Whoever in this crate wants to know the time asks here, so a simulation can say it.
 
 use policy::Tick;
 use std::time::{Duration, Instant, SystemTime};
@@ -23,13 +25,13 @@ impl Clock {
     }
 
     pub fn now(&self) -> Tick {
-        let millis = self.origin.elapsed().as_millis();
+        let millis = self.uptime().as_millis();
         Tick(u64::try_from(millis).expect("584 million years of uptime"))
     }
 
     /// The first tick at which all of this time has passed. (The present tick began up to a millisecond ago.)
     pub fn once_passed(&self, wait: Duration) -> Tick {
-        Tick(0).after(self.origin.elapsed().saturating_add(wait))
+        Tick(0).after(self.uptime().saturating_add(wait))
     }
 
     /// When that tick is, for a timer.
@@ -39,7 +41,7 @@ impl Clock {
     }
 
     pub fn uptime(&self) -> Duration {
-        self.origin.elapsed()
+        said().unwrap_or_else(|| self.origin.elapsed())
     }
 }
 
@@ -51,14 +53,71 @@ pub fn rfc3339(at: SystemTime) -> String {
     OffsetDateTime::from(at).format(format).expect("every part of the format exists in every date")
 }
 
+/// What people call now.
+pub fn wall() -> SystemTime {
+    said().map_or_else(SystemTime::now, |uptime| SystemTime::UNIX_EPOCH + SIMULATED + uptime)
+}
+
+/// When a simulation begins.
+const SIMULATED: Duration = Duration::from_secs(1_795_255_200);
+
+/// For measuring how long something takes: in a simulation, nothing takes any time.
+pub fn stopwatch() -> Stopwatch {
+    Stopwatch { begin: said().is_none().then(Instant::now) }
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Stopwatch {
+    begin: Option<Instant>,
+}
+
+impl Stopwatch {
+    pub fn elapsed(&self) -> Duration {
+        self.begin.map_or(Duration::ZERO, |begin| begin.elapsed())
+    }
+}
+
+/// Whether this thread is part of a simulation.
+pub fn is_simulated() -> bool {
+    said().is_some()
+}
+
+/// What a simulation says that the time is on this thread: since its beginning.
+#[cfg(feature = "sim")]
+pub mod simulated {
+    use std::cell::Cell;
+    use std::time::Duration;
+
+    thread_local! {
+        static NOW: Cell<Option<Duration>> = const { Cell::new(None) };
+    }
+
+    /// `None`: the clocks of the system count.
+    pub fn say(now: Option<Duration>) {
+        NOW.set(now);
+    }
+
+    pub(super) fn said() -> Option<Duration> {
+        NOW.get()
+    }
+}
+
+#[cfg(feature = "sim")]
+use simulated::said;
+
+#[cfg(not(feature = "sim"))]
+const fn said() -> Option<Duration> {
+    None
+}
+
 /// Now, as [`rfc3339`].
 pub fn date() -> String {
-    rfc3339(SystemTime::now())
+    rfc3339(wall())
 }
 
 /// Since 1970, UTC, as lists say when an entry expires.
 pub fn seconds_now() -> u64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
+    wall().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 /// Saturates after 584,000 years.

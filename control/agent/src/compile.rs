@@ -101,7 +101,8 @@ pub struct Bound {
 #[derive(Debug)]
 pub struct Workshop {
     sender: mpsc::Sender<Work>,
-    thread: JoinHandle<()>,
+    /// `None`: a simulation does the work.
+    thread: Option<JoinHandle<()>>,
 }
 
 impl Workshop {
@@ -114,7 +115,14 @@ impl Workshop {
     /// Waits until all that was asked for is done.
     pub fn end(self) {
         drop(self.sender);
-        let _ = self.thread.join();
+        let _ = self.thread.map(JoinHandle::join);
+    }
+
+    /// Work is left to whoever has the other end.
+    #[cfg(feature = "sim")]
+    pub fn unmanned() -> (Workshop, mpsc::Receiver<Work>) {
+        let (sender, works) = mpsc::channel();
+        (Workshop { sender, thread: None }, works)
     }
 }
 
@@ -143,10 +151,10 @@ impl Compiler {
                 self.work(work, &done);
             }
         })?;
-        Ok(Workshop { sender, thread })
+        Ok(Workshop { sender, thread: Some(thread) })
     }
 
-    fn work(&mut self, work: Work, done: &dyn Fn(Done)) {
+    pub(crate) fn work(&mut self, work: Work, done: &dyn Fn(Done)) {
         match work {
             Work::Build(build) => {
                 let job = build.job;

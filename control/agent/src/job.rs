@@ -5,18 +5,20 @@
 
 use crate::ask::{Ask, Wish};
 use crate::build::Fate;
-use crate::clock;
+use crate::clock::{self, Stopwatch};
+use crate::control::submit::SETTINGS;
 use crate::log::Output;
+use crate::planted::{Mistake, is};
 use api::answer::{Failure, Progress};
 use api::plan::Plan;
 use api::receipt::{ConnectionCounts, Job as JobLine, JobOutcome, Memory, ShardAdoption, Source, StageTime};
-use api::{Receipt, Stage};
+use api::{ErrorCode, Receipt, Stage};
 use config::Compiled;
 use policy::reload::Adoption;
 use policy::{EndpointSlot, GenerationId, JobId, PoolId, ShardId, Tick};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
 
 /// What a submitter sees of its job: the newest only, so that a slow one holds nothing up.
@@ -55,9 +57,9 @@ pub struct Job {
     memory_before: u64,
     submitted: SystemTime,
     times: BTreeMap<Stage, Duration>,
-    since: Instant,
+    since: Stopwatch,
     /// When the first Commit was sent.
-    committed: Option<Instant>,
+    committed: Option<Stopwatch>,
     adoptions: BTreeMap<ShardId, ShardAdoption>,
     voice: watch::Sender<View>,
     /// Jobs that become one generation with this one, which nobody asked for itself.
@@ -122,7 +124,7 @@ impl Job {
             memory_before: resident_bytes(),
             submitted,
             times,
-            since: Instant::now(),
+            since: clock::stopwatch(),
             committed: None,
             adoptions: BTreeMap::new(),
             voice,
@@ -136,9 +138,8 @@ impl Job {
         if self.stage == stage {
             return false;
         }
-        let now = Instant::now();
-        self.spent(self.stage, now - self.since);
-        self.since = now;
+        self.spent(self.stage, self.since.elapsed());
+        self.since = clock::stopwatch();
         self.stage = stage;
         self.say(Progress::Stage { job: self.id.0, stage });
         true
@@ -163,7 +164,7 @@ impl Job {
 
     /// Commit is on its way.
     pub fn commits(&mut self) {
-        self.committed = Some(Instant::now());
+        self.committed = Some(clock::stopwatch());
     }
 
     pub fn adopted(&mut self, shard: ShardId, adoption: Adoption) -> ShardAdoption {
@@ -188,8 +189,8 @@ impl Job {
             source: self.ask.source,
             order: self.ask.order.map(Into::into),
             submitted: clock::rfc3339(self.submitted),
-            deadline: clock::rfc3339(SystemTime::now() + self.deadline.since(now)),
-            pools: self.claims.iter().map(ToString::to_string).collect(),
+            deadline: clock::rfc3339(clock::wall() + self.deadline.since(now)),
+            pools: self.claims.iter().map(ToString::to_string).filter(|claim| claim != SETTINGS).collect(),
             behind,
         }
     }
@@ -203,7 +204,7 @@ impl Job {
         error: Option<Failure>,
     ) -> Receipt {
         self.spent(self.stage, self.since.elapsed());
-        self.since = Instant::now();
+        self.since = clock::stopwatch();
         // A wait of nothing is no stage.
         let stages = self.times.iter().filter(|(stage, time)| **stage != Stage::Wait || **time >= WAITED);
         let mut connections = ConnectionCounts::default();
@@ -240,6 +241,7 @@ impl Job {
         for (rider, fate) in self.riders.iter_mut().zip(fates) {
             let (verdict, plan) = match fate {
                 Fate::In { plan } => (None, Some(plan)),
+                Fate::Refused { failure, plan } if is_called_applied(&failure) => (None, plan),
                 Fate::Unchanged { plan } => (Some(Verdict::Unchanged), Some(plan)),
                 Fate::Refused { failure, plan } => (Some(Verdict::Failed(Box::new(failure))), plan),
             };
@@ -278,11 +280,22 @@ impl Job {
     }
 }
 
+/// By mistake.
+fn is_called_applied(failure: &Failure) -> bool {
+    match failure.code {
+        ErrorCode::Superseded => is(Mistake::SupersededRiderIsApplied),
+        _ => is(Mistake::RefusedRiderIsApplied),
+    }
+}
+
 /// Below this a job went straight on.
 const WAITED: Duration = Duration::from_micros(500);
 
-/// Resident memory of the process: the second figure of proc_pid_statm(5), in pages.
+/// Resident memory of the process: the second figure of proc_pid_statm(5), in pages. A simulation is no process of its own.
 fn resident_bytes() -> u64 {
+    if clock::is_simulated() {
+        return 0;
+    }
     let pages =
         std::fs::read_to_string("/proc/self/statm").ok().and_then(|text| text.split(' ').nth(1)?.parse::<u64>().ok());
     pages.unwrap_or(0) * rustix::param::page_size() as u64

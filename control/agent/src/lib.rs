@@ -36,6 +36,7 @@ pub mod log;
 mod metrics;
 pub mod names;
 mod orders;
+pub mod planted;
 mod probe;
 mod publish;
 mod rehearse;
@@ -44,6 +45,8 @@ mod seat;
 mod self_check;
 mod session;
 mod setup;
+#[cfg(feature = "sim")]
+pub mod sim;
 mod slate;
 mod status;
 mod tell;

@@ -5,9 +5,11 @@
 //! of the job changes by that.
 
 use crate::ask::{Ask, Broken, Edits, Reading, Role, Text, Unreadable, What, Wish};
+use crate::clock;
 use crate::control::Event;
 use crate::job::{Ended, View};
 use crate::kept::KeptGeneration;
+use crate::planted::{Mistake, is};
 use crate::publish::{Published, Shared};
 use crate::rehearse::{self, Rehearsed};
 use crate::{explain, fold, metrics, status, tell};
@@ -24,7 +26,7 @@ use policy::http::ListKind;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 /// How often a drain or a stop tells what is left, if that has changed.
@@ -95,15 +97,7 @@ pub async fn carry_out(
                 Ok(kept) => kept,
                 Err(failure) => return Ok(Err(failure)),
             };
-            let what = What::Document {
-                config: kept.config,
-                warnings: Vec::new(),
-                origin: ConfigSource::Generation(kept.number.0),
-                rule_places: Arc::clone(&shared.published.load().rule_places),
-                role: Role::Past(kept.number.0),
-                left_out: Arc::default(),
-            };
-            return submit(shared, ask(if_generation, what), Duration::ZERO, audience).await;
+            return submit(shared, ask(if_generation, past(shared, kept)), Duration::ZERO, audience).await;
         }
         Order::Drift => on_a_thread(shared, |shared| Body::Drift(drift_of(shared))).await,
         Order::Generations => on_a_thread(shared, |shared| Body::Generations(status::generations(shared))).await,
@@ -230,19 +224,23 @@ pub async fn read(
 ) -> Result<(What, Duration), Box<Failure>> {
     with_documents(shared, move |shared| {
         let begin = Instant::now();
-        let running = partial.then(|| Arc::clone(&shared.published.load().running.config));
-        let broken = running.as_deref().map_or(Broken::Refused, Broken::LeftAs);
-        let what = match text.read(shared.shards_auto, broken) {
-            Ok(reading) => {
-                let Reading { config, warnings, rule_places, left_out } = reading;
-                let (config, rule_places, left_out) = (Arc::new(config), Arc::new(rule_places), Arc::new(left_out));
-                What::Document { config, warnings, origin: text.origin(), rule_places, role, left_out }
-            }
-            Err(unreadable) => What::Invalid { message: unreadable.message, problems: unreadable.problems },
-        };
-        (what, begin.elapsed())
+        (read_now(shared, &text, role, partial), begin.elapsed())
     })
     .await
+}
+
+/// As [`read`], on this thread.
+pub fn read_now(shared: &Shared, text: &Text, role: Role, partial: bool) -> What {
+    let running = partial.then(|| Arc::clone(&shared.published.load().running.config));
+    let broken = running.as_deref().map_or(Broken::Refused, Broken::LeftAs);
+    match text.read(shared.shards_auto, broken) {
+        Ok(reading) => {
+            let Reading { config, warnings, rule_places, left_out } = reading;
+            let (config, rule_places, left_out) = (Arc::new(config), Arc::new(rule_places), Arc::new(left_out));
+            What::Document { config, warnings, origin: text.origin(), rule_places, role, left_out }
+        }
+        Err(unreadable) => What::Invalid { message: unreadable.message, problems: unreadable.problems },
+    }
 }
 
 /// What the file is that is read again.
@@ -253,7 +251,7 @@ pub fn role_of_the_file(shared: &Shared) -> Role {
     }
 }
 
-fn role(drift: OnDrift) -> Role {
+pub fn role(drift: OnDrift) -> Role {
     match drift {
         OnDrift::Keep => Role::Merged,
         OnDrift::Undo => Role::Whole,
@@ -263,7 +261,7 @@ fn role(drift: OnDrift) -> Role {
 /// Gives the ask to control; the job is seen through what comes back.
 pub fn hand_in(shared: &Shared, ask: Ask, check: Duration) -> watch::Receiver<View> {
     let (voice, view) = watch::channel(View::default());
-    let wish = Wish { ask, voice, submitted: SystemTime::now() - check, check };
+    let wish = Wish { ask, voice, submitted: clock::wall() - check, check };
     let _ = shared.inbox.send(Event::Submit(Box::new(wish)));
     view
 }
@@ -298,7 +296,7 @@ async fn asked(shared: &Arc<Shared>, orders: Vec<Edit>) -> Result<What, Box<Fail
 }
 
 /// Orders and the files that they name, which are read now.
-fn read_edits(shared: &Shared, orders: Vec<Edit>) -> Result<Edits, Unreadable> {
+pub fn read_edits(shared: &Shared, orders: Vec<Edit>) -> Result<Edits, Unreadable> {
     let published = shared.published.load();
     let lists = &published.running.config.lists;
     let kind = |list: &str| lists.get(list).map_or(ListKind::Addresses, |list| list.kind());
@@ -344,7 +342,7 @@ async fn drain(
     }
     let begin = Instant::now();
     let mut turn = shared.turn.subscribe();
-    let mut clock = tokio::time::interval(TELL_INTERVAL);
+    let mut pace = tokio::time::interval(TELL_INTERVAL);
     let mut told = None;
     loop {
         turn.borrow_and_update();
@@ -352,9 +350,7 @@ async fn drain(
         if left.is_empty() {
             let grown = shared.history().amend(receipt.job, |receipt| {
                 if receipt.stages.iter().all(|stage| stage.name != Stage::Drain) {
-                    receipt
-                        .stages
-                        .push(StageTime { name: Stage::Drain, micros: crate::clock::micros(begin.elapsed()) });
+                    receipt.stages.push(StageTime { name: Stage::Drain, micros: clock::micros(begin.elapsed()) });
                 }
             });
             return Ok(Receipt::clone(grown.as_deref().unwrap_or(&receipt)));
@@ -373,7 +369,7 @@ async fn drain(
         // The last connection is news at once, the others when their time has come.
         tokio::select! {
             _ = turn.changed() => {}
-            _ = clock.tick() => {}
+            _ = pace.tick() => {}
         }
     }
 }
@@ -399,14 +395,14 @@ async fn stop(
     audience: &mut impl Audience,
 ) -> Answered {
     let closed_before = closed_by_stop(shared, &shared.published.load());
-    let mut clock = tokio::time::interval(TELL_INTERVAL);
+    let mut pace = tokio::time::interval(TELL_INTERVAL);
     let mut over = shared.over.subscribe();
     let _ = shared.inbox.send(Event::Stop { mode, within });
     let mut told = None;
     while !*over.borrow_and_update() {
         tokio::select! {
             _ = over.changed() => {}
-            _ = clock.tick() => {
+            _ = pace.tick() => {
                 let connections = shared.counted.shard(ShardCounter::Connections);
                 if told != Some(connections) {
                     told = Some(connections);
@@ -497,9 +493,10 @@ fn invalid(shared: &Shared, wrong: Unreadable) -> Box<Failure> {
 }
 
 /// A generation that can be gone back to. `None`: the one before the one that runs.
-fn kept(shared: &Shared, number: Option<u64>) -> Result<KeptGeneration, Box<Failure>> {
+pub fn kept(shared: &Shared, number: Option<u64>) -> Result<KeptGeneration, Box<Failure>> {
     let kept = shared.kept();
     let found = match number {
+        Some(_) if is(Mistake::RollsBackToAnother) => kept.previous(),
         Some(number) => kept.find(number),
         None => kept.previous(),
     };
@@ -513,6 +510,18 @@ fn kept(shared: &Shared, number: Option<u64>) -> Result<KeptGeneration, Box<Fail
         };
         Box::new(Failure::new(ErrorCode::NotFound, message))
     })
+}
+
+/// To go back to it.
+pub fn past(shared: &Shared, kept: KeptGeneration) -> What {
+    What::Document {
+        config: kept.config,
+        warnings: Vec::new(),
+        origin: ConfigSource::Generation(kept.number.0),
+        rule_places: Arc::clone(&shared.published.load().rule_places),
+        role: Role::Past(kept.number.0),
+        left_out: Arc::default(),
+    }
 }
 
 fn no_receipt(shared: &Shared, job: u64) -> Box<Failure> {

@@ -8,8 +8,8 @@
 
 use crate::ask::{Ask, Broken, Text, What, Wish};
 use crate::book::Book;
-use crate::clock::Clock;
-use crate::compile::{self, Compiler};
+use crate::clock::{self, Clock};
+use crate::compile::{self, Compiler, Workshop};
 use crate::control::{Control, Event, Parts, bounds};
 use crate::drift::Overlay;
 use crate::durable::{self, Base, Durable, Found, MadeBy, Resumed};
@@ -21,6 +21,7 @@ use crate::keeper::{self, Inlets, Outcome};
 use crate::kept::{Kept, KeptGeneration};
 use crate::log::Log;
 use crate::names::Name;
+use crate::planted::{Mistake, is};
 use crate::probe::{Prober, Watch};
 use crate::publish::{Published, Shared};
 use crate::resolve::NameSource;
@@ -99,8 +100,13 @@ impl Loaded {
     /// After an end in order the document counts, with what orders had changed of it; after a crash what ran last counts,
     /// whatever has become of the document since.
     pub fn resume(&mut self) -> Result<Vec<String>, StartError> {
+        self.resume_within(durable::BOUNDS)
+    }
+
+    /// As [`Loaded::resume`], with other bounds of the journal.
+    pub(crate) fn resume_within(&mut self, bounds: journal::Bounds) -> Result<Vec<String>, StartError> {
         let Some(folder) = self.config.appliance.state_dir.clone() else { return Ok(Vec::new()) };
-        let resumed = durable::open(&folder, self.shards_auto, self.config.reload.keep_receipts as usize);
+        let resumed = durable::open(&folder, bounds, self.shards_auto, self.config.reload.keep_receipts as usize);
         let mut resumed = resumed.map_err(|error| StartError::State { folder, error })?;
         let mut told = std::mem::take(&mut resumed.complaints);
         if let Some(found) = &resumed.found {
@@ -291,22 +297,17 @@ impl Handle {
 /// Binds, compiles, and starts the threads of control.
 pub fn start(setup: Setup) -> Result<Agent, StartError> {
     let Setup { loaded, control_socket, shards, pages, reports, registry, epoch, cores, version, names } = setup;
-    let Loaded { text, config, warnings, rule_places, shards_auto, mut resumed, base, source } = loaded;
     let core = |ix: usize| cores.get(ix % cores.len().max(1)).map(|core| CoreId { id: *core });
-    let submitted = SystemTime::now();
+    let submitted = clock::wall();
     let clock = Clock::since(epoch);
+    let config = Arc::clone(&loaded.config);
     let socket = Socket::open(&control_socket, config.appliance.control_mode).map_err(StartError::Socket)?;
     let counted = Counted { pages: pages.into(), clock };
 
-    let first_job = JobId(resumed.as_ref().map_or(0, |resumed| resumed.last_job) + 1);
-    let first_generation = GenerationId(first_job.0);
-    let mut slots = Slots::counting(shards.len());
-    let before = Running::at_start(&config);
     let all = ShardSet::first(shards.len());
-    let (compiled, plan) = compile::first(&before, &config, first_job, all, &mut slots);
-    let change = Arc::clone(&compiled.change);
-    let come = change.endpoints_come.iter().map(|(_, slot)| *slot);
-    counted.make_room(change.pools.iter().map(|(slot, _)| *slot), come).map_err(StartError::Bounds)?;
+    let mut first = First::compile(&loaded, all);
+    first.make_room(&counted)?;
+    let compiled = &first.compiled;
     let bound = compile::bind_patiently(&compiled.bind, Some(&config.access_log)).map_err(StartError::Open)?;
     for (listener, group) in bound.groups {
         registry.insert(listener.0, group);
@@ -322,101 +323,33 @@ pub fn start(setup: Setup) -> Result<Agent, StartError> {
         log.read(port.log);
         seats.push(Seat::new(port.orders));
     }
-    let told = Events::new(EventLog::new(log.speaker(), &config.event_log));
-
-    let mut book = Book::default();
-    book.enter(&compiled);
-    book.applied(first_job, &before, &compiled);
-    change.listen.iter().for_each(|listen| drop(book.listener_leads(listen)));
-    log.name(book.names(&compiled));
-    let running = Arc::new(before.after(&compiled));
     let prober = Prober::start(names, clock, core(2)).map_err(StartError::Thread)?;
-    let states = watch_all(&prober, &compiled);
-    compiled.applied(&mut slots);
-
-    let mut rollout = Rollout::new(bounds(&running), &change, first_generation);
+    let states = watch_all(&prober, &first.compiled);
     let done = inbox.clone();
-    let compiler = Compiler { slots, shards: all, counted: counted.clone() };
+    let compiler = Compiler { slots: first.take_slots(), shards: all, counted: counted.clone() };
     let works = compiler.start(core(3), move |answer| drop(done.send(Event::Done(Box::new(answer)))));
     let works = works.map_err(StartError::Thread)?;
 
-    let rule_places = Arc::new(rule_places);
-    let base = base.unwrap_or_else(|| Base { source: source.clone(), config: Arc::clone(&running.config) });
-    let (mut history, mut kept) =
-        (Store::new(config.reload.keep_receipts as usize), Kept::new(config.reload.keep_generations as usize));
-    let mut overlay = Overlay::new(base.clone());
-    if let Some(resumed) = &mut resumed {
-        resumed.receipts.iter().for_each(|receipt| overlay.recall(receipt));
-        std::mem::take(&mut resumed.receipts).into_iter().for_each(|receipt| drop(history.insert(receipt)));
-        let before = resumed.found.iter().flat_map(|found| &found.kept);
-        before.for_each(|generation| drop(kept.push(generation.clone())));
-    }
-    let since = crate::clock::date();
-    let first = KeptGeneration { number: first_generation, config: Arc::clone(&running.config), since: since.clone() };
-    drop(kept.push(first));
-    let shared = Arc::new(Shared::new(
-        Published {
-            running: Arc::clone(&running),
-            source: source.clone(),
-            rule_places: Arc::clone(&rule_places),
-            stopping: false,
-            shards: Vec::new(),
-            listeners: Vec::new(),
-            leaving: Arc::default(),
-            pins: Arc::default(),
-            jobs: Vec::new(),
-        },
-        told,
-        counted,
-        Arc::clone(log.counts()),
-        clock,
-        inbox.clone(),
-        (text, shards_auto),
-        version,
-        (history, kept, overlay),
-    ));
-    for state in states {
-        shared.board.set(state.clone());
-        rollout.endpoint_state(state, &mut Vec::new());
-    }
-    let receipt = account_for_start(&shared, first_job, plan, &warnings, submitted);
-    let saved = inbox.clone();
-    let durable = resumed.map(|resumed| {
-        let running = durable::Adopted {
-            based: None,
-            job: first_job,
-            generation: first_generation.0,
-            since,
-            made_by: MadeBy::Document,
-            config: Arc::clone(&running.config),
-            source: source.clone(),
-            receipt: Arc::clone(&receipt),
-        };
-        Durable::start(*resumed, base, &running, move |told| drop(saved.send(Event::Saved(told))))
-    });
-    let durable = durable.transpose().map_err(StartError::Thread)?;
-    if let Some(durable) = &durable {
-        durable.note(durable::Note::Receipt(receipt));
-    }
-
-    let self_check = SelfCheck::start(Arc::clone(&shared), all, core(3)).map_err(StartError::Thread)?;
     let prober = Arc::new(prober);
-    let control = Control::new(Parts {
-        shared,
-        rollout,
-        seats,
-        running,
-        source,
-        rule_places,
-        book,
+    let hands = Hands {
         log,
         prober: Arc::clone(&prober),
-        registry,
         works,
-        self_check,
-        durable,
-        first_job,
-    });
+        seats,
+        registry,
+        counted,
+        clock,
+        inbox: inbox.clone(),
+        version,
+        states,
+        submitted,
+    };
+    let saved = inbox.clone();
+    let on_disk = move |resumed, base, running: &durable::Adopted| {
+        Durable::start(resumed, base, running, move |told| drop(saved.send(Event::Saved(told))))
+    };
+    let control = first.control(loaded, hands, on_disk, |shared| SelfCheck::start(shared, all, core(3)));
+    let control = control.map_err(StartError::Thread)?;
     let (ready_now, ready) = watch::channel(false);
     let (reloads, demands) = watch::channel(0);
     let inlets = Inlets { events, reports, prober, reloads: demands };
@@ -429,6 +362,155 @@ pub fn start(setup: Setup) -> Result<Agent, StartError> {
     });
     let handle = Handle { inbox, reloads: Arc::new(reloads) };
     Ok(Agent { handle, ready, thread: thread.map_err(StartError::Thread)? })
+}
+
+/// Whoever does what control asks for, and what it looks at.
+pub(crate) struct Hands {
+    pub log: Log,
+    pub prober: Arc<Prober>,
+    pub works: Workshop,
+    pub seats: Vec<Seat>,
+    pub registry: Arc<Registry>,
+    pub counted: Counted,
+    pub clock: Clock,
+    pub inbox: mpsc::UnboundedSender<Event>,
+    pub version: &'static str,
+    /// What is known of backends already.
+    pub states: Vec<EndpointState>,
+    pub submitted: SystemTime,
+}
+
+/// What runs first, compiled.
+pub(crate) struct First {
+    job: JobId,
+    before: Running,
+    pub compiled: Compiled,
+    plan: config::Plan,
+    slots: Slots,
+}
+
+impl First {
+    pub fn compile(loaded: &Loaded, shards: ShardSet) -> First {
+        let config = &loaded.config;
+        let last_job = loaded.resumed.as_ref().map_or(0, |resumed| resumed.last_job);
+        let job = JobId(if is(Mistake::NumbersReused) { last_job.max(1) } else { last_job + 1 });
+        let mut slots = Slots::counting(shards.len());
+        let before = Running::at_start(config);
+        let (compiled, plan) = compile::first(&before, config, job, shards, &mut slots);
+        First { job, before, compiled, plan, slots }
+    }
+
+    /// Rows for all that is in it.
+    pub fn make_room(&self, counted: &Counted) -> Result<(), StartError> {
+        let change = &self.compiled.change;
+        let come = change.endpoints_come.iter().map(|(_, slot)| *slot);
+        counted.make_room(change.pools.iter().map(|(slot, _)| *slot), come).map_err(StartError::Bounds)
+    }
+
+    /// All that are given out, for the compiler thread.
+    pub fn take_slots(&mut self) -> Slots {
+        self.compiled.applied(&mut self.slots);
+        std::mem::take(&mut self.slots)
+    }
+
+    /// Control, with all that it knows at the start. Nothing is told to a shard.
+    pub fn control(
+        self,
+        loaded: Loaded,
+        hands: Hands,
+        durable: impl FnOnce(Resumed, Base, &durable::Adopted) -> io::Result<Durable>,
+        self_check: impl FnOnce(Arc<Shared>) -> io::Result<SelfCheck>,
+    ) -> io::Result<Control> {
+        let Loaded { text, config, warnings, rule_places, shards_auto, mut resumed, base, source } = loaded;
+        let First { job: first_job, before, compiled, plan, slots: _ } = self;
+        let Hands { log, prober, works, seats, registry, counted, clock, inbox, version, states, submitted } = hands;
+        let first_generation = GenerationId(first_job.0);
+        let change = Arc::clone(&compiled.change);
+        let mut book = Book::default();
+        book.enter(&compiled);
+        book.applied(first_job, &before, &compiled);
+        change.listen.iter().for_each(|listen| drop(book.listener_leads(listen)));
+        log.name(book.names(&compiled));
+        let told = Events::new(EventLog::new(log.speaker(), &config.event_log));
+        let running = Arc::new(before.after(&compiled));
+        let mut rollout = Rollout::new(bounds(&running), &change, first_generation);
+
+        let rule_places = Arc::new(rule_places);
+        let base = base.unwrap_or_else(|| Base { source: source.clone(), config: Arc::clone(&running.config) });
+        let (mut history, mut kept) =
+            (Store::new(config.reload.keep_receipts as usize), Kept::new(config.reload.keep_generations as usize));
+        let mut overlay = Overlay::new(base.clone());
+        if let Some(resumed) = &mut resumed {
+            resumed.receipts.iter().for_each(|receipt| overlay.recall(receipt));
+            std::mem::take(&mut resumed.receipts).into_iter().for_each(|receipt| drop(history.insert(receipt)));
+            let before = resumed.found.iter().flat_map(|found| &found.kept);
+            before.for_each(|generation| drop(kept.push(generation.clone())));
+        }
+        let since = clock::date();
+        let first =
+            KeptGeneration { number: first_generation, config: Arc::clone(&running.config), since: since.clone() };
+        drop(kept.push(first));
+        let shared = Arc::new(Shared::new(
+            Published {
+                running: Arc::clone(&running),
+                source: source.clone(),
+                rule_places: Arc::clone(&rule_places),
+                stopping: false,
+                shards: Vec::new(),
+                listeners: Vec::new(),
+                leaving: Arc::default(),
+                pins: Arc::default(),
+                jobs: Vec::new(),
+            },
+            told,
+            counted,
+            Arc::clone(log.counts()),
+            clock,
+            inbox,
+            (text, shards_auto),
+            version,
+            (history, kept, overlay),
+        ));
+        for state in states {
+            shared.board.set(state.clone());
+            rollout.endpoint_state(state, &mut Vec::new());
+        }
+        let receipt = account_for_start(&shared, first_job, plan, &warnings, submitted);
+        let durable = resumed.map(|resumed| {
+            let running = durable::Adopted {
+                based: None,
+                job: first_job,
+                generation: first_generation.0,
+                since,
+                made_by: MadeBy::Document,
+                config: Arc::clone(&running.config),
+                source: source.clone(),
+                receipt: Arc::clone(&receipt),
+            };
+            durable(*resumed, base, &running)
+        });
+        let durable = durable.transpose()?;
+        if let Some(durable) = &durable {
+            durable.note(durable::Note::Receipt(receipt));
+        }
+        let self_check = self_check(Arc::clone(&shared))?;
+        Ok(Control::new(Parts {
+            shared,
+            rollout,
+            seats,
+            running,
+            source,
+            rule_places,
+            book,
+            log,
+            prober,
+            registry,
+            works,
+            self_check,
+            durable,
+            first_job,
+        }))
+    }
 }
 
 /// How long the start waits for the first answers about names.
@@ -485,7 +567,7 @@ fn account_for_start(
         if_generation: None,
         what: What::Edits(crate::ask::Edits::default()),
     };
-    let wish = Wish { ask, voice, submitted, check: submitted.elapsed().unwrap_or_default() };
+    let wish = Wish { ask, voice, submitted, check: clock::wall().duration_since(submitted).unwrap_or_default() };
     let number = job;
     let mut job = Job::new(number, wish, Tick(u64::MAX), None);
     job.plan = Some(crate::tell::plan(&plan, None, &crate::tell::problems(warnings), None));

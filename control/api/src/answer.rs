@@ -185,7 +185,8 @@ pub enum ErrorCode {
     /// Look again: `if_generation` is not the running generation; or a document changes what orders have changed otherwise,
     /// see `problems`.
     Conflict,
-    /// Look again: a document that came after it and within `reload.min_interval` says all, so it never was in force.
+    /// Look again: a document that came after it and within `reload.min_interval` says all, or what came with it has taken it
+    /// back, so it never was in force.
     Superseded,
     /// Look again: what the order names is not there.
     NotFound,

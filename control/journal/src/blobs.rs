@@ -3,10 +3,11 @@
 //! Owns the files in `blobs/` and the proof that what is read is what was put. Does not know which record names
 //! a blob: whoever commits such a record has put the blob before, and says what is still named when it cleans up.
 
+use crate::disk;
 use crate::error::{Failure, Phase};
 use crate::folder::{Folder, Unfinished, names, sync_folder};
 use std::fmt;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -139,7 +140,7 @@ impl Blobs {
         for hash in names(&self.folder.blobs())?.iter().filter_map(|name| from_hex(name)) {
             if !is_named(&hash) {
                 let path = self.path(hash);
-                fs::remove_file(&path).map_err(Failure::of(Phase::Remove, &path))?;
+                disk::remove(&path).map_err(Failure::of(Phase::Remove, &path))?;
                 removed += 1;
             }
         }

@@ -2,6 +2,7 @@
 //!
 //! Owns names, modes, the lock and the order of syncs. Does not know what is in the files.
 
+use crate::disk;
 use crate::error::{Failure, OpenError, Phase};
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
@@ -65,7 +66,7 @@ impl Folder {
     fn remove_unfinished(&self, folder: &Path) -> Result<(), Failure> {
         for name in names(folder)?.iter().filter(|name| name.ends_with(UNFINISHED)) {
             let path = folder.join(name);
-            fs::remove_file(&path).map_err(Failure::of(Phase::Remove, &path))?;
+            disk::remove(&path).map_err(Failure::of(Phase::Remove, &path))?;
         }
         Ok(())
     }
@@ -124,7 +125,7 @@ fn take_lock(folder: &Path) -> Result<File, OpenError> {
 
 /// After this a file that was made, renamed or removed in the folder stays so.
 pub(crate) fn sync_folder(path: &Path) -> Result<(), Failure> {
-    File::open(path).and_then(|folder| folder.sync_all()).map_err(Failure::of(Phase::Sync, path))
+    File::open(path).and_then(|folder| disk::sync_all(&folder)).map_err(Failure::of(Phase::Sync, path))
 }
 
 /// A file that has its name only when all of it is on the disk. Dropped before, it is removed.
@@ -147,22 +148,22 @@ impl Unfinished {
         path.push(format!(".{turn}{UNFINISHED}"));
         let path = PathBuf::from(path);
         let mut options = OpenOptions::new();
-        let file = options.write(true).create_new(true).mode(FILE_MODE).open(&path);
+        let file = disk::create(options.write(true).create_new(true).mode(FILE_MODE), &path);
         let file = file.map_err(Failure::of(Phase::Create, &path))?;
         Ok(Unfinished { file, path, name, present: true })
     }
 
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
-        self.file.write_all(bytes).map_err(Failure::of(Phase::Write, &self.path))
+        disk::write(&mut self.file, bytes).map_err(Failure::of(Phase::Write, &self.path))
     }
 
     pub fn sync(&self) -> Result<(), Failure> {
-        self.file.sync_all().map_err(Failure::of(Phase::Sync, &self.path))
+        disk::sync_all(&self.file).map_err(Failure::of(Phase::Sync, &self.path))
     }
 
     /// Gives it its name for good. Call [`Unfinished::sync`] first. After an error it may have its name or not.
     pub fn finish(mut self) -> Result<(), Failure> {
-        fs::rename(&self.path, &self.name).map_err(Failure::of(Phase::Rename, &self.path))?;
+        disk::rename(&self.path, &self.name).map_err(Failure::of(Phase::Rename, &self.path))?;
         self.present = false;
         sync_folder(self.name.parent().expect("it lies in a folder"))
     }
@@ -172,7 +173,7 @@ impl Drop for Unfinished {
     fn drop(&mut self) {
         if self.present {
             // If this fails too, the next start removes it.
-            let _ = fs::remove_file(&self.path);
+            let _ = disk::remove(&self.path);
         }
     }
 }

@@ -12,16 +12,16 @@
 
 use crate::Bounds;
 use crate::blobs::Blobs;
+use crate::disk;
 use crate::error::{AppendError, BeginError, CommitError, Failure, Halt, OpenError, Phase};
 use crate::folder::{Folder, Unfinished, sync_folder};
 use crate::group::{Group, Place, RECORD_HEAD_BYTES, Record};
 use crate::history::Before;
 use crate::recovery::{Recovered, recover};
 use crate::segment::{self, After, Head};
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::hash::{BuildHasher, RandomState};
 use std::num::NonZeroU64;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -135,12 +135,12 @@ impl Journal {
             Standing::Writing(tail) => tail,
         };
         let (bytes, check) = self.group.seal(Place { birth: tail.birth, offset: tail.end }, tail.check);
-        let written = tail.file.write_all_at(bytes, tail.end).map_err(Failure::of(Phase::Write, &tail.path));
-        let synced = written.and_then(|()| tail.file.sync_data().map_err(Failure::of(Phase::Sync, &tail.path)));
+        let written = disk::write_at(&tail.file, bytes, tail.end).map_err(Failure::of(Phase::Write, &tail.path));
+        let synced = written.and_then(|()| disk::sync_data(&tail.file).map_err(Failure::of(Phase::Sync, &tail.path)));
         if let Err(failure) = synced {
             // So that a restart does not meet what was told as failed. It may fail as well: a doubt remains until a
             // new segment says where this one ends.
-            let _ = tail.file.set_len(tail.end);
+            let _ = disk::set_len(&tail.file, tail.end);
             self.standing = Standing::Halted(Halt::Failed(failure.clone()));
             self.discard();
             return Err(CommitError::Failed(failure));
@@ -236,7 +236,7 @@ impl Journal {
         let surplus = segments.len().saturating_sub(self.bounds.segments_kept);
         for (removed, number) in segments[..surplus].iter().enumerate() {
             let path = self.folder.segment(*number);
-            if let Err(error) = fs::remove_file(&path) {
+            if let Err(error) = disk::remove(&path) {
                 return (removed, Some(Failure::of(Phase::Remove, &path)(error)));
             }
         }
@@ -267,9 +267,9 @@ fn open_at(path: &Path, end: u64) -> Result<File, Failure> {
     let file = OpenOptions::new().write(true).open(path).map_err(Failure::of(Phase::Open, path))?;
     let length = file.metadata().map_err(Failure::of(Phase::Open, path))?.len();
     if length != end {
-        file.set_len(end).map_err(Failure::of(Phase::Cut, path))?;
+        disk::set_len(&file, end).map_err(Failure::of(Phase::Cut, path))?;
     }
-    file.sync_all().map_err(Failure::of(Phase::Sync, path))?;
+    disk::sync_all(&file).map_err(Failure::of(Phase::Sync, path))?;
     Ok(file)
 }
 
@@ -282,6 +282,7 @@ fn birth(number: NonZeroU64) -> u64 {
 mod tests {
     use super::*;
     use crate::group::Flaw;
+    use std::fs;
     use tempfile::TempDir;
 
     const BOUNDS: Bounds = Bounds {

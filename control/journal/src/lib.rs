@@ -37,7 +37,10 @@
 #![forbid(unsafe_code)]
 
 mod blobs;
+mod disk;
 mod error;
+#[cfg(feature = "faults")]
+pub mod faults;
 mod folder;
 mod group;
 mod history;

@@ -2,6 +2,7 @@
 
 use super::page::Page;
 use super::{BAD, DIM, GOOD, HEAD, WARN, connections_text, counted, failure, grouped, joined};
+use anstyle::Style;
 use api::plan::{ChangeKind, Class, Plan, PlannedChange};
 use api::{By, Drift, Folded};
 use serde_json::Value;
@@ -140,12 +141,18 @@ fn draw_change(change: &PlannedChange, pool: Option<&str>, page: &mut Page) {
         ChangeKind::Removed => (BAD, '-'),
         ChangeKind::Set => (WARN, '~'),
     };
+    let lists = change.old.as_ref().and_then(Side::of).zip(change.new.as_ref().and_then(Side::of));
     let values = match (&change.old, &change.new) {
+        _ if let Some((old, new)) = &lists => format!("  {} -> {}", grouped(old.entries), grouped(new.entries)),
         (None, None) => String::new(),
         (Some(value), None) | (None, Some(value)) => format!("  {}", shown(value)),
         (Some(old), Some(new)) => format!("  {} -> {}", shown(old), shown(new)),
     };
     page.line(format_args!("  {style}{sign}{style:#} {path}{values}"));
+    if let Some((old, new)) = lists {
+        old.draw(BAD, '-', page);
+        new.draw(GOOD, '+', page);
+    }
     let mut felt = vec![change.class.to_string(), change.reach.to_string(), change.category.clone()];
     felt.extend(change.touched_connections.map(|connections| match change.touched_tunnels {
         Some(tunnels) if tunnels > 0 && tunnels == connections => {
@@ -168,6 +175,32 @@ fn draw_change(change: &PlannedChange, pool: Option<&str>, page: &mut Page) {
     }
 }
 
+/// One side of a list that changes.
+struct Side<'v> {
+    entries: u64,
+    only_here: u64,
+    shown: Vec<&'v str>,
+}
+
+impl Side<'_> {
+    /// `None`: it is the value of another kind of change.
+    fn of(value: &Value) -> Option<Side<'_>> {
+        let count = |name| value.get(name).and_then(Value::as_u64);
+        let shown = value.get("shown")?.as_array()?.iter().filter_map(Value::as_str).collect();
+        Some(Side { entries: count("entries")?, only_here: count("only_here")?, shown })
+    }
+
+    fn draw(&self, style: Style, sign: char, page: &mut Page) {
+        for entry in &self.shown {
+            page.line(format_args!("      {style}{sign}{style:#} {entry}"));
+        }
+        let more = self.only_here.saturating_sub(self.shown.len() as u64);
+        if more > 0 {
+            page.line(format_args!("      {style}{sign}{style:#} and {}", counted(more, "entry more", "entries more")));
+        }
+    }
+}
+
 /// Characters of a value that are shown.
 const VALUE_MAX: usize = 48;
 
@@ -176,5 +209,39 @@ fn shown(value: &Value) -> String {
     match text.char_indices().nth(VALUE_MAX) {
         Some((at, _)) => format!("{}…", &text[..at]),
         None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn entries_of_a_list_are_told_one_by_one() {
+        let side = |entries: u64, only_here: u64, shown: &[&str]| json!({ "entries": entries, "only_here": only_here, "shown": shown });
+        let plan = json!({
+            "unchanged": false, "restart_reasons": [], "warnings": [], "pools": [], "listeners": [],
+            "changes": [{
+                "path": "list.blocked.entries", "object": "list blocked", "kind": "set", "category": "whitelist", "class": "soft",
+                "reach": "next-request", "reason_code": "list", "reason": "Asked for each request.",
+                "old": side(1_000, 1, &["192.0.2.1"]), "new": side(1_203, 204, &["192.0.2.7", "198.51.100.0/24"]),
+            }],
+        });
+        let mut page = Page::new();
+        draw_changes(&serde_json::from_value(plan).expect("a plan"), &mut page);
+        let text = anstream::adapter::strip_str(&page.text()).to_string();
+        let entries: Vec<&str> =
+            text.lines().filter(|line| line.contains("->") || line.starts_with("      ")).collect();
+        assert_eq!(
+            entries[..5],
+            [
+                "  ~ list.blocked.entries  1,000 -> 1,203",
+                "      - 192.0.2.1",
+                "      + 192.0.2.7",
+                "      + 198.51.100.0/24",
+                "      + and 202 entries more",
+            ]
+        );
     }
 }

@@ -312,7 +312,8 @@ impl Shard<'_> {
         let now = self.now();
         let Shard { conns, adopter, pipes, .. } = self;
         let Some(conn) = conns.get_mut(id) else { return };
-        let accepted = Tick(conn.accepted_micros / 1000);
+        // The first tick at which it was there, so that no deadline is early.
+        let accepted = Tick(conn.accepted_micros.div_ceil(1000));
         let State::Open(open) = &mut conn.state else { return };
         // A pool that is gone leaves its tunnels what they had.
         if let Some(policy) = adopter.current_policy(conn.pool) {

@@ -15,6 +15,7 @@ pub mod corpus;
 mod dice;
 mod document;
 mod edits;
+mod entries;
 mod exchange;
 mod files;
 mod framing;
@@ -38,6 +39,7 @@ pub use answer::answer;
 pub use dice::Dice;
 pub use document::document;
 pub use edits::edits;
+pub use entries::entries;
 pub use exchange::exchange;
 pub use framing::framing;
 pub use h1::{h1_body, h1_onward, h1_request, h1_response};
@@ -66,6 +68,7 @@ pub static TARGETS: &[Target] = &[
     Target { name: "answer", run: answer, language: Language::Text(words::messages) },
     Target { name: "document", run: document, language: Language::Text(words::documents) },
     Target { name: "edits", run: edits, language: Language::Text(words::documents) },
+    Target { name: "entries", run: entries, language: Language::Text(words::entries) },
     Target { name: "exchange", run: exchange, language: Language::Text(words::http) },
     Target { name: "framing", run: framing, language: Language::Bytes },
     Target { name: "h1-body", run: h1_body, language: Language::Text(words::http) },

@@ -39,6 +39,31 @@ pub fn documents() -> &'static Words {
     &WORDS
 }
 
+/// Of the journal: what its entries say, and what documents do.
+pub fn entries() -> &'static Words {
+    static WORDS: LazyLock<Words> = LazyLock::new(|| {
+        let documents = documents();
+        let lines = ENTRIES.lines().chain(documents.lines.iter().map(String::as_str));
+        let between = |byte: char| "{}[],:".contains(byte) || byte.is_whitespace();
+        let words: BTreeSet<&str> = ENTRIES.split(between).collect();
+        let words = words.into_iter().chain(JSON.lines()).chain(VALUES.lines());
+        Words { lines: lines.map(str::to_owned).collect(), words: words.map(str::to_owned).collect() }
+    });
+    &WORDS
+}
+
+/// Entries of every kind, and accounts.
+const ENTRIES: &str = r##"{"base":{"source":"embedded","blob":"@0","hash":"x"}}
+{"running":{"generation":1,"since":"x","document":{"source":"embedded","blob":"@0","hash":"x"}}}
+{"adopted":{"generation":2,"since":"x","change":{"edits":{"orders":[{"order":"backend.set","pool":"db","backend":"a","weight":2}]}},"moment":0}}
+{"adopted":{"generation":3,"since":"x","change":{"document":{"source":{"submitted":"s"},"blob":"@1","hash":"x"}},"moment":18446744073709551615}}
+{"adopted":{"generation":4,"since":"x","change":{"back":1}}}
+{"stopped":{"at":"x"}}
+{"started":{"at":"x","pid":1,"moment":0}}
+.
+2 {"job":1}
+3 {}"##;
+
 /// Of the control protocol: its documentation, line by line and word by word.
 pub fn messages() -> &'static Words {
     static WORDS: LazyLock<Words> = LazyLock::new(|| {

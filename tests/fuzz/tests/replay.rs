@@ -29,6 +29,11 @@ fn edits() {
 }
 
 #[test]
+fn entries() {
+    replay(target("entries"));
+}
+
+#[test]
 fn exchange() {
     replay(target("exchange"));
 }

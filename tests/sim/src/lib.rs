@@ -16,11 +16,13 @@ mod control;
 mod dice;
 mod kernel;
 mod shard;
+mod site;
 mod slots;
 mod trace;
 mod witness;
 mod world;
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -39,10 +41,10 @@ pub struct Failure {
     pub seed: u64,
     pub step: u64,
     pub message: String,
-    events: Vec<trace::Event>,
+    events: Vec<String>,
 }
 
-/// Lives through one world. The same seed is the same world.
+/// Lives through one world of shards. The same seed is the same world.
 pub fn run(seed: u64) -> Result<Life, Failure> {
     let mut world = world::World::new(seed);
     match catch_unwind(AssertUnwindSafe(|| world.run())) {
@@ -51,17 +53,39 @@ pub fn run(seed: u64) -> Result<Life, Failure> {
             Ok(Life { hash: trace.hash(), events: trace.counts().clone() })
         }
         Err(panic) => {
-            let message = panic
-                .downcast_ref::<String>()
-                .cloned()
-                .or_else(|| panic.downcast_ref::<&str>().map(|message| (*message).to_owned()))
-                .unwrap_or_else(|| "a panic without a message".to_owned());
-            let failure = Failure { seed, step: world.env.trace.step, message, events: world.env.trace.last() };
+            let events = world.env.trace.last().iter().map(ToString::to_string).collect();
+            let failure = Failure { seed, step: world.env.trace.step, message: message(&*panic), events };
             // What it left half-done may not bear being dropped.
             std::mem::forget(world);
             Err(failure)
         }
     }
+}
+
+/// Lives through one world of submitters. The same seed is the same world.
+pub fn run_site(seed: u64) -> Result<Life, Failure> {
+    let mut site = site::Site::new(seed);
+    let outcome = catch_unwind(AssertUnwindSafe(|| site.run()));
+    let outcome = match outcome {
+        Ok(()) => Ok(Life { hash: site.hash, events: std::mem::take(&mut site.witness.counts) }),
+        Err(panic) => {
+            let mut events = std::mem::take(&mut site.last);
+            events.append(&mut site.witness.ends);
+            Err(Failure { seed, step: site.step, message: message(&*panic), events })
+        }
+    };
+    // As a process that dies: nothing more is written, and its folder goes.
+    journal::faults::plan(journal::faults::Fate::Dead);
+    let _ = catch_unwind(AssertUnwindSafe(|| drop(site)));
+    journal::faults::plan(journal::faults::Fate::Real);
+    agent::sim::say_time(None);
+    outcome
+}
+
+fn message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().cloned();
+    let text = text.or_else(|| panic.downcast_ref::<&str>().map(|message| (*message).to_owned()));
+    text.unwrap_or_else(|| "a panic without a message".to_owned())
 }
 
 impl fmt::Display for Failure {

@@ -21,8 +21,8 @@ const ARROWS: &[(&str, &[&str])] = &[
 const BESIDE: &[(&str, &[&str])] = &[
     ("harness", &["api"]),
     ("e2e", &["harness", "api"]),
-    ("sim", &["policy", "config"]),
-    ("fuzz", &["config", "api", "policy", "wire", "journal"]),
+    ("sim", &["policy", "config", "agent", "api", "journal"]),
+    ("fuzz", &["config", "api", "policy", "wire", "journal", "agent"]),
     ("tidy", &["config"]),
 ];
 

@@ -9,12 +9,12 @@
 
 use super::*;
 use crate::ask::{Ask, What};
+use crate::clock;
 use crate::job::{Verdict, View};
 use api::answer::{Failure, Progress};
 use api::receipt::Source;
 use api::{ErrorCode, Stage};
 use policy::PoolId;
-use std::time::SystemTime;
 use tokio::sync::watch;
 
 impl Control {
@@ -46,6 +46,9 @@ impl Control {
         let deadline = now.after(reload.job_timeout);
         self.next_start = now.after(reload.min_interval);
         let mut riders = std::mem::take(&mut self.gathered);
+        if riders.len() > 1 && is(Mistake::LastGatheredForgotten) {
+            riders.pop();
+        }
         for job in &mut riders {
             // What runs may be another by now, and the interval is not the job's time.
             (job.claims, job.deadline) = (self.claims(&job.ask.what), deadline);
@@ -69,7 +72,7 @@ impl Control {
         riders.iter_mut().for_each(|rider| rider.within = Some(id));
         let (voice, _) = watch::channel(View::default());
         let ask = Ask { author: None, source, order: None, if_generation: None, what: What::Together };
-        let wish = Wish { ask, voice, submitted: SystemTime::now(), check: Duration::ZERO };
+        let wish = Wish { ask, voice, submitted: clock::wall(), check: Duration::ZERO };
         let mut job = Job::new(id, wish, deadline, self.running.generation);
         (job.claims, job.riders) = (claims, riders);
         job
@@ -116,9 +119,13 @@ impl Control {
     pub(super) fn riders_fail(&mut self, id: JobId, failure: &Failure) {
         let (aboard, others) = self.alight(id);
         for rider in others {
-            let superseded = |verdict: &Verdict| matches!(verdict, Verdict::Failed(failure) if failure.code == ErrorCode::Superseded);
-            // By one that came to nothing: that is not why.
-            match self.jobs[&rider].verdict.as_ref().is_some_and(superseded) {
+            let hangs_on_others = |verdict: &Verdict| match verdict {
+                Verdict::Failed(failure) => failure.code == ErrorCode::Superseded,
+                Verdict::Unchanged => aboard.iter().any(|before| *before < rider) && !is(Mistake::HangsOnNothing),
+                Verdict::Apart(_) => false,
+            };
+            // On some that came to nothing: they are not why, and what they would have made is not there.
+            match self.jobs[&rider].verdict.as_ref().is_some_and(hangs_on_others) {
                 true => self.fail(rider, failure.clone()),
                 false => self.settle_rider(rider),
             }

@@ -6,13 +6,13 @@
 
 use super::*;
 use crate::ask::{Ask, Edits, What};
+use crate::clock;
 use crate::event_log::Level;
 use crate::job::View;
 use crate::self_check::Differs;
 use api::receipt::Source;
 use policy::PoolId;
 use policy::generation::ContentHash;
-use std::time::SystemTime;
 use tokio::sync::watch;
 
 /// What there is to heal, and what was tried.
@@ -49,7 +49,7 @@ impl Control {
         let (voice, _) = watch::channel(View::default());
         let what = What::Edits(Edits::default());
         let ask = Ask { author: None, source: Source::SelfCheck, order: None, if_generation: None, what };
-        self.submit(Wish { ask, voice, submitted: SystemTime::now(), check: Duration::ZERO });
+        self.submit(Wish { ask, voice, submitted: clock::wall(), check: Duration::ZERO });
     }
 
     /// Pools that whatever comes next compiles from nothing.

@@ -18,8 +18,10 @@ mod heal;
 mod perform;
 mod recover;
 mod release;
+#[cfg(feature = "sim")]
+pub mod seen;
 mod settle;
-mod submit;
+pub mod submit;
 
 pub use submit::claimed_by;
 
@@ -29,6 +31,7 @@ use crate::compile::{Done, Work, Workshop};
 use crate::durable::{Durable, Saved};
 use crate::job::{Ended, Job, State};
 use crate::log::{self, Log};
+use crate::planted::{Mistake, is};
 use crate::probe::{Finding, Prober};
 use crate::publish::{Published, ShardView, Shared};
 use crate::rehearse::Scene;

@@ -117,7 +117,7 @@ impl Control {
         let brought = SlotSet::brought_by(&compiled);
         self.ask(Work::Discard(compiled));
         // Else nobody knows yet who holds what, and `accounted` frees what is left.
-        if self.rollout.is_accounted() {
+        if self.rollout.is_accounted() && !is(Mistake::DiscardedSlotsKept) {
             self.free_uncared(brought);
         }
     }

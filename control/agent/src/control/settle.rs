@@ -14,6 +14,7 @@ use api::answer::{Failure, ShardRefusal};
 use api::receipt::Source;
 use api::{ErrorCode, Stage};
 use config::Compiled;
+use policy::GenerationId;
 use policy::generation::Listen;
 use policy::reload::rollout::{Obstacle, Phase};
 use policy::tree::{self, Difference};
@@ -37,7 +38,16 @@ impl Control {
         let mut drains = Vec::new();
         if let Some(compiled) = compiled {
             // First of all: a control that dies after this knows what runs.
-            self.running = Arc::new(before.after(&compiled));
+            let mut running = before.after(&compiled);
+            if is(Mistake::OthersTakenBack) {
+                running.config = Arc::clone(compiled.config());
+            }
+            if running.generation == before.generation && !is(Mistake::OvertakenKeepsNumber) {
+                // It was overtaken. What runs now is neither its own generation nor the one that runs.
+                running.generation = Some(GenerationId(self.next_job));
+                self.next_job += 1;
+            }
+            self.running = Arc::new(running);
             self.healed(&before);
             let gone = self.book.applied(id, &before, &compiled);
             self.name_and_watch(&before, &compiled, &gone);
@@ -49,12 +59,17 @@ impl Control {
         let since = self.keep_generation();
         self.settings_change(&before);
         let (aboard, others) = self.alight(id);
-        for party in aboard.iter().copied().chain(aboard.is_empty().then_some(id)) {
-            if let What::Document { origin, rule_places, .. } = &self.jobs[&party].ask.what {
-                self.source = origin.clone();
-                self.rule_places = Arc::clone(rule_places);
-            }
-            self.drift_changes(party);
+        let is_unchanged = |rider: &JobId| matches!(self.jobs[rider].verdict, Some(Verdict::Unchanged));
+        let (unchanged, others): (Vec<JobId>, Vec<JobId>) = others.into_iter().partition(is_unchanged);
+        let mut parties: Vec<JobId> = aboard.iter().copied().chain(aboard.is_empty().then_some(id)).collect();
+        parties.extend(&unchanged);
+        // In the order in which they came: the newest document is what drift is measured from.
+        if !is(Mistake::BasesInAnyOrder) {
+            parties.sort_unstable();
+        }
+        let mut is_based_anew = false;
+        for party in parties {
+            is_based_anew |= self.drift_changes(party);
         }
         let job = self.jobs.get_mut(&id).expect("looked up above");
         if let Some(output) = job.log.take() {
@@ -71,11 +86,13 @@ impl Control {
         let receipt = self.shared.history().insert(receipt);
         self.account(&receipt);
         let receipt = self.released(id).unwrap_or(receipt);
-        let (made_by, based) = self.made_by(id, &aboard);
+        let made_by = self.made_by(id, &aboard);
+        let based = is_based_anew.then(|| self.shared.overlay().base().clone());
         let mut ended = vec![self.take_done(id, receipt.clone(), &drains)];
-        for rider in aboard {
+        let riders = aboard.into_iter().map(|rider| (rider, JobOutcome::Applied));
+        for (rider, outcome) in riders.chain(unchanged.into_iter().map(|rider| (rider, JobOutcome::Unchanged))) {
             let job = self.jobs.get_mut(&rider).expect("it has alighted");
-            let receipt = job.receipt(JobOutcome::Applied, generation, std::iter::empty(), None);
+            let receipt = job.receipt(outcome, generation, std::iter::empty(), None);
             let receipt = self.shared.history().insert(receipt);
             self.account(&receipt);
             self.note(Note::Receipt(receipt.clone()));
@@ -86,6 +103,10 @@ impl Control {
             return ended
                 .into_iter()
                 .for_each(|(job, receipt, drains)| self.conclude(job, Ended::Done { receipt, drains }));
+        }
+        if is(Mistake::AnsweredBeforeWritten) {
+            let ended = std::mem::take(&mut ended);
+            ended.into_iter().for_each(|(job, receipt, drains)| self.conclude(job, Ended::Done { receipt, drains }));
         }
         self.note(Note::Adopted(Box::new(Adopted {
             job: id,
@@ -106,21 +127,23 @@ impl Control {
         (job, receipt, drains)
     }
 
-    /// How the journal says what this job, or those that it took along, have done; and what drift is measured from since.
-    fn made_by(&self, id: JobId, aboard: &[JobId]) -> (MadeBy, Option<Base>) {
+    /// How the journal says what this job, or those that it took along, have done.
+    fn made_by(&self, id: JobId, aboard: &[JobId]) -> MadeBy {
         let own = [id];
         let parties = if aboard.is_empty() { &own[..] } else { aboard };
         let whats = parties.iter().map(|party| &self.jobs[party].ask.what);
-        let is_base = |what: &What| matches!(what, What::Document { role: Role::Whole | Role::Merged, .. });
-        let based = whats.clone().any(is_base).then(|| self.shared.overlay().base().clone());
-        let made_by = match self.jobs[&parties[0]].ask.what {
-            What::Document { role: Role::Past(to), .. } if parties.len() == 1 => MadeBy::Rollback { to },
+        match self.jobs[&parties[0]].ask.what {
+            // Unless others have changed something meanwhile that was not its to take back.
+            What::Document { role: Role::Past(to), ref config, .. }
+                if parties.len() == 1 && config.hash() == self.running.config.hash() =>
+            {
+                MadeBy::Rollback { to: if is(Mistake::RollbackWrittenAsAnother) { to.saturating_sub(1) } else { to } }
+            }
             _ => match whats.map(What::as_edits).collect::<Option<Vec<_>>>() {
                 Some(edits) => MadeBy::Edits(Edits::concat(&edits)),
                 None => MadeBy::Document,
             },
-        };
-        (made_by, based)
+        }
     }
 
     /// These are on the disk now, or will not be.
@@ -130,7 +153,7 @@ impl Control {
             let text = format!("what runs is not written down, and a restart may not know of it: {failure}");
             self.shared.events.log().say(Level::Error, &text);
         }
-        for id in jobs {
+        for id in jobs.into_iter().filter(|_| failure.is_none() || !is(Mistake::UnsavedForgotten)) {
             for (job, mut receipt, drains) in self.unsaved.remove(&id).into_iter().flatten() {
                 if let Some(failure) = &failure {
                     let told =
@@ -158,29 +181,67 @@ impl Control {
         }
     }
 
-    /// What runs is not what the document says any more, or is it again.
-    fn drift_changes(&mut self, id: JobId) {
+    /// What runs is as this job wants it: that is drift, or none any more. Whether drift is measured from another document
+    /// since.
+    fn drift_changes(&mut self, id: JobId) -> bool {
         let job = &self.jobs[&id];
-        let mut overlay = self.shared.overlay();
         match &job.ask.what {
-            What::Document { config, origin, role: Role::Whole, left_out, .. } => {
-                let config = drift::base_of(config, left_out, &overlay.base().config);
-                overlay.rebase(Base { source: origin.clone(), config }, left_out);
-            }
-            What::Document { config, origin, role: Role::Merged, left_out, .. } => {
-                let config = drift::base_of(config, left_out, &overlay.base().config);
-                overlay.merge(Base { source: origin.clone(), config });
+            What::Document { origin, rule_places, role, .. } => {
+                // The same file says the same, perhaps on other lines.
+                if job.verdict.is_none() || *origin == self.source {
+                    (self.source, self.rule_places) = (origin.clone(), Arc::clone(rule_places));
+                }
+                if let Role::Past(_) = role {
+                    self.touch(id);
+                }
+                self.based_anew(id).is_some()
             }
             _ if matches!(job.source(), Source::Expiry) => {
                 // Nobody did it: the document says the same, at another time.
+                let mut overlay = self.shared.overlay();
                 let Base { source, config } = overlay.base().clone();
                 overlay.merge(Base { source, config: Arc::new(config.at(clock::seconds_now())) });
+                false
+            }
+            What::Edits(_) if is(Mistake::BaseMovedByOrders) => {
+                let mut overlay = self.shared.overlay();
+                let Base { source, .. } = overlay.base().clone();
+                overlay.merge(Base { source, config: Arc::clone(&self.running.config) });
+                false
             }
             _ => {
-                let changes = job.plan.iter().flat_map(|plan| &plan.changes);
-                overlay.touch(changes.map(|change| change.path.as_str()), drift::by(job));
+                self.touch(id);
+                false
             }
         }
+    }
+
+    /// The job has changed these by an order.
+    fn touch(&self, id: JobId) {
+        let job = &self.jobs[&id];
+        let changes = job.plan.iter().flat_map(|plan| &plan.changes);
+        self.shared.overlay().touch(changes.map(|change| change.path.as_str()), drift::by(job));
+    }
+
+    /// A document that counts is what drift is measured from, which is told if it is news.
+    fn based_anew(&self, id: JobId) -> Option<Base> {
+        let What::Document { config, origin, role: role @ (Role::Whole | Role::Merged), left_out, .. } =
+            &self.jobs[&id].ask.what
+        else {
+            return None;
+        };
+        if is(Mistake::BaseNotMoved) && *role == Role::Whole {
+            return None;
+        }
+        let mut overlay = self.shared.overlay();
+        let config = drift::base_of(config, left_out, &overlay.base().config);
+        let base = Base { source: origin.clone(), config };
+        let is_news = overlay.base().config.hash() != base.config.hash() || overlay.base().source != base.source;
+        match role {
+            Role::Merged => overlay.merge(base.clone()),
+            _ => overlay.rebase(base.clone(), left_out),
+        }
+        is_news.then_some(base)
     }
 
     /// What runs can be gone back to from now on. Since when, RFC 3339.
@@ -192,29 +253,6 @@ impl Control {
             self.forget(gone);
         }
         since
-    }
-
-    /// The document that has come changes nothing of what runs.
-    fn based_anew(&mut self, id: JobId) {
-        let What::Document { config, origin, role: role @ (Role::Whole | Role::Merged), left_out, .. } =
-            &self.jobs[&id].ask.what
-        else {
-            return;
-        };
-        let (base, is_news) = {
-            let mut overlay = self.shared.overlay();
-            let config = drift::base_of(config, left_out, &overlay.base().config);
-            let base = Base { source: origin.clone(), config };
-            let is_news = overlay.base().config.hash() != base.config.hash() || overlay.base().source != base.source;
-            match role {
-                Role::Merged => overlay.merge(base.clone()),
-                _ => overlay.rebase(base.clone(), left_out),
-            }
-            (base, is_news)
-        };
-        if is_news {
-            self.note(Note::Based(base));
-        }
     }
 
     fn forget(&self, gone: Vec<KeptGeneration>) {
@@ -256,6 +294,7 @@ impl Control {
         }
     }
 
+    /// What runs is as the job wants it. If the disk does not know that yet, the answer waits for it.
     pub(super) fn end_unchanged(&mut self, id: JobId) {
         self.expiry_changes();
         let generation = self.running.generation;
@@ -265,13 +304,19 @@ impl Control {
         {
             self.rule_places = Arc::clone(rule_places);
         }
-        self.based_anew(id);
+        let based = self.based_anew(id);
         let job = self.jobs.get_mut(&id).expect("looked up above");
         let receipt = job.receipt(JobOutcome::Unchanged, generation, std::iter::empty(), None);
         let receipt = self.shared.history().insert(receipt);
         self.account(&receipt);
         let job = self.jobs.remove(&id).expect("looked up above");
-        self.answer(job, Ended::Done { receipt, drains: Vec::new() });
+        let is_known = self.unsaved.is_empty() && based.is_none();
+        if self.durable.is_none() || is_known || is(Mistake::UnchangedBeforeWritten) {
+            self.note(Note::Receipt(Arc::clone(&receipt)));
+            return self.answer(job, Ended::Done { receipt, drains: Vec::new() });
+        }
+        self.note(Note::Unchanged { job: id, based, receipt: Arc::clone(&receipt) });
+        self.unsaved.insert(id, vec![(job, receipt, Vec::new())]);
     }
 
     /// Ends a job that the rollout does not know.
@@ -301,7 +346,7 @@ impl Control {
             outcome: receipt.outcome,
             generation: receipt.generation_after,
         });
-        if receipt.outcome != JobOutcome::Applied {
+        if receipt.outcome == JobOutcome::KeptOld {
             self.note(Note::Receipt(Arc::clone(receipt)));
         }
     }

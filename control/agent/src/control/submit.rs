@@ -10,17 +10,20 @@ use crate::probe::Watch;
 use api::answer::{Failure, Progress};
 use api::receipt::Source;
 use api::{ErrorCode, Stage};
-use config::{Compiled, Concerned, Config};
+use config::{Compiled, Concerned, Config, Edit, PatchStep};
 use policy::PoolId;
 use policy::reload::Touches;
 use policy::reload::rollout::{Admission, Obstacle};
 use policy::tree::{self, Difference};
-use std::time::SystemTime;
 use tokio::sync::watch;
 
 /// How long a change waits for the first answer about the names of its new backends. Without one it goes on,
 /// and the backend gets connections when its name is resolved.
 const RESOLVE_WAIT: Duration = Duration::from_secs(2);
+
+/// In the place of a pool's name: all that belongs to no pool. So jobs that change it stand in one line, as those do that
+/// change one pool. No pool has this name.
+pub const SETTINGS: &str = "";
 
 impl Control {
     pub(super) fn submit(&mut self, wish: Wish) {
@@ -81,7 +84,7 @@ impl Control {
         let (voice, _) = watch::channel(View::default());
         let what = What::Edits(Edits::default());
         let ask = Ask { author: None, source: Source::Expiry, order: None, if_generation: None, what };
-        self.submit(Wish { ask, voice, submitted: SystemTime::now(), check: Duration::ZERO });
+        self.submit(Wish { ask, voice, submitted: clock::wall(), check: Duration::ZERO });
     }
 
     /// When [`Control::expire`] has something to do.
@@ -107,7 +110,7 @@ impl Control {
             What::Document { config, .. } => {
                 let under_way = self.jobs.values().flat_map(|job| job.claims.iter().cloned());
                 let mut claims = claimed_by(&self.running.config, config);
-                claims.extend(under_way.chain(self.to_heal().cloned()));
+                claims.extend(under_way.chain(self.to_heal().cloned()).chain(settings()));
                 claims
             }
             What::Edits(_) => self.concerned(what),
@@ -120,14 +123,23 @@ impl Control {
     fn concerned(&self, what: &What) -> BTreeSet<PoolId> {
         let mut pools = self.concerned_by_expiry();
         pools.extend(self.to_heal().cloned());
+        let mut all = false;
         for edit in what.edits() {
+            if changes_settings(edit) {
+                pools.extend(settings());
+            }
             match edit.concerns(&self.running.config) {
                 Concerned::Pools(concerned) => pools.extend(concerned),
                 Concerned::All => {
-                    let under_way = self.jobs.values().flat_map(|job| job.claims.iter().cloned());
-                    return self.running.config.pools.keys().cloned().chain(under_way).collect();
+                    all = true;
+                    // Those too that come with it: nobody else is to bring or change them meanwhile.
+                    pools.extend(named(edit).into_iter().filter(|_| !is(Mistake::NewPoolInNoLine)));
                 }
             }
+        }
+        if all {
+            pools.extend(self.jobs.values().flat_map(|job| job.claims.iter().cloned()));
+            pools.extend(self.running.config.pools.keys().cloned());
         }
         pools
     }
@@ -174,7 +186,8 @@ impl Control {
     fn build(&mut self, id: JobId) {
         let job = &self.jobs[&id];
         // Asked again: jobs before this one may have been applied since it came.
-        if let Some(failure) = conflict(job.ask.if_generation, self.running.generation) {
+        let wanted = job.ask.if_generation.filter(|_| !is(Mistake::WantedGenerationNotAskedAgain));
+        if let Some(failure) = conflict(wanted, self.running.generation) {
             return self.withdraw(id, Verdict::Failed(Box::new(failure)));
         }
         // Slots that have come into being while it waited.
@@ -185,14 +198,20 @@ impl Control {
         self.enter(id, Stage::Plan);
         let job = &self.jobs[&id];
         let step = |job: &Job| Step { job: job.id, ask: job.ask.clone() };
-        let steps = match &job.ask.what {
+        let mut steps: Vec<Step> = match &job.ask.what {
             What::Together => job.riders.iter().map(step).collect(),
             _ => vec![step(job)],
         };
+        if steps.len() > 1 && is(Mistake::LastRiderForgotten) {
+            steps.pop();
+        }
+        if steps.len() > 1 && is(Mistake::WantedGenerationIgnored) {
+            steps.iter_mut().for_each(|step| step.ask.if_generation = None);
+        }
         let build = Build {
             job: id,
             steps,
-            claims: job.claims.clone(),
+            claims: job.claims.iter().filter(|claim| claim.as_str() != SETTINGS).cloned().collect(),
             afresh: self.to_heal().filter(|pool| job.claims.contains(*pool)).cloned().collect(),
             running: Arc::clone(&self.running),
             base: Arc::clone(&self.shared.overlay().base().config),
@@ -427,6 +446,69 @@ pub fn claimed_by(running: &Config, new: &Config) -> BTreeSet<PoolId> {
     // What is newly tested of a pool must not change between its trial and its activation.
     let tested = new.tests.pools().filter(|_| new.tests != running.tests).cloned();
     differing(running, new).chain(tested).collect()
+}
+
+fn settings() -> Option<PoolId> {
+    (!is(Mistake::SettingsInNoLine)).then(|| PoolId::new(SETTINGS))
+}
+
+/// Pools that it names, whether they are there or not.
+fn named(edit: &Edit) -> Vec<PoolId> {
+    let of_path = |path: &[String]| match path {
+        [first, pool, ..] if first == "pool" => Some(PoolId::new(pool)),
+        _ => None,
+    };
+    let of_pointer = |path: &String| {
+        let mut words = path.split('/').skip(1);
+        let pool = words.next().filter(|first| *first == "pool").and(words.next())?;
+        Some(PoolId::new(&pool.replace("~1", "/").replace("~0", "~")))
+    };
+    match edit {
+        Edit::Merge(merge) => {
+            let pools = merge.get("pool").and_then(|pools| pools.as_object());
+            pools.into_iter().flat_map(|pools| pools.keys()).map(|pool| PoolId::new(pool)).collect()
+        }
+        Edit::Patch(steps) => steps.iter().flat_map(paths).filter_map(of_pointer).collect(),
+        Edit::Several(edits) => edits.iter().flat_map(named).collect(),
+        Edit::Add { path, .. }
+        | Edit::Set { path, .. }
+        | Edit::Remove { path, .. }
+        | Edit::AddItem { path, .. }
+        | Edit::RemoveItem { path, .. } => of_path(path).into_iter().collect(),
+        Edit::AddBackend { pool, .. }
+        | Edit::RemoveBackend { pool, .. }
+        | Edit::SetBackend { pool, .. }
+        | Edit::MoveRule { pool, .. } => vec![PoolId::new(pool)],
+        Edit::List(_) => Vec::new(),
+    }
+}
+
+/// The pointers of an operation.
+fn paths(step: &PatchStep) -> Vec<&String> {
+    match step {
+        PatchStep::Move { from, path } | PatchStep::Copy { from, path } => vec![from, path],
+        PatchStep::Add { path, .. }
+        | PatchStep::Remove { path }
+        | PatchStep::Replace { path, .. }
+        | PatchStep::Test { path, .. } => vec![path],
+    }
+}
+
+/// Whether it may change something that belongs to no pool.
+fn changes_settings(edit: &Edit) -> bool {
+    let is_of_a_pool =
+        |path: &str| path.strip_prefix("/pool").is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    match edit {
+        Edit::Merge(merge) => merge.as_object().is_none_or(|keys| keys.keys().any(|key| key != "pool")),
+        Edit::Patch(steps) => steps.iter().flat_map(paths).any(|path| !is_of_a_pool(path)),
+        Edit::List(_) => true,
+        Edit::Several(edits) => edits.iter().any(changes_settings),
+        Edit::Add { path, .. } | Edit::Set { path, .. } | Edit::Remove { path, .. } => {
+            path.first().is_none_or(|first| first != "pool")
+        }
+        Edit::AddItem { path, .. } | Edit::RemoveItem { path, .. } => path.first().is_none_or(|first| first != "pool"),
+        Edit::AddBackend { .. } | Edit::RemoveBackend { .. } | Edit::SetBackend { .. } | Edit::MoveRule { .. } => false,
+    }
 }
 
 /// Pools that are not the same in both, those that only one has included.

@@ -51,8 +51,13 @@ pub enum Note {
     Adopted(Box<Adopted>),
     /// An account of a job that changed nothing, or one that has grown.
     Receipt(Arc<Receipt>),
-    /// Drift is measured from this one now.
-    Based(Base),
+    /// What runs is as the job wants it, and all before this is to be on the disk when it is told so. Answered by [`Saved`].
+    Unchanged {
+        job: JobId,
+        /// Drift is measured from this one now.
+        based: Option<Base>,
+        receipt: Arc<Receipt>,
+    },
 }
 
 /// A generation that all shards have.
@@ -96,7 +101,8 @@ pub struct Saved {
 #[derive(Debug)]
 pub struct Durable {
     sender: mpsc::Sender<Note>,
-    thread: JoinHandle<()>,
+    /// `None`: a simulation writes.
+    thread: Option<JoinHandle<()>>,
 }
 
 impl Durable {
@@ -110,10 +116,10 @@ impl Durable {
         let (sender, notes) = mpsc::channel();
         let mut scribe = Scribe::new(resumed, base, running);
         let thread = std::thread::Builder::new().name(Name::Journal.to_string()).spawn(move || {
-            scribe.begin(&saved);
+            scribe.begin(std::process::id(), &saved);
             scribe.write_all(&notes, &saved);
         })?;
-        Ok(Durable { sender, thread })
+        Ok(Durable { sender, thread: Some(thread) })
     }
 
     /// Unbounded, and bounded by who writes: a job has one generation, and an account that grows a few times.
@@ -125,13 +131,21 @@ impl Durable {
     /// Waits until all is written, and that this was the end.
     pub fn end(self) {
         drop(self.sender);
-        let _ = self.thread.join();
+        let _ = self.thread.map(JoinHandle::join);
+    }
+
+    /// Notes are left to whoever has the other end.
+    #[cfg(feature = "sim")]
+    pub fn unmanned() -> (Durable, mpsc::Receiver<Note>) {
+        let (sender, notes) = mpsc::channel();
+        (Durable { sender, thread: None }, notes)
     }
 }
 
 /// What the thread knows: what it takes to begin a segment.
-struct Scribe {
+pub(crate) struct Scribe {
     journal: Journal,
+    segments_kept: usize,
     /// Of the newest record.
     number: u64,
     base: Base,
@@ -150,8 +164,8 @@ struct Scribe {
 }
 
 impl Scribe {
-    fn new(resumed: Resumed, base: Base, running: &Adopted) -> Scribe {
-        let Resumed { journal, number, found, .. } = resumed;
+    pub(crate) fn new(resumed: Resumed, base: Base, running: &Adopted) -> Scribe {
+        let Resumed { journal, bounds, number, found, .. } = resumed;
         let is_known = found.as_ref().is_some_and(|found| {
             found.running.hash() == running.config.hash()
                 && found.base.config.hash() == base.config.hash()
@@ -160,6 +174,7 @@ impl Scribe {
         let (kept, trail) = found.map_or_else(Default::default, |found| (found.kept, found.trail));
         Scribe {
             journal,
+            segments_kept: bounds.segments_kept,
             number,
             base,
             generation: running.generation,
@@ -173,8 +188,8 @@ impl Scribe {
         }
     }
 
-    fn begin(&mut self, saved: &dyn Fn(Saved)) {
-        let started = Entry::Started { at: clock::date(), pid: std::process::id(), moment: moment(&self.running) };
+    pub(crate) fn begin(&mut self, pid: u32, saved: &dyn Fn(Saved)) {
+        let started = Entry::Started { at: clock::date(), pid, moment: moment(&self.running) };
         let written = match self.is_known && self.journal.halted().is_none() {
             true => self.append(entry::entry(&started)).and_then(|()| self.commit()),
             false => self.begin_segment(),
@@ -188,18 +203,31 @@ impl Scribe {
         while let Ok(first) = notes.recv() {
             let mut together = vec![first];
             together.extend(notes.try_iter().take(TOGETHER_MAX - 1));
-            let jobs = together.iter().filter_map(|note| match note {
-                Note::Adopted(adopted) => Some(adopted.job),
-                Note::Receipt(_) | Note::Based(_) => None,
-            });
-            let jobs: Vec<JobId> = jobs.collect();
-            let failure = self.write(together).err();
-            if failure.is_some() || !jobs.is_empty() {
-                saved(Saved { jobs, failure });
-            }
+            self.write_together(together, saved);
         }
+        self.end(saved);
+    }
+
+    /// One after the other, with one sync.
+    pub(crate) fn write_together(&mut self, together: Vec<Note>, saved: &dyn Fn(Saved)) {
+        let jobs = together.iter().filter_map(|note| match note {
+            Note::Adopted(adopted) => Some(adopted.job),
+            Note::Unchanged { job, .. } => Some(*job),
+            Note::Receipt(_) => None,
+        });
+        let jobs: Vec<JobId> = jobs.collect();
+        let failure = self.write(together).err();
+        if failure.is_some() || !jobs.is_empty() {
+            saved(Saved { jobs, failure });
+        }
+    }
+
+    /// The last that is written.
+    pub(crate) fn end(&mut self, saved: &dyn Fn(Saved)) {
         let stopped = Entry::Stopped { at: clock::date() };
-        if let Err(failure) = self.append(entry::entry(&stopped)).and_then(|()| self.commit()) {
+        // What could not be written until now, and no later note has brought with it.
+        let begun = if self.journal.halted().is_some() { self.begin_segment() } else { Ok(()) };
+        if let Err(failure) = begun.and_then(|()| self.append(entry::entry(&stopped))).and_then(|()| self.commit()) {
             saved(Saved { jobs: Vec::new(), failure: Some(failure) });
         }
     }
@@ -225,7 +253,10 @@ impl Scribe {
     fn records(&mut self, note: Note) -> Result<Vec<Written>, String> {
         match note {
             Note::Receipt(receipt) => Ok(vec![entry::receipt(&receipt)]),
-            Note::Based(base) => Ok(vec![self.rebase(base)?]),
+            Note::Unchanged { job: _, based, receipt } => {
+                let based = based.map(|base| self.rebase(base)).transpose()?;
+                Ok(based.into_iter().chain([entry::receipt(&receipt)]).collect())
+            }
             Note::Adopted(adopted) => {
                 let Adopted { job: _, generation, since, made_by, based, config, source, receipt } = *adopted;
                 (self.generation, self.since) = (generation, since.clone());
@@ -297,7 +328,7 @@ impl Scribe {
     }
 
     /// Writes down what it takes to begin with, so that all before is history: what drift is measured from, and the trail.
-    fn begin_segment(&mut self) -> Result<(), String> {
+    pub(crate) fn begin_segment(&mut self) -> Result<(), String> {
         self.journal.discard();
         self.named.push_back(Vec::new());
         if self.trail.newest() != Some(self.generation) {
@@ -328,7 +359,7 @@ impl Scribe {
         let records = snapshot.iter().map(|written| Record { kind: written.kind, number, payload: &written.payload });
         self.journal.begin_segment(records).map_err(|error| error.to_string())?;
         self.told = trail.iter().map(|step| step.generation).collect();
-        if self.named.len() > BOUNDS.segments_kept {
+        if self.named.len() > self.segments_kept {
             self.named.pop_front();
             let named: BTreeSet<&Hash> = self.named.iter().flatten().collect();
             self.journal.blobs().retain(|blob| named.contains(blob)).map_err(|error| error.to_string())?;

@@ -2,16 +2,17 @@
 //!
 //! Owns the reading. What a start makes of it is `setup`'s affair.
 
+use super::Base;
 use super::entry::{self, Change, Document, Entry, Files, Moment, Said, read};
 use super::trail::{Made, Step, Trail};
-use super::{BOUNDS, Base};
 use crate::ask::Edits;
 use crate::clock;
 use crate::kept::{Kept, KeptGeneration};
+use crate::planted::{Mistake, is};
 use api::receipt::Receipt;
 use api::status::ConfigSource;
 use config::{Config, Source, Surroundings};
-use journal::{BlobReader, Blobs, Journal, Recovered};
+use journal::{BlobReader, Blobs, Bounds, Journal, Recovered};
 use policy::GenerationId;
 use policy::http::ListKind;
 use std::collections::{BTreeMap, btree_map};
@@ -24,6 +25,8 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub struct Resumed {
     pub journal: Journal,
+    /// Those that it has.
+    pub bounds: Bounds,
     /// Of the newest record.
     pub number: u64,
     /// `None`: nothing has run yet, or what was written about it cannot be read.
@@ -52,12 +55,14 @@ pub struct Found {
 }
 
 /// Takes the folder and reads it.
-pub fn open(folder: &Path, shards_auto: usize, keep_receipts: usize) -> Result<Resumed, String> {
-    let (journal, recovered) = Journal::open(folder, BOUNDS).map_err(|error| error.to_string())?;
+pub fn open(folder: &Path, bounds: Bounds, shards_auto: usize, keep_receipts: usize) -> Result<Resumed, String> {
+    let (journal, recovered) = Journal::open(folder, bounds).map_err(|error| error.to_string())?;
     let mut complaints = told(&recovered);
     let reader = Reader { blobs: journal.blobs(), shards_auto };
     let mut replay = Replay::new();
-    for record in recovered.records() {
+    let read_to =
+        if is(Mistake::LastEntryForgotten) { recovered.records().count().saturating_sub(1) } else { usize::MAX };
+    for record in recovered.records().take(read_to) {
         let step = match read(&record) {
             Ok(Said::Entry(entry)) => replay.step(entry, record.payload, &reader),
             Ok(Said::Receipt(_)) => Ok(()),
@@ -74,7 +79,7 @@ pub fn open(folder: &Path, shards_auto: usize, keep_receipts: usize) -> Result<R
     drop(recovered);
     let receipts = receipts(&journal, keep_receipts, &mut complaints);
     let last_job = receipts.last().map_or(0, |receipt| receipt.job).max(last_generation);
-    Ok(Resumed { journal, number, found, receipts, complaints, last_job })
+    Ok(Resumed { journal, bounds, number, found, receipts, complaints, last_job })
 }
 
 fn told(recovered: &Recovered) -> Vec<String> {
@@ -95,6 +100,10 @@ fn receipts(journal: &Journal, keep: usize, complaints: &mut Vec<String>) -> Vec
         };
         let record = journal::Record { kind: past.kind, number: past.number, payload: &past.payload };
         if let Ok(Said::Receipt(receipt)) = read(&record) {
+            if receipt.job > NUMBER_MAX {
+                complaints.push(format!("record {}: job {} is beyond all numbers", record.number, receipt.job));
+                continue;
+            }
             if let btree_map::Entry::Vacant(place) = receipts.entry(receipt.job) {
                 place.insert(*receipt);
             }
@@ -105,6 +114,10 @@ fn receipts(journal: &Journal, keep: usize, complaints: &mut Vec<String>) -> Vec
     }
     receipts.into_values().collect()
 }
+
+/// Jobs that there may ever be, as many as are told exactly in any JSON. A higher number is no number of ours, and after it
+/// would come no other.
+const NUMBER_MAX: u64 = 1 << 53;
 
 struct Reader {
     blobs: Blobs,
@@ -190,7 +203,7 @@ impl Replay {
             }
             Entry::Running { generation, since, document } => {
                 let config = reader.document(&document)?;
-                self.runs(generation, since, document.source, config, Made::Whole);
+                self.runs(generation, since, document.source, config, Made::Whole)?;
             }
             Entry::Adopted { generation, since, change, moment } => {
                 let (source, running) = self.running.clone().ok_or("an order, and nothing that it was given to")?;
@@ -214,7 +227,7 @@ impl Replay {
                     }
                 };
                 let config = at(config, moment);
-                self.runs(generation, since, source, config, made);
+                self.runs(generation, since, source, config, made)?;
             }
             Entry::Stopped { .. } => self.stopped = true,
             Entry::Started { moment, .. } => {
@@ -224,7 +237,17 @@ impl Replay {
         Ok(())
     }
 
-    fn runs(&mut self, generation: u64, since: String, source: ConfigSource, config: Arc<Config>, made: Made) {
+    fn runs(
+        &mut self,
+        generation: u64,
+        since: String,
+        source: ConfigSource,
+        config: Arc<Config>,
+        made: Made,
+    ) -> Result<(), String> {
+        if generation > NUMBER_MAX {
+            return Err(format!("generation {generation} is beyond all numbers"));
+        }
         self.generation = self.generation.max(generation);
         self.running = Some((source.clone(), Arc::clone(&config)));
         // As many as were kept when this was written, whatever the document says by now: what was gone back to is among them.
@@ -233,6 +256,7 @@ impl Replay {
         self.trail.push(step, keep);
         drop(self.kept.push(KeptGeneration { number: GenerationId(generation), config, since }));
         drop(self.kept.keep(keep));
+        Ok(())
     }
 
     fn found(self) -> Option<Found> {

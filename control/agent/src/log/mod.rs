@@ -147,6 +147,22 @@ impl Log {
         Ok(Log { desk, counts, thread: Some(thread) })
     }
 
+    /// Lines are nobody's affair; names are forgotten when [`Log::take_forgotten`] is asked.
+    #[cfg(feature = "sim")]
+    pub fn unmanned() -> io::Result<Log> {
+        let desk = Arc::new(Desk { notes: Mutex::default(), doorbell: Doorbell::new()? });
+        Ok(Log { desk, counts: Arc::default(), thread: None })
+    }
+
+    /// The slots that the thread would say now are forgotten.
+    #[cfg(feature = "sim")]
+    pub fn take_forgotten(&self) -> Vec<Slot> {
+        let mut notes = self.desk.notes();
+        notes.sayings.clear();
+        notes.names.clear();
+        std::mem::take(&mut notes.forget).into_iter().collect()
+    }
+
     /// Takes records from this ring too, until its shard has dropped the other end.
     pub fn read(&self, ring: LogReader<Record>) {
         self.note(|notes| notes.rings.push(ring));

@@ -80,6 +80,12 @@ impl Prober {
         Ok(Prober { desk, stop: Some(stop), thread: Some(thread) })
     }
 
+    /// Nobody finds out anything.
+    #[cfg(feature = "sim")]
+    pub fn unmanned() -> Prober {
+        Prober { desk: Arc::default(), stop: None, thread: None }
+    }
+
     /// `None`: the backend is gone. A watch of a backend that is watched already replaces the old one and
     /// keeps what is known.
     pub fn watch(&self, watches: impl IntoIterator<Item = (EndpointSlot, Option<Watch>)>) {

@@ -1,7 +1,7 @@
 //! What outlives the process. The image of a crash is a copy of the folder, taken while the process has it.
 
 use super::*;
-use crate::durable::{Resumed, open};
+use crate::durable::{BOUNDS, Resumed, open};
 use api::edit::Edit;
 use api::order::{BackendSet, Rollback, Stop, StopMode, Transaction};
 use api::{Drift, JobOutcome};
@@ -84,7 +84,7 @@ impl Site {
     fn image(&self) -> Resumed {
         let image = tempfile::tempdir().unwrap();
         copy(&self.rig().folder.path().join("state"), image.path());
-        open(image.path(), 2, 1000).unwrap()
+        open(image.path(), BOUNDS, 2, 1000).unwrap()
     }
 }
 

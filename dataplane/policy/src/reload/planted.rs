@@ -5,19 +5,43 @@
 //! must fail within a fixed number of seeds. Without the cargo feature `planted`, which the appliance never
 //! enables, [`is`] is the constant `false`; with it, nothing differs until a thread plants one.
 
-/// One wrong turn.
-macro_rules! mistakes {
-    ($($(#[$doc:meta])* $name:ident,)*) => {
+/// One crate's mistakes: the enum, how a thread plants one, and the question that the real code asks. With the cargo
+/// feature of this name only.
+#[macro_export]
+macro_rules! planted {
+    ($feature:tt: $($(#[$doc:meta])* $name:ident,)*) => {
+        /// One wrong turn.
         #[derive(Clone, Copy, PartialEq, Eq, Debug)]
         pub enum Mistake { $($(#[$doc])* $name,)* }
 
         impl Mistake {
             pub const ALL: &[Mistake] = &[$(Mistake::$name,)*];
         }
+
+        #[cfg(feature = $feature)]
+        thread_local! {
+            static PLANTED: std::cell::Cell<Option<Mistake>> = const { std::cell::Cell::new(None) };
+        }
+
+        /// Plants one mistake, or none, in this thread.
+        #[cfg(feature = $feature)]
+        pub fn plant(mistake: Option<Mistake>) {
+            PLANTED.set(mistake);
+        }
+
+        #[cfg(feature = $feature)]
+        pub(crate) fn is(mistake: Mistake) -> bool {
+            PLANTED.get() == Some(mistake)
+        }
+
+        #[cfg(not(feature = $feature))]
+        pub(crate) const fn is(_: Mistake) -> bool {
+            false
+        }
     };
 }
 
-mistakes! {
+crate::planted! { "planted":
     /// A refusal counts as an agreement.
     CommitAlthoughRefused,
     /// The last shard's answer to Prepare is not waited for.
@@ -82,25 +106,4 @@ mistakes! {
     UntoldHoldNothing,
     /// A report from before a restart of control is taken for an answer.
     EpochIgnored,
-}
-
-#[cfg(feature = "planted")]
-thread_local! {
-    static PLANTED: std::cell::Cell<Option<Mistake>> = const { std::cell::Cell::new(None) };
-}
-
-/// Plants one mistake, or none, in this thread.
-#[cfg(feature = "planted")]
-pub fn plant(mistake: Option<Mistake>) {
-    PLANTED.set(mistake);
-}
-
-#[cfg(feature = "planted")]
-pub(crate) fn is(mistake: Mistake) -> bool {
-    PLANTED.get() == Some(mistake)
-}
-
-#[cfg(not(feature = "planted"))]
-pub(crate) const fn is(_: Mistake) -> bool {
-    false
 }

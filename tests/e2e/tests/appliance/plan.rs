@@ -42,7 +42,11 @@ fn an_apply_does_what_its_plan_said() {
     let mut tunnel = Tunnel::open(&fronts[0]).expect("it opens");
     for round in 0..40 {
         let text = draw();
-        let before = appliance.status();
+        // An address that the change before has left goes when it goes.
+        let is_left = |listener: &api::status::ListenerStatus| listener.state == api::status::ListenerState::Leaving;
+        let before = appliance.wait_status("nothing is leaving", |status| {
+            !status.pools.iter().flat_map(|pool| &pool.listeners).any(is_left)
+        });
         let plan = appliance.plan(&text).expect("the document is right");
         assert_eq!(
             appliance.status(),
