@@ -175,7 +175,9 @@ impl Machine {
                 let text = Text::Sent { text, name: None, folder: None };
                 (if_generation, orders::read_now(shared, &text, orders::role(drift), false))
             }
-            Wanted::Reload => (None, orders::read_now(shared, &shared.document, orders::role_of_the_file(shared), false)),
+            Wanted::Reload => {
+                (None, orders::read_now(shared, &shared.document, orders::role_of_the_file(shared), false))
+            }
             Wanted::Rollback { to, if_generation } => (if_generation, orders::past(shared, orders::kept(shared, to)?)),
         };
         Ok(Submission(Ask { author: None, source: Source::Socket, order: None, if_generation, what }))
