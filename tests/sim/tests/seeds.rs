@@ -2,39 +2,21 @@
 //!
 //! `SIM_SEED=n` runs that one seed; `SIM_SEEDS=n` runs so many from 0 on instead of the usual number.
 
+mod common;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Seeds of an ordinary `cargo test`.
 const SEEDS: u64 = 4_000;
 
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is not a number")))
-}
-
-fn seeds() -> std::ops::Range<u64> {
-    match number("SIM_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..number("SIM_SEEDS").unwrap_or(SEEDS),
-    }
-}
-
-/// Every so-manieth seed, so that two threads share them.
-fn check(nth: u64) {
-    for seed in seeds().filter(|seed| seed % 2 == nth) {
-        if let Err(failure) = sim::run(seed) {
-            panic!("{failure}");
-        }
-    }
-}
-
 #[test]
 fn no_even_seed_breaks_a_promise() {
-    check(0);
+    common::check(sim::run, SEEDS, 0);
 }
 
 #[test]
 fn no_odd_seed_breaks_a_promise() {
-    check(1);
+    common::check(sim::run, SEEDS, 1);
 }
 
 #[test]

@@ -3,33 +3,18 @@
 //! A failing test here means that the simulation has become blind to something: make the sites rougher or the witness
 //! sharper, not the budget larger.
 
+mod common;
+
 use agent::planted::{Mistake, plant};
-use std::cell::Cell;
-use std::sync::Once;
 
 /// Seeds in which each mistake must be found.
 const BUDGET: u64 = 1_000;
 
-thread_local! {
-    static QUIET: Cell<bool> = const { Cell::new(false) };
-}
-
 /// The first seed that fails with the mistake, and how.
 fn found(mistake: Mistake) -> Option<sim::Failure> {
-    static HOOK: Once = Once::new();
-    HOOK.call_once(|| {
-        let loud = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |panic| {
-            if !QUIET.get() {
-                loud(panic);
-            }
-        }));
-    });
-    QUIET.set(true);
     plant(Some(mistake));
-    let found = (0..BUDGET).find_map(|seed| sim::run_site(seed).err());
+    let found = common::first_failure(sim::run_site, BUDGET);
     plant(None);
-    QUIET.set(false);
     found
 }
 
